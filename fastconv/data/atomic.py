@@ -1,0 +1,85 @@
+"""Files that are written whole or not at all."""
+
+import contextlib
+import os
+import secrets
+import stat
+
+
+@contextlib.contextmanager
+def write_atomic(path):
+    """Open `path` for writing bytes, and let the new content appear at once or not at all.
+
+    The bytes go to a temporary file in the same directory, which is flushed to the disk and renamed over `path` when
+    the ``with`` block ends. When the block raises, the temporary file is removed and an existing `path` is as it was.
+    A symbolic link is followed; the permissions of an existing file are kept.
+
+    Parameters
+    ----------
+    path : str or os.PathLike
+        Where the file shall be.
+
+    Yields
+    ------
+    io.BufferedWriter
+        The temporary file, open for writing in binary mode.
+
+    Raises
+    ------
+    OSError
+        With the fitting subclass: the directory does not exist or may not be written to, `path` is a directory, or is
+        something else that is no regular file.
+
+    Examples
+    --------
+    >>> with write_atomic("log.json") as file:
+    ...     file.write(b"[]")
+    """
+    given = os.fspath(path)
+    target = os.path.realpath(given)
+    mode = _mode_of_existing(given, target)
+    directory, name = os.path.split(target)
+    # 40 characters of the name: a temporary name longer than the file system allows would fail where `path` would not.
+    temporary = os.path.join(directory, f".{name[:40]}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
+    try:
+        # os.open rather than tempfile.mkstemp: the umask decides about the permissions, as it does for open().
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0), 0o666)
+    except OSError as error:
+        reason = os.strerror(error.errno)
+        raise OSError(error.errno, f"cannot write to directory {directory!r} ({reason})", given) from error
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            if mode is not None:
+                os.chmod(temporary, mode)
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, target)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+        raise
+    _sync_directory(directory)
+
+
+def _mode_of_existing(given, target):
+    """Permissions of the file that will be replaced, None where there is none."""
+    try:
+        mode = os.stat(target).st_mode
+    except FileNotFoundError:
+        return None
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(f"cannot write {given!r}: it is a directory")
+    if not stat.S_ISREG(mode):
+        raise OSError(f"cannot write {given!r}: it is not a regular file")
+    return stat.S_IMODE(mode)
+
+
+def _sync_directory(directory):
+    """Make the rename itself survive a power cut, where the file system can."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(directory, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
