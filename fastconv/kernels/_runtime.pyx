@@ -1,0 +1,279 @@
+# cython: language_level=3
+"""The kernel table, bound steps, and the one parallel loop that runs them."""
+
+from cpython.memoryview cimport PyMemoryView_FromMemory
+from cpython.buffer cimport PyBUF_WRITE
+from cython.parallel cimport parallel, prange, threadid
+from libc.stdint cimport int32_t, int64_t, uint64_t
+from libc.stdlib cimport calloc, free, malloc
+from libc.string cimport memset
+
+import os
+
+
+cdef extern from *:
+    """
+    #include <stdlib.h>
+    #if defined(__linux__)
+    #include <sys/mman.h>
+    #endif
+    static void* fc_allocate(size_t nbytes) {
+        const size_t huge = (size_t)2 << 20;
+        void* p = NULL;
+        if (posix_memalign(&p, nbytes >= 2 * huge ? huge : 64, nbytes ? nbytes : 64)) return NULL;
+    #if defined(__linux__) && defined(MADV_HUGEPAGE)
+        if (nbytes >= 2 * huge) madvise(p, nbytes, MADV_HUGEPAGE);
+    #endif
+        return p;
+    }
+    #ifdef FC_HAVE_OPENMP
+    #define FC_OPENMP 1
+    #else
+    #define FC_OPENMP 0
+    #endif
+    """
+    void* fc_allocate(size_t nbytes) nogil
+    const int FC_OPENMP
+
+cdef extern from "fastconv/fpenv.h" nogil:
+    uint64_t fc_fp_enter() noexcept
+    void fc_fp_leave(uint64_t) noexcept
+
+cdef extern from "fastconv/dispatch.h" nogil:
+    const int FC_KERNEL_COUNT
+    const int FC_ISA_COUNT
+    const char** fc_isa_names
+    unsigned fc_detect_isa() noexcept
+    unsigned fc_compiled_isa() noexcept
+    void fc_resolve(int level, const FcKernel** out) noexcept
+
+
+# ---- dispatch, once, at import ------------------------------------------------------------------------------------
+
+cdef const FcKernel* _table[256]
+_by_name = {}
+_isa_info = {}
+
+
+def _dispatch():
+    cdef unsigned found = fc_detect_isa(), compiled = fc_compiled_isa()
+    names = [fc_isa_names[i].decode() for i in range(FC_ISA_COUNT)]
+    usable = [i for i in range(FC_ISA_COUNT) if (found >> i) & 1 and (compiled >> i) & 1]
+    cap = os.environ.get("FASTCONV_ISA", "").strip().lower()
+    level = usable[len(usable) - 1]
+    reason = "the highest that this processor has and this build contains"
+    if cap:
+        if cap not in names:
+            raise ImportError(f"FASTCONV_ISA={cap!r}: no such instruction set; known are {', '.join(names)}")
+        level = names.index(cap)
+        if level not in usable:
+            what = "this processor or its operating system lacks it" if not (found >> level) & 1 else \
+                "this build does not contain it"
+            raise ImportError(f"FASTCONV_ISA={cap!r}: {what}; usable here are {', '.join(names[i] for i in usable)}")
+        reason = f"FASTCONV_ISA={cap}"
+    if FC_KERNEL_COUNT > 256:
+        raise ImportError("the kernel table is too small for this build")
+    fc_resolve(level, _table)
+    for i in range(FC_KERNEL_COUNT):
+        _by_name[_table[i].name.decode()] = i
+    _isa_info.update(isa=names[level], reason=reason, available=[names[i] for i in usable],
+                     detected=[n for i, n in enumerate(names) if (found >> i) & 1],
+                     compiled=[n for i, n in enumerate(names) if (compiled >> i) & 1], openmp=bool(FC_OPENMP))
+
+
+_dispatch()
+
+
+def isa_info() -> dict:
+    """The instruction set in use, why, and which are available: keys isa, reason, available, detected, compiled, openmp."""
+    return dict(_isa_info)
+
+
+def kernel_names() -> list:
+    """The names of all kernels of kernels.def, in its order."""
+    return list(_by_name)
+
+
+cdef const FcKernel* find_kernel(str name) except NULL:
+    return _table[<int> _by_name[name]]
+
+
+# ---- memory -------------------------------------------------------------------------------------------------------
+
+cdef class Memory:
+    """`nbytes` bytes aligned to 64 (large ones to a huge page), zeroed; freed with the object."""
+
+    def __cinit__(self, size_t nbytes):
+        self.base = fc_allocate(nbytes)
+        if self.base == NULL:
+            raise MemoryError(f"{nbytes} bytes could not be allocated")
+        self.nbytes = nbytes
+        memset(self.base, 0, nbytes)
+
+    def __dealloc__(self):
+        free(self.base)
+
+    @property
+    def address(self) -> int:
+        return <size_t> self.base
+
+    def view(self):
+        """A writable memoryview of the bytes; keep this object alive as long as the view is used."""
+        return PyMemoryView_FromMemory(<char*> self.base, self.nbytes, PyBUF_WRITE)
+
+
+# ---- steps --------------------------------------------------------------------------------------------------------
+
+cdef class Step:
+    """A kernel bound to its arguments."""
+
+    def __cinit__(self):
+        self.c.kernel = NULL
+        self.c.args = NULL
+        self.owned = []
+
+    def __dealloc__(self):
+        free(self.c.args)
+
+    cdef void* bind(self, const FcKernel* kernel, size_t args_bytes) except NULL:
+        self.c.args = calloc(1, args_bytes)
+        if self.c.args == NULL:
+            raise MemoryError(f"{args_bytes} bytes could not be allocated")
+        self.c.kernel = kernel
+        return self.c.args
+
+    cdef void* bind_name(self, str name, size_t args_bytes) except NULL:
+        return self.bind(find_kernel(name), args_bytes)
+
+    cdef int32_t* ints(self, object values) except NULL:
+        """A copy of a flat sequence of integers that lives as long as the step."""
+        values = list(values)
+        cdef Memory memory = Memory(4 * max(1, len(values)))
+        cdef int32_t* p = <int32_t*> memory.base
+        for i, v in enumerate(values):
+            p[i] = v
+        self.owned.append(memory)
+        return p
+
+    def keep(self, obj):
+        """Keeps obj alive as long as the step."""
+        self.owned.append(obj)
+
+    @property
+    def kernel(self) -> str:
+        return self.c.kernel.name.decode()
+
+    def tiles(self, int64_t n) -> int:
+        """Sets the batch; the number of tiles into which the problem is cut."""
+        self.c.tiles = self.c.kernel.tiles(self.c.args, n)
+        return self.c.tiles
+
+    def scratch(self) -> int:
+        """Bytes of scratch per thread, for the batch last given to tiles()."""
+        return self.c.kernel.scratch(self.c.args)
+
+
+cdef inline void run_chunk(const FcStep* step, int64_t chunk, int64_t chunks, char* scratch) noexcept nogil:
+    cdef int64_t begin = step.tiles * chunk // chunks, end = step.tiles * (chunk + 1) // chunks
+    step.kernel.run(step.args, begin, end, scratch)
+
+
+cdef void run_steps(const FcStep* steps, Py_ssize_t begin, Py_ssize_t end, int threads, char* scratch,
+                    size_t stride) noexcept nogil:
+    """The one parallel loop: one region over all steps, the tiles of each handed out in contiguous ranges."""
+    cdef Py_ssize_t s
+    cdef int64_t chunk, chunks
+    cdef uint64_t mode
+    cdef char* mine
+    if threads <= 1:
+        mode = fc_fp_enter()
+        for s in range(begin, end):
+            if steps[s].tiles:
+                steps[s].kernel.run(steps[s].args, 0, steps[s].tiles, scratch)
+        fc_fp_leave(mode)
+        return
+    with parallel(num_threads=threads):
+        mode = fc_fp_enter()
+        mine = scratch + stride * <size_t> threadid()
+        for s in range(begin, end):
+            chunks = steps[s].tiles
+            if chunks > 4 * threads:
+                chunks = 4 * threads
+            for chunk in prange(chunks, schedule="dynamic", chunksize=1):
+                run_chunk(&steps[s], chunk, chunks, mine)
+        fc_fp_leave(mode)
+
+
+cdef class StepList:
+    """Bound steps in order, with their scratch: what a tape replays.
+
+    Parameters
+    ----------
+    steps : list of Step
+    batch : int
+        The planned batch, the largest that set_batch takes. Scratch is sized for it.
+    """
+
+    cdef FcStep* steps
+    cdef readonly Py_ssize_t count
+    cdef list keep
+    cdef readonly int64_t planned
+    cdef readonly int64_t batch
+    cdef Memory memory
+    cdef size_t stride
+    cdef int granted
+    cdef int64_t widest
+
+    def __cinit__(self, list steps, int64_t batch):
+        self.keep = steps
+        self.count = len(steps)
+        self.planned = batch
+        self.steps = <FcStep*> calloc(max(1, self.count), sizeof(FcStep))
+        if self.steps == NULL:
+            raise MemoryError("no memory for the steps")
+        cdef Py_ssize_t i
+        cdef Step step
+        cdef size_t need = 0, most = 0
+        for i in range(self.count):
+            step = steps[i]
+            self.steps[i] = step.c
+            self.steps[i].tiles = step.c.kernel.tiles(step.c.args, batch)
+            need = step.c.kernel.scratch(step.c.args)
+            most = need if need > most else most
+        self.stride = (most + 127) // 64 * 64
+        self.granted = 0
+        self.batch = -1
+        self.set_batch(batch)
+
+    def __dealloc__(self):
+        free(self.steps)
+
+    def set_batch(self, int64_t n):
+        """Sets the batch of the following runs, 0 <= n <= planned."""
+        if n == self.batch:
+            return
+        if n < 0 or n > self.planned:
+            raise ValueError(f"batch={n} is not in 0..{self.planned}, the planned batch")
+        self.widest = 0
+        for i in range(self.count):
+            self.steps[i].tiles = self.steps[i].kernel.tiles(self.steps[i].args, n)
+            if self.steps[i].tiles > self.widest:
+                self.widest = self.steps[i].tiles
+        self.batch = n
+
+    @property
+    def scratch_bytes(self) -> int:
+        """Bytes of scratch per thread."""
+        return self.stride
+
+    def run(self, int threads, Py_ssize_t begin=0, Py_ssize_t end=-1):
+        """Runs the steps [begin, end) without the GIL and, once scratch is there, without allocating."""
+        if end < 0:
+            end = self.count
+        if threads > self.granted:
+            self.memory = Memory(self.stride * threads)
+            self.granted = threads
+        if self.widest <= 1:
+            threads = 1
+        with nogil:
+            run_steps(self.steps, begin, end, threads, <char*> self.memory.base, self.stride)

@@ -1,0 +1,112 @@
+# cython: language_level=3
+"""Steps of the convolution family. Geometry is a dict made by ops/conv.py (see ConvArgs in args.h for its meaning)."""
+
+from fastconv.kernels._args cimport ColumnSumArgs, ConvArgs, ConvWeightArgs, PartialArgs
+from fastconv.kernels._runtime cimport Step
+from fastconv.kernels._runtime import isa_info
+
+cdef int WIDTH = {"portable": 4, "avx2": 8}.get(isa_info()["isa"], 16)
+
+ACTIVATIONS = {None: 0, "relu": 1, "clip": 2, "leaky_relu": 3}
+
+
+def packed_filters(int filters) -> int:
+    """Floats per tap and channel of one group's packed weights (blocks.inl.h)."""
+    cdef int block = 2 * WIDTH, half = WIDTH // 2 if WIDTH > 4 else WIDTH, tail = filters % block
+    if tail:
+        tail = block if tail > WIDTH else WIDTH if tail > half else half
+    return filters // block * block + tail
+
+
+def block_filters() -> int:
+    """Filters per block of packed weights."""
+    return 2 * WIDTH
+
+
+cdef int fill(Step step, ConvArgs* a, dict g) except -1:
+    a.taps = step.ints([v for tap in g["taps"] for v in tap])
+    a.T = len(g["taps"])
+    a.G = g["groups"]
+    a.C = g["channels"]
+    a.K = g["filters"]
+    a.ldx = g["ldx"]
+    a.xD, a.xH, a.xW = g["input"]
+    a.iD, a.iH, a.iW = g["space"]
+    a.sd, a.sh, a.sw = g["stride"]
+    a.yD, a.yH, a.yW = g["output"]
+    a.od, a.oh, a.ow = g.get("origin", (0, 0, 0))
+    a.odd, a.ohh, a.oww = g.get("output_step", (1, 1, 1))
+    a.multiplier = g.get("multiplier", 1)
+    return 0
+
+
+def forward(str kernel, dict geometry, *, size_t x, size_t w, size_t y, ldy, size_t zeros, size_t bias=0,
+            size_t residual=0, ldr=0, act=None, act_a=0.0, act_b=0.0) -> Step:
+    """A convolution by f32_conv_direct, f32_conv_pointwise or f32_conv_depthwise; addresses, strides in elements."""
+    cdef Step step = Step()
+    cdef ConvArgs* a = <ConvArgs*> step.bind_name(kernel, sizeof(ConvArgs))
+    fill(step, a, geometry)
+    a.x = <const float*> x
+    a.w = <const float*> w
+    a.y = <float*> y
+    a.bias = <const float*> bias
+    a.residual = <const float*> residual
+    a.zeros = <const float*> zeros
+    a.ldy = ldy
+    a.ldr = ldr
+    a.act = ACTIVATIONS[act]
+    a.act_a = act_a
+    a.act_b = act_b
+    return step
+
+
+def backward_weight(str kernel, dict geometry, *, size_t x, size_t gy, ldy, size_t dw, size_t zeros, parts,
+                    part_stride) -> Step:
+    """Partial sums of the weight gradient by f32_conv_backward_weight or f32_conv_depthwise_backward_weight."""
+    cdef Step step = Step()
+    cdef ConvWeightArgs* a = <ConvWeightArgs*> step.bind_name(kernel, sizeof(ConvWeightArgs))
+    g = geometry
+    a.taps = step.ints([v for tap in g["taps"] for v in tap])
+    a.T = len(g["taps"])
+    a.G = g["groups"]
+    a.C = g["channels"]
+    a.K = g["filters"]
+    a.ldx = g["ldx"]
+    a.xD, a.xH, a.xW = g["input"]
+    a.iD, a.iH, a.iW = g["space"]
+    a.sd, a.sh, a.sw = g["stride"]
+    a.multiplier = g.get("multiplier", 1)
+    a.x = <const float*> x
+    a.gy = <const float*> gy
+    a.ldy = ldy
+    a.dw = <float*> dw
+    a.zeros = <const float*> zeros
+    a.parts = parts
+    a.part_stride = part_stride
+    return step
+
+
+def column_sum(*, size_t x, size_t part, rows_per_image, channels, ld, parts) -> Step:
+    """part[p][c]: the sum of x over the p-th of `parts` ranges of rows."""
+    cdef Step step = Step()
+    cdef ColumnSumArgs* a = <ColumnSumArgs*> step.bind_name("f32_column_sum", sizeof(ColumnSumArgs))
+    a.x = <const float*> x
+    a.part = <float*> part
+    a.rows_per_image = rows_per_image
+    a.C = channels
+    a.ld = ld
+    a.parts = parts
+    return step
+
+
+def sum_partials(*, size_t part, size_t out, parts, part_stride, count, accumulate=False) -> Step:
+    """out[i]: the sum over p, in order, of part[p * part_stride + i]."""
+    cdef Step step = Step()
+    cdef PartialArgs* a = <PartialArgs*> step.bind_name("f32_sum_partials", sizeof(PartialArgs))
+    a.part = <const float*> part
+    a.out = <float*> out
+    a.parts = parts
+    a.part_stride = part_stride
+    a.count = count
+    a.accumulate = accumulate
+    return step

@@ -1,0 +1,115 @@
+# cython: language_level=3
+"""Steps of the layout family: the door between users' arrays and channels-last buffers, weight packing."""
+
+from libc.stdint cimport int64_t
+
+from fastconv.kernels._args cimport DoorArgs, FcSlot, FoldArgs, PackArgs
+from fastconv.kernels._runtime cimport Memory, Step
+
+
+cdef class Slot:
+    """Where a user's array is in the coming run: an address and five strides (N, C, D, H, W) in elements."""
+
+    cdef FcSlot slot
+
+    cpdef set(self, size_t address, int64_t n, int64_t c, int64_t d, int64_t h, int64_t w):
+        self.slot.data = <void*> address
+        self.slot.stride[0] = n
+        self.slot.stride[1] = c
+        self.slot.stride[2] = d
+        self.slot.stride[3] = h
+        self.slot.stride[4] = w
+
+
+def to_channels_last(Slot slot, size_t buffer, *, channels, size, ld, halo=(0, 0, 0), padded=None) -> Step:
+    """Moves a strided array into a channels-last buffer; `size` and `padded` are (D, H, W), `halo` the front padding."""
+    return _door("f32_to_channels_last", slot, buffer, channels, size, ld, halo, padded)
+
+
+def from_channels_last(Slot slot, size_t buffer, *, channels, size, ld, halo=(0, 0, 0), padded=None) -> Step:
+    """Moves a channels-last buffer into a strided array."""
+    return _door("f32_from_channels_last", slot, buffer, channels, size, ld, halo, padded)
+
+
+cdef Step _door(str name, Slot slot, size_t buffer, channels, size, ld, halo, padded):
+    cdef Step step = Step()
+    cdef DoorArgs* a = <DoorArgs*> step.bind_name(name, sizeof(DoorArgs))
+    a.slot = &slot.slot
+    step.keep(slot)
+    a.buffer = <float*> buffer
+    a.C = channels
+    a.D, a.H, a.W = size
+    a.ld = ld
+    a.pd, a.ph, a.pw = halo
+    a.BD, a.BH, a.BW = padded or size
+    return step
+
+
+def copy_strided(Slot slot, size_t buffer, *, shape, reverse=False) -> Step:
+    """Copies a strided array of up to five dimensions into a dense buffer (or back), whatever the batch of the run."""
+    cdef Step step = Step()
+    cdef DoorArgs* a = <DoorArgs*> step.bind_name("f32_copy_strided", sizeof(DoorArgs))
+    a.slot = &slot.slot
+    step.keep(slot)
+    a.buffer = <float*> buffer
+    a.fixed_n, a.C, a.D, a.H, a.W = shape
+    a.reverse = reverse
+    return step
+
+
+cdef Step _pack(str name, size_t flat, size_t packed, dict p):
+    cdef Step step = Step()
+    cdef PackArgs* a = <PackArgs*> step.bind_name(name, sizeof(PackArgs))
+    a.flat = <float*> flat
+    a.packed = <float*> packed
+    a.taps = step.ints(p["taps"])
+    a.T = len(p["taps"])
+    a.G = p.get("groups", 1)
+    a.K = p["filters"]
+    a.C = p["channels"]
+    a.crun = p.get("channel_run", 1)
+    a.krun = p.get("filter_run", 1)
+    a.sg = p.get("group_stride", 0)
+    a.sk = p["filter_stride"]
+    a.sc = p["channel_stride"]
+    a.st = p.get("tap_stride", 1)
+    a.scrun = p.get("channel_run_stride", 0)
+    a.skrun = p.get("filter_run_stride", 0)
+    a.block = p.get("block", 0)
+    a.parts = p.get("parts", 1)
+    a.part_stride = p.get("part_stride", 0)
+    a.accumulate = p.get("accumulate", 0)
+    return step
+
+
+def pack_weight(size_t flat, size_t packed, **problem) -> Step:
+    """Packs weights into [group][block of filters][tap][channel][filter].
+
+    Keywords: taps (tap numbers), filters, channels (per group), groups, channel_run, filter_run, group_stride,
+    filter_stride, channel_stride, tap_stride, channel_run_stride, filter_run_stride, block (0: of this ISA).
+    """
+    return _pack("f32_pack_weight", flat, packed, problem)
+
+
+def unpack_weight(size_t flat, size_t packed, **problem) -> Step:
+    """The inverse of pack_weight; adds up `parts` partial sums that lie part_stride floats apart, in order."""
+    return _pack("f32_unpack_weight", flat, packed, problem)
+
+
+def fold_batchnorm(size_t w, size_t bias, size_t gamma, size_t beta, size_t mean, size_t var, size_t w_out,
+                   size_t bias_out, *, filters, per_filter, eps) -> Step:
+    """Weights and bias of a convolution with the BatchNorm behind it folded in; bias, gamma and beta may be 0."""
+    cdef Step step = Step()
+    cdef FoldArgs* a = <FoldArgs*> step.bind_name("f32_fold_batchnorm", sizeof(FoldArgs))
+    a.w = <const float*> w
+    a.bias = <const float*> bias
+    a.gamma = <const float*> gamma
+    a.beta = <const float*> beta
+    a.mean = <const float*> mean
+    a.var = <const float*> var
+    a.w_out = <float*> w_out
+    a.bias_out = <float*> bias_out
+    a.filters = filters
+    a.per_filter = per_filter
+    a.eps = eps
+    return step

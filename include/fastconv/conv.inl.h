@@ -1,0 +1,99 @@
+// Convolution without im2col (implicit GEMM, channels-last), 1x1 convolution and matrix product: one loop over
+// conv_tile.inl.h. A tile of the problem is a run of output pixels (across rows and images) by a group of filter
+// blocks whose packed weights stay in the second-level cache.
+#include "fastconv/conv_tile.inl.h"
+#include "fastconv/pixels.inl.h"
+
+namespace FC_CAT2(fc_, FC_ISA) {
+namespace {
+
+constexpr int64_t kRun = 8 * kTileM;           // pixels per tile of the problem
+constexpr int64_t kGroupBytes = 256 * 1024;    // packed weights per tile of the problem
+
+struct ConvCut {
+    int64_t run, chunks, blocks, per_group, groups;
+};
+
+FC_INLINE ConvCut conv_cut(const ConvArgs* a) {
+    ConvCut cut;
+    const int64_t pixels = a->n * a->iD * a->iH * a->iW;
+    cut.run = kRun;
+    cut.chunks = ceil_div(pixels, cut.run);
+    cut.blocks = ceil_div(a->K, kBlock);
+    cut.per_group = max64(1, min64(cut.blocks, kGroupBytes / max64(1, a->T * a->C * kBlock * 4)));
+    cut.groups = ceil_div(cut.blocks, cut.per_group);
+    return cut;
+}
+
+FC_INLINE int64_t conv_tiles(const ConvArgs* a) {
+    const ConvCut cut = conv_cut(a);
+    return a->G * cut.groups * cut.chunks;
+}
+
+template <bool kPointwise>
+FC_INLINE void conv_run(const ConvArgs* a, int64_t begin, int64_t end, void* scratch) {
+    const ConvCut cut = conv_cut(a);
+    const int64_t pixels = a->n * a->iD * a->iH * a->iW, filters = packed_filters(a->K);
+    const float** px = static_cast<const float**>(scratch);
+    const float** res = px + a->T * cut.run;
+    const float** rt = res + cut.run;
+    float** out = static_cast<float**>(scratch) + (a->T + 2) * cut.run;
+    float** at = out + cut.run;
+    Epilogue e = {nullptr, 0, a->act, static_cast<float>(a->act_a), static_cast<float>(a->act_b)};
+    int64_t chunk_in_table = -1;
+    for (int64_t tile = begin; tile < end; ++tile) {
+        const int64_t chunk = tile % cut.chunks, rest = tile / cut.chunks, group = rest % cut.groups;
+        const int64_t g = rest / cut.groups, first = chunk * cut.run, count = min64(cut.run, pixels - first);
+        const int64_t id = chunk + g * cut.chunks;
+        if (id != chunk_in_table) {
+            const float* x = a->x + g * a->C;
+            if (kPointwise) {
+                for (int64_t m = 0; m < count; ++m) px[m] = x + (first + m) * a->ldx;
+            } else {
+                input_pointers(a, x, first, count, cut.run, px);
+            }
+            output_pointers(a, first, count, out, res);
+            chunk_in_table = id;
+        }
+        const int64_t last = min64(cut.blocks, (group + 1) * cut.per_group);
+        for (int64_t block = group * cut.per_group; block < last;) {
+            const int64_t k0 = block * kBlock, at_k = g * a->K + k0;
+            const float* w = a->w + (g * filters + k0) * a->T * a->C;
+            e.bias = a->bias ? a->bias + at_k : nullptr;
+            if (count == 1 && (block + 4) * kBlock <= a->K && block + 4 <= last) {
+                e.lanes = 4 * kBlock;
+                conv_row<kWidth, 2, 4>(px, cut.run, a->T, a->C, w, kBlock * a->T * a->C, out[0] + at_k,
+                                       a->residual ? res[0] + at_k : nullptr, e);
+                block += 4;
+                continue;
+            }
+            e.lanes = min64(kBlock, a->K - k0);
+            for (int64_t m = 0; m < count; ++m) at[m] = out[m] + at_k;
+            if (a->residual)
+                for (int64_t m = 0; m < count; ++m) rt[m] = res[m] + at_k;
+            conv_block(k0 + kBlock <= a->K ? kBlock : block_width(e.lanes), count, px, cut.run, a->T, a->C, w, at,
+                       a->residual ? rt : nullptr, e);
+            ++block;
+        }
+    }
+}
+
+FC_INLINE size_t conv_scratch(const ConvArgs* a) {
+    return static_cast<size_t>((a->T + 4) * kRun) * sizeof(void*);
+}
+
+FC_INLINE int64_t f32_conv_direct_tiles(const ConvArgs* a) { return conv_tiles(a); }
+FC_INLINE size_t f32_conv_direct_scratch(const ConvArgs* a) { return conv_scratch(a); }
+inline void f32_conv_direct_run(const ConvArgs* a, int64_t begin, int64_t end, void* s) {
+    conv_run<false>(a, begin, end, s);
+}
+
+// One tap, no padding, stride 1: input pixel i is output pixel i.
+FC_INLINE int64_t f32_conv_pointwise_tiles(const ConvArgs* a) { return conv_tiles(a); }
+FC_INLINE size_t f32_conv_pointwise_scratch(const ConvArgs* a) { return conv_scratch(a); }
+inline void f32_conv_pointwise_run(const ConvArgs* a, int64_t begin, int64_t end, void* s) {
+    conv_run<true>(a, begin, end, s);
+}
+
+}  // namespace
+}  // namespace

@@ -1,0 +1,144 @@
+// The register tile of every float32 convolution and matrix product: M pixels x NV vectors of filters.
+//
+//                    w: [tap][channel][NV * W filters], streamed, NV loads per channel
+//                    +----------+----------+
+//   pixel 0   x[c] --| acc[0][0]| acc[0][1]|      one broadcast of x per pixel and channel,
+//   pixel 1   x[c] --| acc[1][0]| acc[1][1]|      M * NV fused multiply-adds on it
+//     ...            |   ...    |   ...    |
+//   pixel M-1        +----------+----------+
+//
+// AVX-512: 14 x 32 (28 accumulators of 32 registers), AVX2: 6 x 16 (12 of 16), portable: 4 x 8. Pixels are found through a
+// table of pointers [tap][pixel], so that any stride, dilation and padding, and tiles that run over the end of a
+// row or an image, are the same loop; a pixel in the padding points to a row of zeros. Each output is one
+// sequential accumulator over (tap, channel), whatever M and NV: results do not depend on how the problem was cut.
+// Bound by the FMA units: M + NV loads for M * NV FMAs.
+#ifndef FASTCONV_CONV_TILE_INL_H
+#define FASTCONV_CONV_TILE_INL_H
+
+#include "fastconv/blocks.inl.h"
+
+namespace FC_CAT2(fc_, FC_ISA) {
+namespace {
+
+constexpr int kTileM = kWidth == 16 ? 14 : kWidth == 8 ? 6 : 4;
+
+struct Epilogue {
+    const float* bias;      // at this block's first filter, or null
+    int64_t lanes;          // valid filters of this block
+    int64_t act;
+    float a, b;
+};
+
+template <int W>
+FC_INLINE Vf<W> activate(Vf<W> v, int64_t act, float a, float b) {
+    if (act == FC_ACT_RELU) return vmax<W>(Vf<W>{}, v);
+    if (act == FC_ACT_CLIP) {  // NaN passes through
+        v = v < splat<W>(a) ? splat<W>(a) : v;
+        return v > splat<W>(b) ? splat<W>(b) : v;
+    }
+    if (act == FC_ACT_LEAKY) return v < Vf<W>{} ? v * a : v;
+    return v;
+}
+
+template <int W, int NV, int M, int U>
+FC_INLINE void tile_channels(Vf<W> (&acc)[M][NV], const float* const* px, int64_t c, const float* w) {
+#pragma GCC unroll 4
+    for (int u = 0; u < U; ++u) {
+        Vf<W> b[NV];
+#pragma GCC unroll 4
+        for (int v = 0; v < NV; ++v) b[v] = load<W>(w + (u * NV + v) * W);
+#pragma GCC unroll 16
+        for (int m = 0; m < M; ++m) {
+            const Vf<W> x = splat<W>(px[m][c + u]);
+#pragma GCC unroll 4
+            for (int v = 0; v < NV; ++v) acc[m][v] = mul_add<W>(x, b[v], acc[m][v]);
+        }
+    }
+}
+
+// One tile: px[t * pitch + m] is pixel m at tap t, out[m] (and res[m]) the output pixel's first filter of this block.
+template <int W, int NV, int M>
+FC_NOINLINE void conv_tile(const float* const* px, int64_t pitch, int64_t T, int64_t C, const float* w,
+                           float* const* out, const float* const* res, const Epilogue& e) {
+    Vf<W> acc[M][NV];
+#pragma GCC unroll 16
+    for (int m = 0; m < M; ++m)
+#pragma GCC unroll 4
+        for (int v = 0; v < NV; ++v) acc[m][v] = Vf<W>{};
+    for (int64_t t = 0; t < T; ++t, px += pitch) {
+        int64_t c = 0;
+        for (; c + 4 <= C; c += 4, w += 4 * NV * W) tile_channels<W, NV, M, 4>(acc, px, c, w);
+        for (; c < C; ++c, w += NV * W) tile_channels<W, NV, M, 1>(acc, px, c, w);
+    }
+#pragma GCC unroll 4
+    for (int v = 0; v < NV; ++v) {
+        const int n = static_cast<int>(max64(0, min64(W, e.lanes - v * W)));
+        const Vf<W> bias = e.bias ? load_n<W>(e.bias + v * W, n) : Vf<W>{};
+#pragma GCC unroll 16
+        for (int m = 0; m < M; ++m) {
+            Vf<W> y = acc[m][v] + bias;
+            if (res) y = y + load_n<W>(res[m] + v * W, n);
+            store_n<W>(out[m] + v * W, activate<W>(y, e.act, e.a, e.b), n);
+        }
+    }
+}
+
+// One pixel, B blocks of filters at once: with a single pixel a block has too few accumulators to hide the latency of
+// an FMA. Bound by the bandwidth of the weights.
+template <int W, int NV, int B>
+FC_NOINLINE void conv_row(const float* const* px, int64_t pitch, int64_t T, int64_t C, const float* w, int64_t step,
+                          float* out, const float* res, const Epilogue& e) {
+    Vf<W> acc[B][NV];
+#pragma GCC unroll 8
+    for (int b = 0; b < B; ++b)
+#pragma GCC unroll 4
+        for (int v = 0; v < NV; ++v) acc[b][v] = Vf<W>{};
+    for (int64_t t = 0; t < T; ++t, px += pitch)
+        for (int64_t c = 0; c < C; ++c, w += NV * W) {
+            const Vf<W> x = splat<W>(px[0][c]);
+#pragma GCC unroll 8
+            for (int b = 0; b < B; ++b)
+#pragma GCC unroll 4
+                for (int v = 0; v < NV; ++v) acc[b][v] = mul_add<W>(x, load<W>(w + b * step + v * W), acc[b][v]);
+        }
+#pragma GCC unroll 8
+    for (int b = 0; b < B; ++b)
+#pragma GCC unroll 4
+        for (int v = 0; v < NV; ++v) {
+            const int64_t at = (b * NV + v) * W;
+            const int n = static_cast<int>(max64(0, min64(W, e.lanes - at)));
+            Vf<W> y = acc[b][v] + (e.bias ? load_n<W>(e.bias + at, n) : Vf<W>{});
+            if (res) y = y + load_n<W>(res + at, n);
+            store_n<W>(out + at, activate<W>(y, e.act, e.a, e.b), n);
+        }
+}
+
+// `count` pixels of one block, cut greedily into the tile heights that exist.
+template <int W, int NV>
+FC_INLINE void conv_pixels(int64_t count, const float* const* px, int64_t pitch, int64_t T, int64_t C, const float* w,
+                           float* const* out, const float* const* res, const Epilogue& e) {
+    int64_t m = 0;
+    const auto r = [&] { return res ? res + m : nullptr; };
+    for (; m + kTileM <= count; m += kTileM) conv_tile<W, NV, kTileM>(px + m, pitch, T, C, w, out + m, r(), e);
+    if constexpr (kTileM == 14)
+        if (m + 7 <= count) conv_tile<W, NV, 7>(px + m, pitch, T, C, w, out + m, r(), e), m += 7;
+    if constexpr (kTileM > 4)
+        if (m + 4 <= count) conv_tile<W, NV, 4>(px + m, pitch, T, C, w, out + m, r(), e), m += 4;
+    if (m + 2 <= count) conv_tile<W, NV, 2>(px + m, pitch, T, C, w, out + m, r(), e), m += 2;
+    if (m + 1 <= count) conv_tile<W, NV, 1>(px + m, pitch, T, C, w, out + m, r(), e), m += 1;
+}
+
+FC_INLINE void conv_block(int64_t width, int64_t count, const float* const* px, int64_t pitch, int64_t T, int64_t C,
+                          const float* w, float* const* out, const float* const* res, const Epilogue& e) {
+    if (width == kBlock) {
+        conv_pixels<kWidth, 2>(count, px, pitch, T, C, w, out, res, e);
+    } else if (width == kWidth) {
+        conv_pixels<kWidth, 1>(count, px, pitch, T, C, w, out, res, e);
+    } else {
+        conv_pixels<kHalf, 1>(count, px, pitch, T, C, w, out, res, e);
+    }
+}
+
+}  // namespace
+}  // namespace
+#endif

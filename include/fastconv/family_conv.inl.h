@@ -1,0 +1,4 @@
+// The convolution family.
+#include "fastconv/conv.inl.h"
+#include "fastconv/conv_backward_weight.inl.h"
+#include "fastconv/depthwise.inl.h"

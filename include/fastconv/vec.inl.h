@@ -1,0 +1,182 @@
+// The thin vector type that every kernel body is written over: Vec<W> is W floats, W one of 4, 8, 16.
+//
+// Arithmetic, comparison and selection are GCC/Clang vector extensions; what those lack (fused multiply-add, masked
+// loads and stores, square root) is given here per width. kWidth is the widest vector of the translation unit's ISA.
+// Everything is in an anonymous namespace inside the ISA's own: no two objects share a symbol.
+#ifndef FASTCONV_VEC_INL_H
+#define FASTCONV_VEC_INL_H
+
+#include <math.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+#if defined(__x86_64__) || defined(__i386__)
+#include <immintrin.h>
+#elif defined(__aarch64__)
+#include <arm_neon.h>
+#endif
+
+#define FC_INLINE inline __attribute__((always_inline))
+#define FC_NOINLINE __attribute__((noinline))
+
+namespace FC_CAT2(fc_, FC_ISA) {
+namespace {
+
+#if defined(__AVX512F__)
+constexpr int kWidth = 16;
+#elif defined(__AVX2__)
+constexpr int kWidth = 8;
+#else
+constexpr int kWidth = 4;
+#endif
+
+template <int W>
+struct VecTypes {
+    typedef float F __attribute__((vector_size(W * 4), may_alias, aligned(W * 4)));
+    typedef float FU __attribute__((vector_size(W * 4), may_alias, aligned(4)));
+    typedef int32_t I __attribute__((vector_size(W * 4), may_alias, aligned(W * 4)));
+    typedef int32_t IU __attribute__((vector_size(W * 4), may_alias, aligned(4)));
+    typedef uint32_t U __attribute__((vector_size(W * 4), may_alias, aligned(W * 4)));
+};
+
+template <int W>
+using Vf = typename VecTypes<W>::F;
+template <int W>
+using Vi = typename VecTypes<W>::I;
+template <int W>
+using Vu = typename VecTypes<W>::U;
+
+template <int W>
+FC_INLINE Vf<W> load(const float* p) {
+    return *reinterpret_cast<const typename VecTypes<W>::FU*>(p);
+}
+template <int W>
+FC_INLINE void store(float* p, Vf<W> v) {
+    *reinterpret_cast<typename VecTypes<W>::FU*>(p) = v;
+}
+template <int W>
+FC_INLINE Vi<W> load(const int32_t* p) {
+    return *reinterpret_cast<const typename VecTypes<W>::IU*>(p);
+}
+template <int W>
+FC_INLINE void store(int32_t* p, Vi<W> v) {
+    *reinterpret_cast<typename VecTypes<W>::IU*>(p) = v;
+}
+template <int W>
+FC_INLINE Vf<W> splat(float s) {
+    return s - Vf<W>{};
+}
+template <int W>
+FC_INLINE Vi<W> splat_i(int32_t s) {
+    return s - Vi<W>{};
+}
+
+// a * b + c: fused where the ISA has it, multiply and add on baseline x86.
+template <int W>
+struct Ops;
+
+template <>
+struct Ops<4> {
+    static FC_INLINE Vf<4> mul_add(Vf<4> a, Vf<4> b, Vf<4> c) {
+#if defined(__aarch64__)
+        return (Vf<4>)vfmaq_f32((float32x4_t)c, (float32x4_t)a, (float32x4_t)b);
+#elif defined(__FMA__)
+        return (Vf<4>)_mm_fmadd_ps((__m128)a, (__m128)b, (__m128)c);
+#else
+        return a * b + c;
+#endif
+    }
+    static FC_INLINE Vf<4> sqrt(Vf<4> a) {
+#if defined(__SSE2__)
+        return (Vf<4>)_mm_sqrt_ps((__m128)a);
+#else
+        for (int i = 0; i < 4; ++i) a[i] = __builtin_sqrtf(a[i]);
+        return a;
+#endif
+    }
+    static FC_INLINE Vf<4> load_n(const float* p, int n) {
+        float t[4] = {0, 0, 0, 0};
+        for (int i = 0; i < n; ++i) t[i] = p[i];
+        return load<4>(t);
+    }
+    static FC_INLINE void store_n(float* p, Vf<4> v, int n) {
+        for (int i = 0; i < n; ++i) p[i] = v[i];
+    }
+};
+
+#if defined(__AVX2__)
+alignas(64) const int32_t tail_mask8[16] = {-1, -1, -1, -1, -1, -1, -1, -1, 0, 0, 0, 0, 0, 0, 0, 0};
+
+template <>
+struct Ops<8> {
+    static FC_INLINE Vf<8> mul_add(Vf<8> a, Vf<8> b, Vf<8> c) {
+        return (Vf<8>)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c);
+    }
+    static FC_INLINE Vf<8> sqrt(Vf<8> a) { return (Vf<8>)_mm256_sqrt_ps((__m256)a); }
+    static FC_INLINE __m256i mask(int n) {
+        return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(tail_mask8 + 8 - n));
+    }
+    static FC_INLINE Vf<8> load_n(const float* p, int n) { return (Vf<8>)_mm256_maskload_ps(p, mask(n)); }
+    static FC_INLINE void store_n(float* p, Vf<8> v, int n) { _mm256_maskstore_ps(p, mask(n), (__m256)v); }
+};
+#endif
+
+#if defined(__AVX512F__)
+template <>
+struct Ops<16> {
+    static FC_INLINE Vf<16> mul_add(Vf<16> a, Vf<16> b, Vf<16> c) {
+        return (Vf<16>)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c);
+    }
+    static FC_INLINE Vf<16> sqrt(Vf<16> a) { return (Vf<16>)_mm512_sqrt_ps((__m512)a); }
+    static FC_INLINE __mmask16 mask(int n) { return static_cast<__mmask16>((1u << n) - 1u); }
+    static FC_INLINE Vf<16> load_n(const float* p, int n) { return (Vf<16>)_mm512_maskz_loadu_ps(mask(n), p); }
+    static FC_INLINE void store_n(float* p, Vf<16> v, int n) { _mm512_mask_storeu_ps(p, mask(n), (__m512)v); }
+};
+#endif
+
+template <int W>
+FC_INLINE Vf<W> mul_add(Vf<W> a, Vf<W> b, Vf<W> c) {
+    return Ops<W>::mul_add(a, b, c);
+}
+template <int W>
+FC_INLINE Vf<W> vsqrt(Vf<W> a) {
+    return Ops<W>::sqrt(a);
+}
+// The first n floats at p (0 <= n <= W), zeros behind them; nothing past p[n-1] is read.
+template <int W>
+FC_INLINE Vf<W> load_n(const float* p, int n) {
+    return n >= W ? load<W>(p) : Ops<W>::load_n(p, n);
+}
+template <int W>
+FC_INLINE void store_n(float* p, Vf<W> v, int n) {
+    if (n >= W) {
+        store<W>(p, v);
+    } else {
+        Ops<W>::store_n(p, v, n);
+    }
+}
+// x where x > y or y is NaN ... as a single maxps: the second operand wins for NaN and for equal values.
+template <int W>
+FC_INLINE Vf<W> vmax(Vf<W> a, Vf<W> b) {
+    return a > b ? a : b;
+}
+template <int W>
+FC_INLINE Vf<W> vmin(Vf<W> a, Vf<W> b) {
+    return a < b ? a : b;
+}
+template <int W>
+FC_INLINE float sum_lanes(Vf<W> v) {
+    float t[W];
+    store<W>(t, v);
+    for (int h = W / 2; h; h /= 2)
+        for (int i = 0; i < h; ++i) t[i] += t[i + h];
+    return t[0];
+}
+
+FC_INLINE int64_t min64(int64_t a, int64_t b) { return a < b ? a : b; }
+FC_INLINE int64_t max64(int64_t a, int64_t b) { return a > b ? a : b; }
+FC_INLINE int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
+}  // namespace
+}  // namespace
+#endif
