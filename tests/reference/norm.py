@@ -80,9 +80,8 @@ def batch_norm_backward(grad_output, input, running_mean, running_var, weight=No
     grad_weight = (g * normalised).sum(axis=axes)
     grad_bias = g.sum(axis=axes)
     grad_normalised = g if weight is None else g * _over_channels(weight, x.ndim)
-    grad_input = grad_normalised * inverse_std
     if training or running_mean is None:
         through_mean = _mean(grad_normalised)
         through_var = normalised * _mean(grad_normalised * normalised)
-        grad_input = inverse_std * (grad_normalised - through_mean - through_var)
-    return grad_input, grad_weight, grad_bias
+        grad_normalised = grad_normalised - through_mean - through_var
+    return grad_normalised * inverse_std, grad_weight, grad_bias
