@@ -218,9 +218,7 @@ def default_collate(items):
     rows = [tuple(item) if isinstance(item, (tuple, list)) else (item,) for item in items]
     for place, row in enumerate(rows):
         if len(row) != len(rows[0]):
-            raise ValueError(
-                f"default_collate: item {place} has {len(row)} fields but item 0 has {len(rows[0])}"
-            )
+            raise ValueError(f"default_collate: item {place} has {len(row)} fields but item 0 has {len(rows[0])}")
     return tuple(_stack([row[field] for row in rows], field) for field in range(len(rows[0])))
 
 

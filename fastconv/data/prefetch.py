@@ -20,9 +20,7 @@ class Worker:
 
     def __init__(self):
         self._channel = _Channel()
-        self._thread = threading.Thread(
-            target=_run, args=(self._channel,), name="fastconv-prefetch", daemon=True
-        )
+        self._thread = threading.Thread(target=_run, args=(self._channel,), name="fastconv-prefetch", daemon=True)
         self._finalizer = weakref.finalize(self, self._channel.close)
         self._thread.start()
 

@@ -1,0 +1,50 @@
+"""Checks of arguments: every message names who asked, the argument, its value and the rule."""
+
+import math
+import numbers
+import operator
+
+
+def number(owner, name, value, low=None, high=None, *, above=None, below=None):
+    """Return `value` as a finite float within [low, high] and (above, below); TypeError or ValueError otherwise."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        raise TypeError(f"{owner}: {name} must be a number, got {type(value).__name__}")
+    result = float(value)
+    rules = [
+        ("finite", math.isfinite(result)),
+        (f"at least {low}", low is None or result >= low),
+        (f"at most {high}", high is None or result <= high),
+        (f"above {above}", above is None or result > above),
+        (f"below {below}", below is None or result < below),
+    ]
+    for rule, holds in rules:
+        if not holds:
+            raise ValueError(f"{owner}: {name}={value} must be {rule}")
+    return result
+
+
+def whole(owner, name, value, low):
+    """Return `value` as an int of at least `low`; TypeError or ValueError otherwise."""
+    try:
+        result = None if isinstance(value, bool) else operator.index(value)
+    except TypeError:
+        result = None
+    if result is None:
+        raise TypeError(f"{owner}: {name} must be an int, got {type(value).__name__}")
+    if result < low:
+        raise ValueError(f"{owner}: {name}={result} must be at least {low}")
+    return result
+
+
+def one_of(owner, name, value, allowed):
+    """Return `value` if it is among `allowed`; ValueError otherwise."""
+    if value not in allowed:
+        raise ValueError(f"{owner}: {name}={value!r} must be one of {', '.join(map(repr, allowed))}")
+    return value
+
+
+def keys(owner, state, expected):
+    """Raise ValueError unless the dict `state` has exactly the keys `expected`."""
+    missing, unknown = set(expected) - set(state), set(state) - set(expected)
+    if missing or unknown:
+        raise ValueError(f"{owner}: state lacks {sorted(missing)} and has unknown {sorted(unknown)}")
