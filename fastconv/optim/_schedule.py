@@ -60,7 +60,7 @@ class Schedule:
 
         Raises
         ------
-        ValueError
+        ValueError, TypeError
             The state is of another schedule, has other keys, or a value breaks its rule. Nothing has been changed then.
         """
         self._check_state(state)

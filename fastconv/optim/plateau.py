@@ -98,7 +98,7 @@ class ReduceLROnPlateau:
 
         Raises
         ------
-        ValueError
+        ValueError, TypeError
             The state is of another schedule, has other keys, or a value breaks its rule. Nothing has been changed then.
         """
         owner = "ReduceLROnPlateau"

@@ -52,7 +52,7 @@ class _Rule:
 
         Raises
         ------
-        ValueError
+        ValueError, TypeError
             The state is of another rule, has other keys, or a value breaks its rule. Nothing has been changed then.
         """
         owner = type(self).__name__
