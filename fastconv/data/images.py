@@ -1,8 +1,10 @@
 """Labelled images from files, and what turns them into a network's input."""
 
+import errno
 import importlib.resources
 import math
 import os
+import struct
 import zipfile
 import zlib
 
@@ -14,6 +16,8 @@ _NPZ_KEYS = (
     ("train_images", "train_labels", "test_images", "test_labels"),
     ("x_train", "y_train", "x_test", "y_test"),
 )
+# What zipfile and zlib raise for files that are no archive, or a damaged one.
+_ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, LookupError, OSError, RuntimeError)
 _IDX_PARTS = (("train-images", "idx3"), ("train-labels", "idx1"), ("t10k-images", "idx3"), ("t10k-labels", "idx1"))
 
 
@@ -73,18 +77,12 @@ def load_npz(path, classes=None):
     name = os.fspath(path)
     with open(name, "rb") as file:
         try:
-            with zipfile.ZipFile(file) as archive:
-                members = set(archive.namelist())
-                for keys in _NPZ_KEYS:
-                    if {f"{key}.npy" for key in keys} <= members:
-                        arrays = [_read_member(archive, f"{key}.npy", name) for key in keys]
-                        break
-                else:
-                    raise ValueError(
-                        f"load_npz {name!r}: needs the arrays {' or '.join(', '.join(keys) for keys in _NPZ_KEYS)}; "
-                        f"it has {', '.join(sorted(member.removesuffix('.npy') for member in members)) or 'none'}"
-                    )
-        except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+            arrays = _read_npz(file)
+        except ValueError as error:
+            raise ValueError(f"load_npz {name!r}: {error}") from error
+        except _ZIP_ERRORS as error:
+            if isinstance(error, OSError) and error.errno != errno.EINVAL:
+                raise  # the disk's error and not the file's; EINVAL is a seek to where a damaged directory points
             raise ValueError(f"load_npz {name!r}: not an npz file, or truncated or damaged ({error})") from error
     return _check_dataset(name, arrays, classes)
 
@@ -165,8 +163,23 @@ def _find(directory, part, kind):
     raise FileNotFoundError(f"load_image_dataset: {directory!r} has none of {', '.join(names)}")
 
 
-def _read_member(archive, member, name):
+def _read_npz(file):
+    with zipfile.ZipFile(file) as archive:
+        members = set(archive.namelist())
+        for keys in _NPZ_KEYS:
+            if {f"{key}.npy" for key in keys} <= members:
+                return [_read_member(archive, f"{key}.npy") for key in keys]
+    raise ValueError(
+        f"needs the arrays {' or '.join(', '.join(keys) for keys in _NPZ_KEYS)}; "
+        f"it has {', '.join(sorted(member.removesuffix('.npy') for member in members)) or 'none'}"
+    )
+
+
+def _read_member(archive, member):
     """Read one array, its header held against the archive's directory before anything is allocated."""
+    entry = archive.getinfo(member)
+    if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise ValueError(f"{member} is compressed by method {entry.compress_type}, which NumPy does not write")
     with archive.open(member) as file:
         try:
             version = np.lib.format.read_magic(file)
@@ -177,17 +190,17 @@ def _read_member(archive, member, name):
             else:
                 raise ValueError(f"unknown npy format version {version}")
         except ValueError as error:
-            raise ValueError(f"load_npz {name!r}: {member} is not an array ({error})") from error
+            raise ValueError(f"{member} is not an array ({error})") from error
         if dtype.hasobject:
-            raise ValueError(f"load_npz {name!r}: {member} holds pickled Python objects, which are not loaded")
-        needed, present = math.prod(shape) * dtype.itemsize, archive.getinfo(member).file_size - file.tell()
+            raise ValueError(f"{member} holds pickled Python objects, which are not loaded")
+        needed, present = math.prod(shape) * dtype.itemsize, entry.file_size - file.tell()
         if needed != present:
-            raise ValueError(f"load_npz {name!r}: {member} has shape {shape}, {needed} bytes, but holds {present}")
+            raise ValueError(f"{member} has shape {shape}, {needed} bytes, but holds {present}")
     with archive.open(member) as file:
         try:
             return np.lib.format.read_array(file, allow_pickle=False)
         except (ValueError, OverflowError) as error:
-            raise ValueError(f"load_npz {name!r}: {member} is truncated or damaged ({error})") from error
+            raise ValueError(f"{member} is truncated or damaged ({error})") from error
 
 
 def _check_dataset(name, arrays, classes):

@@ -1,6 +1,8 @@
 """Batches of a dataset, shuffled, and prepared in the background."""
 
 import operator
+import os
+import threading
 
 import numpy as np
 
@@ -70,6 +72,7 @@ class DataLoader:
         self.transform = transform
         self._epoch = 0
         self._position = 0
+        self._guard = (None, None)
         self._reader = None  # stands for the iteration that the epoch and the position speak of
 
     @property
@@ -88,6 +91,10 @@ class DataLoader:
             self._epoch, self._position = self._epoch + 1, 0
         self._reader = object()
         return _Batches(self, self._reader)
+
+    def __getstate__(self):
+        # A copy, here or in another process, begins with the state but has no iteration under way.
+        return {**self.__dict__, "_guard": (None, None), "_reader": None}
 
     def set_epoch(self, epoch):
         """Let the next iteration be epoch number `epoch` (an int from 0), from its beginning."""
@@ -116,6 +123,16 @@ class DataLoader:
         epoch = _whole("epoch", state["epoch"], 0, 2**64 - 1)
         position = _whole("position", state["position"], 0, len(self.dataset))
         self.seed, self._epoch, self._position, self._reader = seed, epoch, position, None
+
+    def _lock(self):
+        """The lock under which batches are made: a dataset is never asked by two threads of one loader at once.
+
+        The thread of an iteration that was left early may still be at its last batch when the next one begins.
+        """
+        process = os.getpid()
+        if self._guard[0] != process:  # a forked child: the parent's may have been held when it forked
+            self._guard = (process, threading.Lock())
+        return self._guard[1]
 
     def _deliver(self, reader, position):
         if reader is self._reader:
@@ -170,7 +187,7 @@ class _Batches:
 
     def _take(self):
         if self._prefetch == 0:
-            return _make_batch(*self._arguments, self._spans[self._taken])
+            return _make_batch(self._loader._lock(), *self._arguments, self._spans[self._taken])
         if not self._worker.usable:  # forked: the parent keeps its thread, this process begins one of its own
             self._worker, self._submitted = None, self._taken
             self._fill()
@@ -184,11 +201,11 @@ class _Batches:
         while self._submitted < wanted:
             if self._worker is None:
                 self._worker = Worker()
-            self._worker.submit(_make_batch, *self._arguments, self._spans[self._submitted])
+            self._worker.submit(_make_batch, self._loader._lock(), *self._arguments, self._spans[self._submitted])
             self._submitted += 1
 
     def close(self):
-        """End the iteration and its thread."""
+        """End the iteration; its thread ends after the batch that it is at."""
         self._closed = True
         if self._worker is not None:
             self._worker.close()
@@ -245,22 +262,25 @@ def _number_array(value, field):
     return array
 
 
-def _make_batch(dataset, order, collate, transform, span):
+def _make_batch(lock, dataset, order, collate, transform, span):
+    with lock:
+        batch = _read_batch(dataset, order, collate, span)
+        if transform is not None:
+            batch = transform(batch)
+    if not isinstance(batch, (tuple, list)):
+        batch = (batch,)
+    return tuple(np.ascontiguousarray(part) for part in batch)
+
+
+def _read_batch(dataset, order, collate, span):
     start, stop = span
     if isinstance(dataset, ArrayDataset) and type(dataset).__getitem__ is ArrayDataset.__getitem__:
         if order is None:
             # A copy: a batch that is changed in place must not change the dataset.
-            batch = tuple(np.array(part, order="C") for part in dataset[start:stop])
-        else:
-            batch = dataset[order[start:stop]]
-    else:
-        rows = range(start, stop) if order is None else order[start:stop].tolist()
-        batch = collate([dataset[row] for row in rows])
-    if transform is not None:
-        batch = transform(batch)
-    if not isinstance(batch, (tuple, list)):
-        batch = (batch,)
-    return tuple(np.ascontiguousarray(part) for part in batch)
+            return tuple(np.array(part, order="C") for part in dataset[start:stop])
+        return dataset[order[start:stop]]
+    rows = range(start, stop) if order is None else order[start:stop].tolist()
+    return collate([dataset[row] for row in rows])
 
 
 def _whole(name, value, low, high=None):

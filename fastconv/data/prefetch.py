@@ -20,9 +20,9 @@ class Worker:
 
     def __init__(self):
         self._channel = _Channel()
-        self._thread = threading.Thread(target=_run, args=(self._channel,), name="fastconv-prefetch", daemon=True)
-        self._finalizer = weakref.finalize(self, self._channel.close)
-        self._thread.start()
+        thread = threading.Thread(target=_run, args=(self._channel,), name="fastconv-prefetch", daemon=True)
+        weakref.finalize(self, self._channel.close)
+        thread.start()
 
     @property
     def usable(self):
@@ -44,10 +44,8 @@ class Worker:
             del error  # the traceback refers to this frame: without the name there is no cycle
 
     def close(self):
-        """Drop the jobs that have not begun, and wait for the one under way."""
-        self._finalizer()
-        if self.usable and self._thread is not threading.current_thread():
-            self._thread.join()
+        """Drop the jobs that have not begun; the thread ends after the one under way, which is not waited for."""
+        self._channel.close()
 
 
 class _Channel:
