@@ -1,8 +1,7 @@
 # cython: language_level=3
 """The kernel table, bound steps, and the one parallel loop that runs them."""
 
-from cpython.memoryview cimport PyMemoryView_FromMemory
-from cpython.buffer cimport PyBUF_WRITE
+from cpython.buffer cimport PyBuffer_FillInfo
 from cython.parallel cimport parallel, prange, threadid
 from libc.stdint cimport int32_t, int64_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc
@@ -117,9 +116,8 @@ cdef class Memory:
     def address(self) -> int:
         return <size_t> self.base
 
-    def view(self):
-        """A writable memoryview of the bytes; keep this object alive as long as the view is used."""
-        return PyMemoryView_FromMemory(<char*> self.base, self.nbytes, PyBUF_WRITE)
+    def __getbuffer__(self, Py_buffer* buffer, int flags):
+        PyBuffer_FillInfo(buffer, self, self.base, self.nbytes, 0, flags)
 
 
 # ---- steps --------------------------------------------------------------------------------------------------------
@@ -260,6 +258,10 @@ cdef class StepList:
             if self.steps[i].tiles > self.widest:
                 self.widest = self.steps[i].tiles
         self.batch = n
+
+    def kernels(self) -> list:
+        """The kernels' names in order."""
+        return [self.steps[i].kernel.name.decode() for i in range(self.count)]
 
     @property
     def scratch_bytes(self) -> int:

@@ -1,16 +1,63 @@
 # cython: language_level=3
 """Steps of the layout family: the door between users' arrays and channels-last buffers, weight packing."""
 
+cimport numpy as cnp
 from libc.stdint cimport int64_t
 
 from fastconv.kernels._args cimport DoorArgs, FcSlot, FoldArgs, PackArgs
 from fastconv.kernels._runtime cimport Memory, Step
 
 
+cnp.import_array()
+
+
 cdef class Slot:
     """Where a user's array is in the coming run: an address and five strides (N, C, D, H, W) in elements."""
 
     cdef FcSlot slot
+    cdef int ndim
+    cdef int64_t shape[8]
+    cdef bint batched
+
+    def expect(self, shape, bint batched):
+        """The shape that take() compares arrays with; when batched, the first extent may be smaller."""
+        self.ndim = len(shape)
+        self.batched = batched
+        for i, extent in enumerate(shape):
+            self.shape[i] = extent
+
+    cpdef int64_t take(self, array, bint write) except -2:
+        """Points to a NumPy array, when it is a float32 array of the expected shape; its batch, or -1 when it is not."""
+        cdef int i, first
+        cdef int64_t n
+        cdef cnp.ndarray a
+        if not isinstance(array, cnp.ndarray):
+            return -1
+        a = <cnp.ndarray> array
+        if cnp.PyArray_TYPE(a) != cnp.NPY_FLOAT32 or cnp.PyArray_NDIM(a) != self.ndim or self.ndim > 5:
+            return -1
+        if not (cnp.PyArray_ISBEHAVED(a) if write else cnp.PyArray_ISBEHAVED_RO(a)):
+            return -1
+        n = cnp.PyArray_DIM(a, 0) if self.ndim and self.batched else 1
+        for i in range(self.ndim):
+            if cnp.PyArray_STRIDE(a, i) % 4:
+                return -1
+            if i == 0 and self.batched:
+                if n > self.shape[0]:
+                    return -1
+            elif cnp.PyArray_DIM(a, i) != self.shape[i]:
+                return -1
+        self.slot.data = cnp.PyArray_DATA(a)
+        for i in range(5):
+            self.slot.stride[i] = 0
+        if self.batched:
+            # N, C lead; the last spatial extents are the trailing ones
+            for i in range(self.ndim):
+                self.slot.stride[i if i < 2 else 5 - self.ndim + i] = cnp.PyArray_STRIDE(a, i) // 4
+        else:
+            for i in range(self.ndim):
+                self.slot.stride[5 - self.ndim + i] = cnp.PyArray_STRIDE(a, i) // 4
+        return n
 
     cpdef set(self, size_t address, int64_t n, int64_t c, int64_t d, int64_t h, int64_t w):
         self.slot.data = <void*> address

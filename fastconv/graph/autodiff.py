@@ -1,0 +1,71 @@
+"""Reverse-mode differentiation: gradient rules add nodes to the same graph, so backward is planned like forward."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from fastconv.graph.ir import FLAT, Graph, Tensor, apply, building
+
+
+def differentiate(graph: Graph, seeds: Sequence[tuple[Tensor, Tensor | None]],
+                  wanted: Sequence[Tensor]) -> list[Tensor | None]:
+    """Adds the backward nodes.
+
+    Parameters
+    ----------
+    graph : Graph
+        Gets the new nodes, in segment ``backward``.
+    seeds : list of (tensor, gradient)
+        Where differentiation starts; a gradient of None is the constant 1 of a scalar loss.
+    wanted : list of Tensor
+        Inputs or parameters whose gradients are needed; everything else is left out.
+
+    Returns
+    -------
+    list
+        One gradient per wanted tensor; None where no path leads there.
+    """
+    needed = set(wanted)
+    for node in graph.nodes:
+        if any(t in needed for t in node.inputs if t is not None):
+            needed.update(node.outputs)
+    gradients: dict[Tensor, Tensor | None] = {}
+    ones: set[Tensor] = set()
+    for tensor, gradient in seeds:
+        if gradient is None:
+            ones.add(tensor)
+        else:
+            gradients[tensor] = gradient
+    forward_nodes = list(graph.nodes)
+    graph.segment = "backward"
+    for node in reversed(forward_nodes):
+        if not any(out in gradients or out in ones for out in node.outputs):
+            continue
+        if not any(t in needed for t in node.inputs if t is not None):
+            continue
+        if node.op.gradient is None:
+            raise NotImplementedError(f"{node.op.name} '{node.path}': has no gradient")
+        with building(graph, node.path):
+            grads = node.op.gradient(node, [gradients.get(out) for out in node.outputs])
+            for tensor, grad in zip(node.inputs, grads, strict=True):
+                if tensor is None or grad is None or tensor not in needed:
+                    continue
+                if tensor in gradients:
+                    kind = "add_flat" if tensor.layout == FLAT else "add"
+                    gradients[tensor] = apply(kind, [gradients[tensor], grad])
+                else:
+                    gradients[tensor] = grad
+    graph.segment = "forward"
+    remove_dead(graph, [g for g in (gradients.get(t) for t in wanted) if g is not None])
+    return [gradients.get(t) for t in wanted]
+
+
+def remove_dead(graph: Graph, roots: Sequence[Tensor] = ()) -> None:
+    """Drops nodes that nothing needs: neither an output of the graph, nor a root, nor a node with an effect."""
+    alive = set(graph.outputs) | set(roots)
+    keep = []
+    for node in reversed(graph.nodes):
+        if node.attrs.get("effect") or any(out in alive for out in node.outputs):
+            keep.append(node)
+            alive.update(t for t in node.inputs if t is not None)
+    graph.nodes = keep[::-1]

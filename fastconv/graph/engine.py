@@ -1,0 +1,429 @@
+"""The engine: a module compiled for an input shape, replanned for others, called like a function on NumPy arrays."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from math import prod
+from typing import NamedTuple
+
+import numpy as np
+
+from fastconv.graph import passes
+from fastconv.graph.autodiff import differentiate
+from fastconv.graph.ir import Graph
+from fastconv.graph.lower import ARENA, SEGMENTS, WEIGHTS, Lowering
+from fastconv.graph.program import Program
+from fastconv.graph.trace import Structure, trace
+from fastconv.kernels.threads import get_num_threads
+
+PRECISIONS = ("highest", "high", "medium")
+ALGORITHMS = ("im2col", "direct", "pointwise", "depthwise")
+
+
+class StepInfo(NamedTuple):
+    """One step of a tape, as :meth:`Engine.steps` lists it."""
+
+    segment: str
+    path: str
+    op: str
+    algorithm: str
+    kernel: str
+    input: tuple | None
+    output: tuple | None
+    multiply_adds: int
+    nbytes: int
+
+
+def optimise(graph: Graph, training: bool) -> None:
+    """The passes that come before differentiation."""
+    passes.absorb_flatten(graph)
+    if not training:
+        passes.fold_batchnorm(graph)
+
+
+class Plan:
+    """A lowered graph for one set of input shapes, with what is needed to call it."""
+
+    def __init__(self, graph: Graph, structure: Structure, batch: int, algorithm, gradients: Sequence = ()):
+        self.graph, self.structure, self.batch = graph, structure, batch
+        passes.fuse_epilogue(graph)
+        self.outputs = graph.outputs
+        for i, tensor in enumerate(self.outputs):
+            if not tensor.name:
+                tensor.name = f"output{i}"
+        names = [t.name for t in (*graph.inputs, *self.outputs)]
+        self.lowered = Lowering(graph, batch, algorithm)
+        self.lowered.placed = passes.place_concatenations(graph)
+        self.lowered.kept = {g for g in gradients if g is not None}
+        self.lowered.run()
+        self.exits = []
+        for i, tensor in enumerate(self.outputs):
+            name = f"output:{i}"
+            old, tensor.name = tensor.name, name
+            self.lowered.exit(tensor, "forward")
+            tensor.name = old
+            self.exits.append(name)
+        self.lowered.finish()
+        self.names = names
+        for tensor in graph.inputs:
+            if tensor.dtype == "float32":
+                self.lowered.slot(tensor).expect(tensor.shape, tensor.layout == "pixels")
+        for name, tensor in zip(self.exits, self.outputs, strict=True):
+            self.lowered.slots[name].expect(tensor.shape, tensor.layout == "pixels")
+
+
+class Engine:
+    """A compiled network. Made by :func:`fastconv.compile`.
+
+    Calling it runs the network: ``engine(x)`` returns a fresh array, ``engine(x, out=y)`` writes into ``y`` and allocates
+    nothing. Any batch up to the planned one replays the plan; other shapes are planned when they are first seen and kept
+    in a cache. Concurrent calls wait for each other; :meth:`clone` gives an engine of its own.
+    """
+
+    def __init__(self, function: Callable, shapes: Sequence[tuple[int, ...]], *, training: bool = False,
+                 precision: str = "highest", algorithm: str | dict | None = None, threads: int | None = None,
+                 cache_size: int = 4, parameters: Sequence = ()):
+        self._function, self._training, self._threads = function, training, threads or 0
+        self.precision, self.algorithm, self.cache_size = precision, algorithm, cache_size
+        self._parameters = list(parameters)
+        self._plans: OrderedDict[tuple, tuple[Plan, Program]] = OrderedDict()
+        self._lock = threading.Lock()
+        self._frozen = False
+        self._ran: tuple | None = None
+        self._current = self._plan(shapes)
+
+    # ---- planning -------------------------------------------------------------------------------------------------
+
+    def _plan(self, shapes: Sequence[tuple[int, ...]]) -> tuple[Plan, Program]:
+        key = tuple(s[1:] for s in shapes)
+        batch = max(1, shapes[0][0])
+        found = self._plans.get(key)
+        if found is not None and found[0].batch >= batch:
+            self._plans.move_to_end(key)
+            return found
+        names = ["input"] if len(shapes) == 1 else [f"input{i}" for i in range(len(shapes))]
+        graph, structure = trace(self._function, [((batch, *s[1:]), n) for s, n in zip(shapes, names, strict=True)])
+        optimise(graph, self._training)
+        gradients: list = []
+        if self._training:
+            seeds = []
+            for i, tensor in enumerate(graph.outputs):
+                seed = graph.input(tensor.shape, f"grad:{i}", tensor.layout)
+                graph.late_inputs.add(seed)
+                seeds.append((tensor, seed))
+            wanted = [t for t in graph.parameters if t.parameter.requires_grad]
+            gradients = differentiate(graph, seeds, wanted)
+        plan = Plan(graph, structure, batch, self.algorithm, gradients)
+        program = Program(plan.lowered, frozen=self._frozen)
+        program.threads = self._threads
+        if self._training:
+            for tensor, gradient in zip(wanted, gradients, strict=True):
+                if gradient is not None:
+                    program.gradients.append((tensor.parameter,
+                                              program.array(plan.lowered.read(gradient).ref, tensor.shape)))
+        self._plans[key] = plan, program
+        while len(self._plans) > max(1, self.cache_size):
+            self._plans.popitem(last=False)
+        return plan, program
+
+    # ---- running --------------------------------------------------------------------------------------------------
+
+    def __call__(self, *inputs, out=None):
+        """Runs the network.
+
+        Parameters
+        ----------
+        *inputs : array
+            One float32 array per input, ``(N, C, ...)``, any strides; also anything with ``__dlpack__`` or the buffer
+            protocol. N may be 0.
+        out : ndarray, or a sequence of them, optional
+            Where the outputs go; float32, of exactly the output's shape.
+
+        Returns
+        -------
+        ndarray, or a nesting of them like that which ``forward`` returned.
+        """
+        with self._lock:
+            plan, program = self._current
+            slots = plan.lowered.slots
+            n = -1
+            if len(inputs) == 1 and len(plan.graph.inputs) == 1:
+                n = slots["input"].take(inputs[0], False)
+            if n < 0:
+                plan, program, n = self._bring(inputs)
+                slots = plan.lowered.slots
+            if out is None:
+                arrays = [np.empty((n, *t.shape[1:]) if t.layout == "pixels" else t.shape, np.float32)
+                          for t in plan.outputs]
+            else:
+                arrays = (out,) if isinstance(out, np.ndarray) else out
+            self._point(plan, arrays, n, out is not None)
+            program.run("forward", n)
+            self._ran = (plan, program, n)
+            if out is not None:
+                return out
+            return plan.structure.build(arrays)
+
+    def _bring(self, inputs) -> tuple[Plan, Program, int]:
+        """The careful way in: converts what can be taken without a copy, names what is wrong, replans when needed."""
+        expected = self._current[0].graph.inputs if not self._training else \
+            [t for t in self._current[0].graph.inputs if t not in self._current[0].graph.late_inputs]
+        if len(inputs) != len(expected):
+            raise TypeError(f"engine: {len(inputs)} inputs given, {len(expected)} expected")
+        arrays = [as_float32("engine", t.name, x) for t, x in zip(expected, inputs, strict=True)]
+        for t, a in zip(expected, arrays, strict=True):
+            if a.ndim != len(t.shape):
+                raise ValueError(f"engine: {t.name} of shape {a.shape} has {a.ndim} dimensions: expected {len(t.shape)}, "
+                                 f"like {('N', *t.shape[1:])}")
+            if a.shape[0] != arrays[0].shape[0]:
+                raise ValueError(f"engine: {t.name} of shape {a.shape}: its batch differs from the first input's, "
+                                 f"{arrays[0].shape[0]}")
+        plan, program = self._current = self._plan([a.shape for a in arrays])
+        n = arrays[0].shape[0]
+        self._held = arrays
+        for t, a in zip([t for t in plan.graph.inputs if t not in plan.graph.late_inputs], arrays, strict=True):
+            if plan.lowered.slots[t.name].take(a, False) != n:
+                raise RuntimeError(f"engine: {t.name} of shape {a.shape} was not accepted by its own plan")
+        return plan, program, n
+
+    @staticmethod
+    def _point(plan: Plan, arrays: Sequence, n: int, given: bool) -> None:
+        if len(arrays) != len(plan.exits):
+            raise ValueError(f"engine: out has {len(arrays)} arrays: the network has {len(plan.exits)} outputs")
+        for name, tensor, array in zip(plan.exits, plan.outputs, arrays, strict=True):
+            got = plan.lowered.slots[name].take(array, True)
+            if got != (n if tensor.layout == "pixels" else 1):
+                refuse_out("engine", array, (n, *tensor.shape[1:]) if tensor.layout == "pixels" else tensor.shape)
+
+    def backward(self, *grad_outputs) -> None:
+        """Runs the backward tape of the last call and sets ``grad`` of every parameter.
+
+        Parameters
+        ----------
+        *grad_outputs : array
+            The gradient of the loss with respect to each output, float32, of the output's shape.
+
+        Raises
+        ------
+        RuntimeError
+            When the engine was not compiled with ``training=True``, or has not been called yet.
+        """
+        if not self._training:
+            raise RuntimeError("engine.backward: compiled for inference: compile with training=True")
+        with self._lock:
+            if self._ran is None:
+                raise RuntimeError("engine.backward: the engine has not been called yet")
+            plan, program, n = self._ran
+            if len(grad_outputs) != len(plan.outputs):
+                raise ValueError(f"engine.backward: {len(grad_outputs)} gradients given, the network has "
+                                 f"{len(plan.outputs)} outputs")
+            for i, (tensor, grad) in enumerate(zip(plan.outputs, grad_outputs, strict=True)):
+                slot = plan.lowered.slots[f"grad:{i}"]
+                if slot.take(grad, False) != n:
+                    grad = as_float32("engine.backward", f"grad_output {i}", grad)
+                    expected = (n, *tensor.shape[1:])
+                    if grad.shape != expected or slot.take(grad, False) != n:
+                        raise ValueError(f"engine.backward: grad_output {i} of shape {grad.shape}: expected {expected}, "
+                                         "the shape of the output")
+            program.run("backward", n)
+            for parameter, array in program.gradients:
+                parameter.grad = array
+
+    # ---- copies ---------------------------------------------------------------------------------------------------
+
+    def clone(self) -> Engine:
+        """An engine with its own arena that shares the packed weights: for another thread."""
+        with self._lock:
+            other = object.__new__(Engine)
+            other.__dict__.update(self.__dict__)
+            other._lock, other._ran, other._plans = threading.Lock(), None, OrderedDict()
+            if self._training:
+                other._current = other._plan([t.shape for t in self._current[0].graph.inputs
+                                              if t not in self._current[0].graph.late_inputs])
+                return other
+            for key, (plan, program) in self._plans.items():
+                twin = Plan(plan.graph, plan.structure, plan.batch, self.algorithm)
+                other._plans[key] = twin, Program(twin.lowered, shared=program)
+                other._plans[key][1].threads = self._threads
+            key = next(k for k, v in self._plans.items() if v[0] is self._current[0])
+            other._current = other._plans[key]
+            return other
+
+    def freeze(self) -> Engine:
+        """A snapshot: an inference engine whose weights no longer follow the module's."""
+        if self._training:
+            raise RuntimeError("engine.freeze: an engine compiled with training=True cannot be frozen")
+        with self._lock:
+            other = object.__new__(Engine)
+            other.__dict__.update(self.__dict__)
+            other._lock, other._ran, other._plans, other._frozen = threading.Lock(), None, OrderedDict(), True
+            function = self._function
+            snapshot = getattr(function, "snapshot", None)
+            if snapshot is not None:
+                other._function = snapshot()
+            plan = self._current[0]
+            other._current = other._plan([t.shape for t in plan.graph.inputs])
+            other._current[1].prepare(self._threads or get_num_threads())
+            return other
+
+    # ---- knowing --------------------------------------------------------------------------------------------------
+
+    def memory(self) -> dict:
+        """Bytes: ``arena`` (activations, gradients, scratch), ``weights`` (packed), ``scratch`` per thread, ``unshared``
+        (the sum of all buffers of the arena, what it would be without reuse), ``peak`` (most bytes alive at one step), and
+        ``tensors``: name, bytes, offset, first and last step of each buffer."""
+        lowered = self._current[0].lowered
+        arena = [b for b in lowered.buffers if b.kind == ARENA and b.first >= 0]
+        steps = sum(len(lowered.specs[s]) for s in SEGMENTS)
+        live = [0] * (steps + 1)
+        for b in arena:
+            live[b.first] += b.nbytes
+            live[b.last + 1] -= b.nbytes
+        peak = most = 0
+        for change in live:
+            peak += change
+            most = max(most, peak)
+        scratch = max(s.scratch_bytes for s in self._current[1].segments.values())
+        return {"arena": lowered.arena_bytes, "weights": lowered.weights_bytes, "scratch": scratch,
+                "unshared": sum(b.nbytes for b in arena), "peak": most,
+                "tensors": [{"name": b.name, "kind": b.kind, "nbytes": b.nbytes, "offset": b.offset, "first": b.first,
+                             "last": b.last} for b in lowered.buffers if b.kind == WEIGHTS or b.first >= 0]}
+
+    def steps(self) -> list[StepInfo]:
+        """The steps of the tape in order: path of the module, operator, algorithm, kernel, shapes, bytes touched."""
+        plan = self._current[0]
+        rows = []
+        for segment in SEGMENTS:
+            for spec, kernel in zip(plan.lowered.specs[segment], self._current[1].segments[segment].kernels(),
+                                    strict=True):
+                rows.append(StepInfo(segment, spec.path, spec.op, spec.algorithm, kernel, spec.info.get("input"),
+                                     spec.info.get("output"), spec.info.get("multiply_adds", 0),
+                                     sum(r.buffer.nbytes for r in {r.buffer: r for r in spec.refs()}.values())))
+        return rows
+
+    @property
+    def batch(self) -> int:
+        """The planned batch."""
+        return self._current[0].batch
+
+    @property
+    def output_shapes(self) -> list[tuple[int, ...]]:
+        return [t.shape for t in self._current[0].outputs]
+
+    def __repr__(self) -> str:
+        plan = self._current[0]
+        inputs = ", ".join(str(t.shape) for t in plan.graph.inputs if t not in plan.graph.late_inputs)
+        return f"<fastconv.Engine {inputs} -> {', '.join(str(t.shape) for t in plan.outputs)}>"
+
+
+def as_float32(op: str, name: str, value) -> np.ndarray:
+    """The one rule for arrays: native float32, taken without a copy where possible; nothing is converted silently.
+
+    Raises
+    ------
+    TypeError
+        For any other dtype or byte order, and for what is no array.
+    """
+    array = value
+    if not isinstance(array, np.ndarray):
+        if hasattr(value, "__dlpack__"):
+            array = np.from_dlpack(value)
+        elif hasattr(value, "__array__") or hasattr(value, "__array_interface__"):
+            array = np.asarray(value)
+        else:
+            try:
+                array = np.asarray(memoryview(value))
+            except TypeError:
+                raise TypeError(f"{op}: {name} is a {type(value).__name__}: expected a float32 array") from None
+    if array.dtype != np.float32:
+        swapped = array.dtype.newbyteorder("=") == np.float32
+        what = f"{array.dtype} (byte-swapped)" if swapped else f"{array.dtype}"
+        raise TypeError(f"{op}: {name} has dtype {what}: expected float32; convert with .astype(np.float32)")
+    if any(s % 4 for s in array.strides) or not array.flags.aligned:
+        array = np.ascontiguousarray(array)
+    return array
+
+
+def refuse_out(op: str, array, shape: tuple[int, ...]) -> None:
+    """Says what is wrong with an ``out`` that was not taken."""
+    if not isinstance(array, np.ndarray):
+        raise TypeError(f"{op}: out is a {type(array).__name__}: expected a float32 array of shape {shape}")
+    if array.dtype != np.float32:
+        raise TypeError(f"{op}: out has dtype {array.dtype}: expected float32")
+    if array.shape != tuple(shape):
+        raise ValueError(f"{op}: out has shape {array.shape}: expected {tuple(shape)}")
+    if not array.flags.writeable:
+        raise ValueError(f"{op}: out is read-only")
+    raise ValueError(f"{op}: out is not aligned to its elements")
+
+
+def check_shape(op: str, name: str, shape) -> tuple[int, ...]:
+    """A shape as a tuple of integers; extents at least 1 behind the batch, and no more elements than memory can hold."""
+    try:
+        shape = tuple(int(s.__index__()) for s in shape)
+    except (TypeError, AttributeError):
+        raise TypeError(f"{op}: {name}={shape!r}: expected a sequence of integers, like (1, 3, 224, 224)") from None
+    if not 2 <= len(shape) <= 5:
+        raise ValueError(f"{op}: {name}={shape} has {len(shape)} dimensions: expected 2 (N, features) to 5 (N, C, D, H, W)")
+    if shape[0] < 0 or any(s < 1 for s in shape[1:]):
+        raise ValueError(f"{op}: {name}={shape}: every extent must be at least 1")
+    if prod(shape) * 4 >= 2**62:
+        raise ValueError(f"{op}: {name}={shape}: the product of the extents overflows")
+    return shape
+
+
+def compile(module, input_shape, *, training: bool = False, precision: str = "highest",
+            algorithm: str | dict | None = None, threads: int | None = None, cache_size: int = 4) -> Engine:
+    """Compiles a module (or any callable over symbolic tensors) for an input shape.
+
+    Parameters
+    ----------
+    module : nn.Module or callable
+        Its ``forward`` is traced once; parameters stay the module's and are packed again when they change.
+    input_shape : tuple of int, or sequence of tuples
+        Shape of the input ``(N, C, ...)``; one per input where there are several. N is the largest batch that replays
+        this plan.
+    training : bool, default False
+        Training behaviour (BatchNorm statistics, dropout) and a backward tape.
+    precision : {"highest", "high", "medium"}, default "highest"
+        The accuracy promised per convolution; today every value runs the float32 kernels, which keep all three promises.
+    algorithm : str or dict, optional
+        "im2col", "direct", "pointwise" or "depthwise" wherever it applies, or a dict from module path to name.
+    threads : int, optional
+        Threads of this engine; default :func:`fastconv.get_num_threads`.
+    cache_size : int, default 4
+        How many input shapes stay planned (least recently used goes first).
+
+    Raises
+    ------
+    TypeError, ValueError
+        For wrong arguments, and for shape errors in the network, naming the module's path.
+    MemoryError
+        When the plan needs more memory than there is.
+    """
+    if not callable(module):
+        raise TypeError(f"compile: module is a {type(module).__name__}: expected an nn.Module or a callable")
+    several = isinstance(input_shape, (list, tuple)) and len(input_shape) > 0 and \
+        all(isinstance(s, (list, tuple)) for s in input_shape)
+    shapes = [check_shape("compile", "input_shape", s) for s in (input_shape if several else [input_shape])]
+    if len({s[0] for s in shapes}) > 1:
+        raise ValueError(f"compile: input_shape={input_shape}: all inputs must have the same batch")
+    if precision not in PRECISIONS:
+        raise ValueError(f"compile: precision={precision!r}: expected one of {', '.join(PRECISIONS)}")
+    for name in algorithm.values() if isinstance(algorithm, dict) else [algorithm]:
+        if name is not None and name not in ALGORITHMS:
+            raise ValueError(f"compile: algorithm={name!r}: expected one of {', '.join(ALGORITHMS)}")
+    if threads is not None and (isinstance(threads, bool) or not isinstance(threads, int) or threads < 1):
+        raise ValueError(f"compile: threads={threads!r}: expected an integer of at least 1")
+    if isinstance(cache_size, bool) or not isinstance(cache_size, int) or cache_size < 1:
+        raise ValueError(f"compile: cache_size={cache_size!r}: expected an integer of at least 1")
+    function = module
+    if hasattr(module, "symbolic"):
+        function = module.symbolic(training)
+    return Engine(function, shapes, training=training, precision=precision, algorithm=algorithm, threads=threads,
+                  cache_size=cache_size)
+
+
+__all__ = ["Engine", "StepInfo", "compile", "as_float32", "check_shape", "refuse_out"]

@@ -1,0 +1,228 @@
+"""The graph: operators, nodes and tensors with shapes; every shape error is raised while it is built."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from fastconv.graph.parameter import Parameter
+
+PIXELS = "pixels"  # activations: logical (N, C, spatial...), channels-last in memory, batch known at run time
+FLAT = "flat"  # parameters, gradients of parameters, scalars: dense, in the logical order
+
+
+@dataclass(frozen=True)
+class Type:
+    """Shape, layout and dtype of a tensor."""
+
+    shape: tuple[int, ...]
+    layout: str = PIXELS
+    dtype: str = "float32"
+
+
+class Tensor:
+    """A symbolic tensor: what ``forward`` of a module sees while it is traced. ``shape`` is logical (NCHW)."""
+
+    __slots__ = ("graph", "index", "name", "node", "parameter", "type")
+    __array_ufunc__ = None  # NumPy must not take `array + tensor` apart element by element
+
+    def __init__(self, graph: Graph, type_: Type, node: Node | None = None, index: int = 0, name: str = ""):
+        self.graph, self.type, self.node, self.index, self.name = graph, type_, node, index, name
+        self.parameter: Parameter | None = None
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.type.shape
+
+    @property
+    def ndim(self) -> int:
+        return len(self.type.shape)
+
+    @property
+    def layout(self) -> str:
+        return self.type.layout
+
+    @property
+    def dtype(self) -> str:
+        return self.type.dtype
+
+    def size(self, dim: int | None = None):
+        return self.shape if dim is None else self.shape[dim]
+
+    def __add__(self, other):
+        return apply("add", [self, other])
+
+    __radd__ = __add__
+
+    def __sub__(self, other):
+        return apply("sub", [self, other])
+
+    def __mul__(self, other):
+        return apply("mul", [self, other])
+
+    __rmul__ = __mul__
+
+    def flatten(self, start_dim: int = 0, end_dim: int = -1):
+        return apply("flatten", [self], start_dim=start_dim, end_dim=end_dim)
+
+    def __repr__(self) -> str:
+        return f"Tensor({self.name or (self.node and self.node.op.name)}, shape={self.shape})"
+
+    def __bool__(self):
+        raise TypeError("a symbolic tensor has no truth value: forward() may not branch on values, only on shapes")
+
+    def __iter__(self):
+        raise TypeError("a symbolic tensor cannot be iterated over")
+
+
+@dataclass
+class Operator:
+    """One operator: its shape rule, its gradient rule and how it becomes steps.
+
+    infer(inputs, attrs) -> list of Type; may normalise ``attrs`` in place; raises through :func:`fail`.
+    gradient(node, grads) -> one Tensor or None per input, made with :func:`apply`.
+    lower(node, cx) emits steps into the lowering context.
+    """
+
+    name: str
+    infer: Callable[[Sequence[Tensor], dict], list[Type]]
+    lower: Callable[[Node, Any], None]
+    gradient: Callable[[Node, list], list] | None = None
+
+
+_operators: dict[str, Operator] = {}
+
+
+def register(op: Operator) -> Operator:
+    """Adds an operator to the one table."""
+    if op.name in _operators:
+        raise KeyError(f"operator {op.name!r} is registered twice")
+    _operators[op.name] = op
+    return op
+
+
+@dataclass(eq=False)
+class Node:
+    """One application of an operator. ``path`` is the module's path, ``segment`` forward, backward or update."""
+
+    op: Operator
+    inputs: list[Tensor]
+    attrs: dict
+    path: str
+    segment: str
+    outputs: list[Tensor] = field(default_factory=list)
+
+    @property
+    def output(self) -> Tensor:
+        return self.outputs[0]
+
+
+class Graph:
+    """Nodes in execution order, inputs, outputs and the parameters they read."""
+
+    def __init__(self):
+        self.nodes: list[Node] = []
+        self.inputs: list[Tensor] = []
+        self.outputs: list[Tensor] = []
+        self.late_inputs: set[Tensor] = set()  # gradients of outputs: given to backward, not to forward
+        self._parameters: dict[int, Tensor] = {}
+        self.segment = "forward"
+
+    def input(self, shape: Sequence[int], name: str, layout: str = PIXELS, dtype: str = "float32") -> Tensor:
+        tensor = Tensor(self, Type(tuple(int(s) for s in shape), layout, dtype), name=name)
+        self.inputs.append(tensor)
+        return tensor
+
+    def parameter(self, parameter: Parameter, name: str = "") -> Tensor:
+        """The tensor of a parameter: one per parameter."""
+        tensor = self._parameters.get(id(parameter))
+        if tensor is None:
+            tensor = Tensor(self, Type(parameter.shape, FLAT), name=name)
+            tensor.parameter = parameter
+            self._parameters[id(parameter)] = tensor
+        return tensor
+
+    @property
+    def parameters(self) -> list[Tensor]:
+        return list(self._parameters.values())
+
+    def users(self) -> dict[Tensor, list[Node]]:
+        """Who reads each tensor; graph outputs are not users."""
+        users: dict[Tensor, list[Node]] = {}
+        for node in self.nodes:
+            for tensor in node.inputs:
+                if tensor is not None:
+                    users.setdefault(tensor, []).append(node)
+        return users
+
+
+class _Scope(threading.local):
+    def __init__(self):
+        self.path: list[str] = []
+        self.graph: Graph | None = None
+
+
+_scope = _Scope()
+
+
+@contextmanager
+def scope(name: str):
+    """Nodes made inside carry ``name`` as a further part of their path."""
+    _scope.path.append(name)
+    try:
+        yield
+    finally:
+        _scope.path.pop()
+
+
+@contextmanager
+def building(graph: Graph, path: str | None = None):
+    """``apply`` without a symbolic input adds to this graph; optionally with a given path."""
+    old_graph, old_path = _scope.graph, _scope.path
+    _scope.graph = graph
+    if path is not None:
+        _scope.path = [path] if path else []
+    try:
+        yield graph
+    finally:
+        _scope.graph, _scope.path = old_graph, old_path
+
+
+def current_path() -> str:
+    return ".".join(part for part in _scope.path if part)
+
+
+def fail(op: str, message: str, error: type[Exception] = ValueError) -> None:
+    """Raises the house's error: the operator, its path in the model, then argument, value and rule."""
+    path = current_path()
+    raise error(f"{op} '{path}': {message}" if path else f"{op}: {message}")
+
+
+def apply(name: str, inputs: Sequence, **attrs) -> Any:
+    """Adds a node; returns its output, or a tuple of outputs. Parameters become tensors; None stays None."""
+    op = _operators[name]
+    graph = next((t.graph for t in inputs if isinstance(t, Tensor)), _scope.graph)
+    if graph is None:
+        raise TypeError(f"{name}: needs a symbolic tensor: modules are called while they are traced by fc.compile(); "
+                        "for NumPy arrays use fastconv.functional")
+    tensors = []
+    for value in inputs:
+        if isinstance(value, Parameter):
+            value = graph.parameter(value)
+        elif value is not None and not isinstance(value, (Tensor, int, float)):
+            fail(name, f"input of type {type(value).__name__}: expected a symbolic tensor or a parameter", TypeError)
+        elif isinstance(value, Tensor) and value.graph is not graph:
+            fail(name, "inputs come from two different traces")
+        tensors.append(value)
+    numbers = [t for t in tensors if isinstance(t, (int, float))]
+    if numbers:  # the operator's infer takes them as attributes, by position
+        attrs["scalars"] = [t if isinstance(t, (int, float)) else None for t in tensors]
+        tensors = [t for t in tensors if not isinstance(t, (int, float))]
+    types = op.infer(tensors, attrs)
+    node = Node(op, tensors, attrs, current_path(), graph.segment)
+    node.outputs = [Tensor(graph, t, node, i) for i, t in enumerate(types)]
+    graph.nodes.append(node)
+    return node.outputs[0] if len(types) == 1 else tuple(node.outputs)

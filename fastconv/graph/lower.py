@@ -1,0 +1,368 @@
+"""From nodes to steps: each operator's ``lower`` emits steps whose addresses are references to buffers.
+
+Lifetimes follow from the references alone: a buffer lives from the first step that names it to the last.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from math import prod
+from typing import Any, NamedTuple
+
+from fastconv.graph.ir import FLAT, Graph, Node, Tensor
+from fastconv.graph.parameter import Parameter
+from fastconv.graph.plan import aligned, plan_memory
+from fastconv.kernels import layout as layout_kernels
+
+ARENA, WEIGHTS, PARAMETER = "arena", "weights", "parameter"
+SEGMENTS = ("prepare", "forward", "backward", "update")
+
+
+@dataclass(eq=False)
+class Buffer:
+    """Bytes at an address that is known when the plan is bound.
+
+    kind: ``arena`` (lives between its first and last step), ``weights`` (made from parameters, kept; shared by clones),
+    ``parameter`` (the module's own array).
+    """
+
+    nbytes: int
+    kind: str
+    name: str = ""
+    parameter: Parameter | None = None
+    first: int = -1
+    last: int = -1
+    offset: int = 0
+
+    def at(self, offset: int = 0) -> Ref:
+        return Ref(self, offset)
+
+
+class Ref(NamedTuple):
+    """An address to be: a buffer and an offset in bytes."""
+
+    buffer: Buffer
+    offset: int = 0
+
+    def plus(self, floats: int) -> Ref:
+        return Ref(self.buffer, self.offset + 4 * floats)
+
+
+class View(NamedTuple):
+    """Where a tensor lies: the reference of its first element and, for activations, the pixel stride in floats."""
+
+    ref: Ref
+    ld: int
+
+
+@dataclass(eq=False)
+class StepSpec:
+    """A step to be bound: the factory of its kernel family and keyword arguments, references in them unresolved."""
+
+    factory: Callable
+    arguments: tuple
+    keywords: dict
+    segment: str
+    path: str
+    op: str
+    algorithm: str
+    info: dict = field(default_factory=dict)
+
+    def refs(self) -> list[Ref]:
+        return [v for v in (*self.arguments, *self.keywords.values()) if isinstance(v, Ref)]
+
+
+def spatial3(shape: Sequence[int]) -> tuple[int, int, int]:
+    """(D, H, W) of a logical (N, C, spatial...) shape; what is not there is 1."""
+    spatial = tuple(shape[2:])
+    return (1,) * (3 - len(spatial)) + spatial  # type: ignore[return-value]
+
+
+def channels(shape: Sequence[int]) -> int:
+    return shape[1] if len(shape) > 1 else 1
+
+
+def pixels_per_image(shape: Sequence[int]) -> int:
+    return prod(shape[2:])
+
+
+class Lowering:
+    """The context that operators lower into.
+
+    Parameters
+    ----------
+    graph : Graph
+        With all its passes done.
+    batch : int
+        The planned batch.
+    algorithm : str, dict or None
+        What the user asked for: for all operators, or by module path.
+    """
+
+    def __init__(self, graph: Graph, batch: int, algorithm: str | dict | None = None):
+        self.graph, self.batch, self.algorithm = graph, batch, algorithm
+        self.specs: dict[str, list[StepSpec]] = {segment: [] for segment in SEGMENTS}
+        self.buffers: list[Buffer] = []
+        self.slots: dict[str, layout_kernels.Slot] = {}
+        self.placed: dict[Tensor, tuple[Tensor, int]] = {}  # tensor -> (concatenation, first channel)
+        self.extra: dict[str, Any] = {}  # what operators share across a graph (random state, targets)
+        self.uses_blas = False
+        self.kept: set[Tensor] = set()  # tensors whose memory outlives the run (gradients that users read)
+        self._views: dict[Tensor, View] = {}
+        self._padded: dict[tuple, View] = {}
+        self._constant: dict[Tensor, bool] = {}
+        self._zeros: Buffer | None = None
+        self._node: Node | None = None
+
+    # ---- called by operators -------------------------------------------------------------------------------------
+
+    def read(self, tensor: Tensor) -> View:
+        """Where an input lies."""
+        view = self._views.get(tensor)
+        if view is None:
+            view = self._enter(tensor)
+        return view
+
+    def write(self, tensor: Tensor, ld: int | None = None) -> View:
+        """Where an output goes: its own buffer, or its channels of a concatenation."""
+        view = self._views.get(tensor)
+        if view is not None:
+            return view
+        if tensor in self.placed:
+            parent, channel = self.placed[tensor]
+            whole = self.write(parent)
+            view = View(whole.ref.plus(channel), whole.ld)
+        elif tensor.layout == FLAT:
+            view = View(self._memory(4 * prod(tensor.shape), tensor).at(), 0)
+        else:
+            ld = ld or channels(tensor.shape)
+            view = View(self._memory(4 * ld * self.pixels(tensor), tensor).at(), ld)
+        self._views[tensor] = view
+        return view
+
+    def alias(self, tensor: Tensor, view: View) -> None:
+        """Says that an output is another tensor's bytes."""
+        self._views[tensor] = view
+
+    def pixels(self, tensor: Tensor) -> int:
+        """Pixels of an activation at the planned batch."""
+        return tensor.shape[0] * pixels_per_image(tensor.shape)
+
+    def padded(self, tensor: Tensor, low: tuple[int, int, int], high: tuple[int, int, int]) -> View:
+        """A copy of an activation inside a border of zeros; of a graph input straight from the user's array."""
+        key = (tensor, low, high)
+        view = self._padded.get(key)
+        if view is None:
+            size = spatial3(tensor.shape)
+            outer = tuple(s + a + b for s, a, b in zip(size, low, high, strict=True))
+            c = channels(tensor.shape)
+            target = self.temp(4 * c * tensor.shape[0] * prod(outer), "padded")
+            keywords = {"channels": c, "size": size, "ld": c, "halo": low, "padded": outer}
+            if tensor.node is None and tensor.parameter is None:
+                self.step(layout_kernels.to_channels_last, self.slot(tensor), target, op="input",
+                          segment=self._door_segment(tensor), **keywords)
+            else:
+                source = self.read(tensor)
+                self.step(_pad, source.ref, target, source_ld=source.ld, op="pad", **keywords)
+            view = self._padded[key] = View(target, c)
+        return view
+
+    def temp(self, nbytes: int, name: str = "temp") -> Ref:
+        """Scratch that lives as long as steps name it."""
+        buffer = Buffer(max(nbytes, 4), ARENA if self._segment() != "prepare" else WEIGHTS, name)
+        self.buffers.append(buffer)
+        return buffer.at()
+
+    def packed(self, nbytes: int, *sources: Tensor) -> tuple[Ref, str]:
+        """Memory for something made from parameters, and the segment that makes it.
+
+        When all sources are constant between updates, it is made once per version (``prepare``) and kept.
+        """
+        constant = all(self.is_constant(t) for t in sources if t is not None)
+        buffer = Buffer(max(nbytes, 4), WEIGHTS if constant else ARENA, "packed")
+        self.buffers.append(buffer)
+        return buffer.at(), "prepare" if constant else self._segment()
+
+    def zeros(self, count: int) -> Ref:
+        """A row of at least ``count`` floats that are zero and are never written."""
+        if self._zeros is None:
+            self._zeros = Buffer(0, WEIGHTS, "zeros")
+            self.buffers.append(self._zeros)
+        self._zeros.nbytes = max(self._zeros.nbytes, 4 * count + 64)
+        return self._zeros.at()
+
+    def persistent(self, nbytes: int, name: str) -> Ref:
+        """Zeroed memory that keeps its contents from run to run."""
+        buffer = Buffer(max(nbytes, 4), WEIGHTS, name)
+        self.buffers.append(buffer)
+        return buffer.at()
+
+    def slot(self, tensor: Tensor) -> layout_kernels.Slot:
+        """The slot through which a graph input or output reaches the user's array."""
+        return self.slots.setdefault(tensor.name, layout_kernels.Slot())
+
+    def step(self, factory: Callable, *arguments, op: str = "", algorithm: str = "", segment: str | None = None,
+             info: dict | None = None, **keywords) -> StepSpec:
+        """Emits a step of the node being lowered. References among the arguments are resolved when it is bound."""
+        node = self._node
+        spec = StepSpec(factory, arguments, keywords, segment or self._segment(), node.path if node else "",
+                        op or (node.op.name if node else ""), algorithm, info or {})
+        self.specs[spec.segment].append(spec)
+        return spec
+
+    def is_constant(self, tensor: Tensor) -> bool:
+        """Whether a tensor depends on parameters alone."""
+        known = self._constant.get(tensor)
+        if known is None:
+            if tensor.node is None:
+                known = tensor.parameter is not None
+            else:
+                inputs = [t for t in tensor.node.inputs if t is not None]
+                known = bool(inputs) and not tensor.node.attrs.get("effect") and all(map(self.is_constant, inputs))
+            self._constant[tensor] = known
+        return known
+
+    def asked_algorithm(self, default: str, applicable: Sequence[str]) -> str:
+        """The algorithm for this node: what the user named where it applies, else ``default``."""
+        asked = self._node.attrs.get("algorithm")
+        strict = asked is not None
+        if asked is None and isinstance(self.algorithm, dict):
+            asked = self.algorithm.get(self._node.path)
+            strict = asked is not None
+        elif asked is None:
+            asked = self.algorithm
+        if asked is None or asked in applicable:
+            return asked or default
+        if strict:
+            raise ValueError(f"{self._node.op.name} '{self._node.path}': algorithm={asked!r} does not apply to this "
+                             f"problem; these do: {', '.join(applicable)}")
+        return default
+
+    # ---- the graph ------------------------------------------------------------------------------------------------
+
+    def run(self) -> Lowering:
+        """Lowers the whole graph, entries and exits included, and plans the memory."""
+        for tensor in self.graph.inputs:
+            if tensor.layout == FLAT:
+                self._enter(tensor)
+        for node in self.graph.nodes:
+            self._node = node
+            node.op.lower(node, self)
+        self._node = None
+        return self
+
+    def exit(self, tensor: Tensor, segment: str) -> None:
+        """Moves a tensor into the user's array of the slot of its name."""
+        self._node = None
+        view = self.read(tensor)
+        if tensor.layout == FLAT:
+            self.step(layout_kernels.copy_strided, self.slot(tensor), view.ref, shape=shape5(tensor.shape), reverse=True,
+                      op="output", segment=segment)
+        else:
+            self.step(layout_kernels.from_channels_last, self.slot(tensor), view.ref, channels=channels(tensor.shape),
+                      size=spatial3(tensor.shape), ld=view.ld, op="output", segment=segment)
+
+    def finish(self) -> None:
+        """Lifetimes and offsets: forward, backward and update are one time line."""
+        position = 0
+        for segment in SEGMENTS:
+            for spec in self.specs[segment]:
+                for ref in spec.refs():
+                    buffer = ref.buffer
+                    buffer.first = position if buffer.first < 0 else buffer.first
+                    buffer.last = position
+                position += 1
+        arena = [b for b in self.buffers if b.kind == ARENA and b.first >= 0]
+        offsets, self.arena_bytes = plan_memory([(b.nbytes, b.first, b.last) for b in arena])
+        for buffer, offset in zip(arena, offsets, strict=True):
+            buffer.offset = offset
+        self.weights_bytes = 0
+        for buffer in self.buffers:
+            if buffer.kind == WEIGHTS:
+                buffer.offset = self.weights_bytes
+                self.weights_bytes += aligned(buffer.nbytes)
+        check_memory(self.arena_bytes + self.weights_bytes)
+
+    # ---- inside ---------------------------------------------------------------------------------------------------
+
+    def _segment(self) -> str:
+        if self._node is None:
+            return "forward"
+        if all(map(self.is_constant, self._node.outputs)) and self._node.segment == "forward":
+            return "prepare"
+        return self._node.segment
+
+    def _door_segment(self, tensor: Tensor) -> str:
+        """Users' inputs are read during forward (later the array may be gone), gradients of outputs during backward."""
+        return "backward" if tensor in self.graph.late_inputs else "forward"
+
+    def _memory(self, nbytes: int, tensor: Tensor) -> Buffer:
+        kept = tensor in self.kept or (self.is_constant(tensor) and self._segment() == "prepare")
+        name = tensor.name or (f"{tensor.node.path or tensor.node.op.name}" if tensor.node else "")
+        buffer = Buffer(max(nbytes, 4), WEIGHTS if kept else ARENA, name)
+        self.buffers.append(buffer)
+        return buffer
+
+    def _enter(self, tensor: Tensor) -> View:
+        """A parameter, or a graph input brought in through the door."""
+        if tensor.parameter is not None:
+            buffer = Buffer(4 * prod(tensor.shape), PARAMETER, tensor.name, tensor.parameter)
+            self.buffers.append(buffer)
+            view = View(buffer.at(), 0)
+        elif tensor.node is not None:
+            raise RuntimeError(f"{tensor} is read before it is written")
+        elif tensor.dtype != "float32":
+            view = View(self.persistent(8 * prod(tensor.shape), tensor.name), 1)
+        else:
+            segment = self._door_segment(tensor)
+            node, self._node = self._node, None
+            view = self.write(tensor)
+            if tensor.layout == FLAT:
+                self.step(layout_kernels.copy_strided, self.slot(tensor), view.ref, shape=shape5(tensor.shape), op="input",
+                          segment=segment)
+            else:
+                self.step(layout_kernels.to_channels_last, self.slot(tensor), view.ref, channels=channels(tensor.shape),
+                          size=spatial3(tensor.shape), ld=view.ld, op="input", segment=segment)
+            self._node = node
+        self._views[tensor] = view
+        return view
+
+
+def shape5(shape: Sequence[int]) -> tuple[int, ...]:
+    """A dense shape as exactly five extents, leading ones added, excess leading dimensions merged."""
+    shape = tuple(shape)
+    if len(shape) > 5:
+        shape = (prod(shape[:-4]), *shape[-4:])
+    return (1,) * (5 - len(shape)) + shape
+
+
+def _pad(source: int, target: int, *, source_ld: int, channels: int, size, ld: int, halo, padded):
+    """A step that copies a channels-last buffer into a larger one with a border of zeros."""
+    d, h, w = size
+    slot = layout_kernels.Slot()
+    slot.set(source, d * h * w * source_ld, 1, h * w * source_ld, w * source_ld, source_ld)
+    return layout_kernels.to_channels_last(slot, target, channels=channels, size=size, ld=ld, halo=halo, padded=padded)
+
+
+def memory_limit() -> int:
+    """Bytes of memory this process may use: the machine's, or the control group's limit if that is lower."""
+    limit = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    for path in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
+        try:
+            with open(path) as file:
+                text = file.read().strip()
+        except OSError:
+            continue
+        if text.isdigit():
+            limit = min(limit, int(text))
+    return limit
+
+
+def check_memory(nbytes: int) -> None:
+    """Raises MemoryError, naming the sizes, when a plan could never fit."""
+    limit = memory_limit()
+    if nbytes > limit:
+        raise MemoryError(f"the plan needs {nbytes / 2**20:,.0f} MiB, more than the {limit / 2**20:,.0f} MiB that there "
+                          "are: a smaller batch or input is needed")

@@ -1,0 +1,101 @@
+"""Parameters: float32 arrays in PyTorch's layouts, with a version that engines watch."""
+
+from __future__ import annotations
+
+import numpy as np
+
+_epoch = 0
+
+
+def epoch() -> int:
+    """A number that grows whenever any parameter changes; a cheap first question for engines."""
+    return _epoch
+
+
+class Parameter:
+    """A float32 array that a module owns: the truth that engines pack copies of.
+
+    Parameters
+    ----------
+    data : array_like
+        Initial values; copied into a dense float32 array whose address never changes.
+    requires_grad : bool, default True
+        False for running statistics and other state that no gradient reaches.
+
+    Attributes
+    ----------
+    data : ndarray
+        The values, read-only, so that no change goes unnoticed. Assign to it (``p.data = array``, same shape) or
+        use :meth:`edit` to change them.
+    grad : ndarray or None
+        The gradient of the last ``backward``.
+    version : int
+        Grows with each change.
+    """
+
+    def __init__(self, data, requires_grad: bool = True):
+        self._data = np.array(data, dtype=np.float32, order="C")
+        self._view = self._data.view()
+        self._view.flags.writeable = False
+        self.requires_grad = bool(requires_grad)
+        self.grad: np.ndarray | None = None
+        self.version = 0
+
+    @property
+    def data(self) -> np.ndarray:
+        return self._view
+
+    @data.setter
+    def data(self, value) -> None:
+        value = np.asarray(value)
+        if value.shape != self._data.shape:
+            raise ValueError(f"parameter: value of shape {value.shape} assigned to a parameter of shape {self.shape}")
+        self._data[...] = value
+        self.touch()
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self._data.shape
+
+    @property
+    def size(self) -> int:
+        return self._data.size
+
+    @property
+    def address(self) -> int:
+        """Address of the first element; constant for the life of the parameter."""
+        return self._data.ctypes.data
+
+    def numpy(self) -> np.ndarray:
+        """A copy of the values."""
+        return self._data.copy()
+
+    def edit(self) -> _Edit:
+        """A context manager giving a writable view; the version grows when it ends."""
+        return _Edit(self)
+
+    def touch(self) -> None:
+        """Says that the values have changed."""
+        global _epoch
+        self.version += 1
+        _epoch += 1
+
+    def __array__(self, dtype=None, copy=None):
+        return np.array(self._data, dtype=dtype)
+
+    def __repr__(self) -> str:
+        return f"Parameter(shape={self.shape}, requires_grad={self.requires_grad})"
+
+    def __reduce__(self):
+        return (Parameter, (self._data, self.requires_grad))
+
+
+class _Edit:
+    def __init__(self, parameter: Parameter):
+        self.parameter = parameter
+
+    def __enter__(self) -> np.ndarray:
+        return self.parameter._data
+
+    def __exit__(self, *exc) -> None:
+        self.parameter.touch()

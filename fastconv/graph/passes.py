@@ -1,0 +1,129 @@
+"""Rewrites of the graph: what can be folded, fused or left out before it is lowered."""
+
+from __future__ import annotations
+
+from fastconv.graph.autodiff import remove_dead
+from fastconv.graph.ir import FLAT, Graph, Node, Tensor, Type
+
+FUSES_EPILOGUE = ("conv", "linear")  # operators whose kernels add a bias and a residual and apply an activation
+ACTIVATIONS = {"relu": lambda a: ("relu", 0.0, 0.0), "leaky_relu": lambda a: ("leaky_relu", a["negative_slope"], 0.0),
+               "clip": lambda a: ("clip", a["low"], a["high"])}
+
+
+def absorb_flatten(graph: Graph) -> None:
+    """Linear reads pixels directly; its weight's columns are permuted when packed. Before differentiation."""
+    for node in graph.nodes:
+        if node.op.name == "linear":
+            source = node.inputs[0].node
+            if source is not None and source.op.name == "flatten":
+                node.inputs[0] = source.inputs[0]
+                node.attrs["flattened"] = True
+    remove_dead(graph)
+
+
+def fold_batchnorm(graph: Graph) -> None:
+    """conv + batch_norm (inference) becomes conv with other weights, made once per version of the parameters."""
+    users = graph.users()
+    for node in list(graph.nodes):
+        if node.op.name != "batch_norm" or node.attrs.get("training"):
+            continue
+        conv = node.inputs[0].node
+        if conv is None or conv.op.name not in FUSES_EPILOGUE or len(users[conv.output]) > 1 or \
+                conv.output in graph.outputs or conv.attrs.get("act") or len(conv.inputs) > 3:
+            continue
+        w, b = conv.inputs[1], conv.inputs[2] if len(conv.inputs) > 2 else None
+        gamma, beta, mean, var = node.inputs[1:5]
+        if mean is None or var is None or any(t is not None and t.parameter is None for t in (w, b, gamma, beta, mean, var)):
+            continue
+        fold = Node(_operator("fold_batchnorm"), [w, b, gamma, beta, mean, var], {"eps": node.attrs["eps"]}, conv.path,
+                    conv.segment)
+        fold.outputs = [Tensor(graph, Type(w.shape, FLAT), fold, 0), Tensor(graph, Type((w.shape[0],), FLAT), fold, 1)]
+        graph.nodes.insert(graph.nodes.index(conv), fold)
+        conv.inputs = [conv.inputs[0], *fold.outputs]
+        _replace(graph, node, conv.output)
+    remove_dead(graph)
+
+
+def fuse_epilogue(graph: Graph) -> None:
+    """Residual addition and activation move into the producer. After differentiation."""
+    for node in list(graph.nodes):
+        if node not in graph.nodes:
+            continue
+        if node.op.name == "add" and node.attrs.get("scalars") is None:
+            _fuse_residual(graph, node)
+        elif node.op.name in ACTIVATIONS:
+            producer = node.inputs[0].node
+            if _sole(graph, producer) and not producer.attrs.get("act"):
+                producer.attrs["act"] = ACTIVATIONS[node.op.name](node.attrs)
+                _take_over(graph, node, producer)
+
+
+def _fuse_residual(graph: Graph, node: Node) -> None:
+    if len(node.inputs) != 2 or node.inputs[0].shape != node.inputs[1].shape:
+        return
+    order = {id(n): i for i, n in enumerate(graph.nodes)}
+    for this, other in ((1, 0), (0, 1)):
+        producer, residual = node.inputs[this].node, node.inputs[other]
+        if not _sole(graph, producer) or producer.attrs.get("act") or len(producer.inputs) > 3 or \
+                producer is residual.node:
+            continue
+        if residual.node is not None and order[id(residual.node)] > order[id(producer)]:
+            continue  # the residual is not there yet when the producer runs
+        producer.inputs = [*producer.inputs, *([None] * (3 - len(producer.inputs))), residual]
+        _take_over(graph, node, producer)
+        return
+
+
+def _sole(graph: Graph, producer: Node | None) -> bool:
+    """Whether a producer can take an epilogue: nothing else reads its output."""
+    if producer is None or producer.op.name not in FUSES_EPILOGUE or producer.output in graph.outputs:
+        return False
+    return sum(t is producer.output for n in graph.nodes for t in n.inputs) == 1
+
+
+def _take_over(graph: Graph, node: Node, producer: Node) -> None:
+    """The producer now makes what ``node`` made."""
+    tensor = node.outputs[0]
+    tensor.node, tensor.index = producer, 0
+    producer.outputs = [tensor]
+    graph.nodes.remove(node)
+
+
+def _replace(graph: Graph, node: Node, by: Tensor) -> None:
+    """Everything that read the node's output reads ``by``."""
+    old = node.outputs[0]
+    for other in graph.nodes:
+        other.inputs = [by if t is old else t for t in other.inputs]
+    graph.outputs = [by if t is old else t for t in graph.outputs]
+    graph.nodes.remove(node)
+
+
+def _operator(name: str):
+    from fastconv.graph.ir import _operators
+
+    return _operators[name]
+
+
+def place_concatenations(graph: Graph) -> dict[Tensor, tuple[Tensor, int]]:
+    """Concatenations along channels whose inputs can be written straight into their channels."""
+    placed: dict[Tensor, tuple[Tensor, int]] = {}
+    taken = set(graph.outputs)
+    for node in graph.nodes:
+        if node.op.name != "concat" or node.attrs.get("dim") != 1:
+            continue
+        if len({id(t) for t in node.inputs}) != len(node.inputs):
+            continue
+        ok = all(t.node is not None and t not in placed and t not in taken and t.node.op.name not in KEEPS_OWN_LAYOUT
+                 for t in node.inputs)
+        if not ok:
+            continue
+        channel = 0
+        for t in node.inputs:
+            placed[t] = (node.output, channel)
+            channel += t.shape[1]
+        node.attrs["placed"] = True
+    return placed
+
+
+# operators whose output is another tensor's bytes, or must be dense
+KEEPS_OWN_LAYOUT = ("flatten", "unflatten", "linear_backward_data", "identity")

@@ -1,0 +1,54 @@
+"""The memory planner: offsets in one arena for buffers with known lifetimes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+ALIGN = 64
+
+
+def aligned(nbytes: int) -> int:
+    return (nbytes + ALIGN - 1) // ALIGN * ALIGN
+
+
+def plan_memory(buffers: Sequence[tuple[int, int, int]]) -> tuple[list[int], int]:
+    """Places buffers so that no two that live at the same time overlap.
+
+    Largest first, each into the tightest gap between the buffers already placed that live at the same time.
+
+    Parameters
+    ----------
+    buffers : sequence of (nbytes, first, last)
+        Size, and the first and last step (inclusive) at which the buffer is needed.
+
+    Returns
+    -------
+    offsets : list of int
+        One per buffer, multiples of 64.
+    total : int
+        Bytes of the arena.
+    """
+    offsets = [0] * len(buffers)
+    placed: list[tuple[int, int, int, int]] = []  # offset, end, first, last; sorted by offset
+    total = 0
+    for i in sorted(range(len(buffers)), key=lambda i: (-buffers[i][0], buffers[i][1], i)):
+        nbytes, first, last = buffers[i]
+        if nbytes < 0 or first > last:
+            raise ValueError(f"plan_memory: buffer {i} has nbytes={nbytes}, first={first}, last={last}")
+        size = aligned(nbytes)
+        best, best_gap, end = -1, -1, 0
+        for other_offset, other_end, other_first, other_last in placed:
+            if other_last < first or other_first > last:
+                continue
+            gap = other_offset - end
+            if gap >= size and (best < 0 or gap < best_gap):
+                best, best_gap = end, gap
+            end = max(end, other_end)
+        if best < 0:
+            best = end
+        offsets[i] = best
+        total = max(total, best + size)
+        if size:
+            at = next((k for k, p in enumerate(placed) if p[0] > best), len(placed))
+            placed.insert(at, (best, best + size, first, last))
+    return offsets, total

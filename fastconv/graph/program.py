@@ -1,0 +1,90 @@
+"""A lowered graph bound to memory: the tape. Its runs allocate nothing."""
+
+from __future__ import annotations
+
+from math import prod
+
+import numpy as np
+
+from fastconv.graph import parameter as parameters
+from fastconv.graph.lower import ARENA, SEGMENTS, WEIGHTS, Buffer, Lowering, Ref
+from fastconv.graph.parameter import Parameter
+from fastconv.kernels._runtime import Memory, StepList
+from fastconv.kernels.threads import get_num_threads
+
+
+class Program:
+    """Bound steps by segment, with an arena of its own.
+
+    Parameters
+    ----------
+    lowered : Lowering
+        Finished (:meth:`Lowering.finish`).
+    shared : Program, optional
+        Another binding of the same lowering whose packed weights this one uses.
+    frozen : bool
+        Bind to a copy of the parameters as they are now.
+    """
+
+    def __init__(self, lowered: Lowering, shared: Program | None = None, frozen: bool = False):
+        self.lowered = lowered
+        self.arena = Memory(lowered.arena_bytes)
+        self.frozen = frozen or (shared is not None and shared.frozen)
+        self.weights = shared.weights if shared else Memory(lowered.weights_bytes)
+        self._copies: dict[int, Parameter] = shared._copies if shared else {}
+        self.parameters = list({id(b.parameter): b.parameter for b in lowered.buffers if b.parameter}.values())
+        if self.frozen and not shared:
+            self._copies = {id(p): Parameter(p.data) for p in self.parameters}
+        self._versions = shared._versions if shared else [-1, -1]  # epoch, sum of versions: shared with the weights
+        self.segments = {name: self._bind(name) for name in SEGMENTS}
+        self.threads = 0
+        self.gradients: list[tuple[Parameter, np.ndarray]] = []
+        self._prepare = self.segments["prepare"]
+        self._forward = self.segments["forward"]
+
+    def _bind(self, segment: str) -> StepList:
+        steps = []
+        for spec in self.lowered.specs[segment]:
+            arguments = [self.resolve(a) for a in spec.arguments]
+            keywords = {key: self.resolve(a) for key, a in spec.keywords.items()}
+            steps.append(spec.factory(*arguments, **keywords))
+        return StepList(steps, self.lowered.batch)
+
+    def resolve(self, value):
+        """The address of a reference; other values as they are."""
+        if not isinstance(value, Ref):
+            return value
+        return self.address(value.buffer) + value.offset
+
+    def address(self, buffer: Buffer) -> int:
+        if buffer.kind == ARENA:
+            return self.arena.address + buffer.offset
+        if buffer.kind == WEIGHTS:
+            return self.weights.address + buffer.offset
+        parameter = self._copies.get(id(buffer.parameter), buffer.parameter)
+        return parameter.address
+
+    def array(self, ref: Ref, shape, dtype=np.float32) -> np.ndarray:
+        """A view of planned memory; it keeps the memory alive."""
+        memory = self.arena if ref.buffer.kind == ARENA else self.weights
+        start = ref.buffer.offset + ref.offset
+        return np.frombuffer(memory, dtype=dtype, count=prod(shape), offset=start).reshape(shape)
+
+    def prepare(self, threads: int) -> None:
+        """Packs the weights again if a parameter has changed."""
+        if self._versions[0] == parameters.epoch() or (self.frozen and self._versions[0] >= 0):
+            return
+        now, total = parameters.epoch(), sum(p.version for p in self.parameters)
+        if total != self._versions[1]:
+            self._prepare.run(threads)
+        self._versions[:] = now, total
+
+    def run(self, segment: str, batch: int) -> None:
+        """Runs a segment for the first ``batch`` images of the planned batch."""
+        threads = self.threads or get_num_threads()
+        steps = self.segments[segment]
+        if segment == "forward":
+            self.prepare(threads)
+        if steps.batch != batch:
+            steps.set_batch(batch)
+        steps.run(threads)

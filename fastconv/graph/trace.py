@@ -1,0 +1,71 @@
+"""From a callable over symbolic tensors to a graph."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from fastconv.graph.ir import Graph, Tensor, building
+
+
+class Structure:
+    """How the outputs of a callable nest: a tensor, or tuples, lists and dicts of such."""
+
+    def __init__(self, result):
+        self.tensors: list[Tensor] = []
+        self._shape = self._take(result)
+
+    def _take(self, value):
+        if isinstance(value, Tensor):
+            self.tensors.append(value)
+            return None
+        if isinstance(value, (tuple, list)):
+            return type(value)(self._take(v) for v in value) if type(value) in (tuple, list) else \
+                type(value)(*(self._take(v) for v in value))
+        if isinstance(value, dict):
+            return {key: self._take(v) for key, v in value.items()}
+        raise TypeError(f"forward returned a {type(value).__name__}: expected symbolic tensors, or tuples, lists or dicts "
+                        "of them")
+
+    def build(self, arrays: Sequence):
+        """The same nesting around other leaves."""
+        leaves = iter(arrays)
+
+        def put(shape):
+            if shape is None:
+                return next(leaves)
+            if isinstance(shape, dict):
+                return {key: put(v) for key, v in shape.items()}
+            return type(shape)(put(v) for v in shape) if type(shape) in (tuple, list) else \
+                type(shape)(*(put(v) for v in shape))
+
+        return put(self._shape)
+
+
+def trace(function: Callable, inputs: Sequence[tuple]) -> tuple[Graph, Structure]:
+    """Calls ``function`` with symbolic tensors.
+
+    Parameters
+    ----------
+    function : callable
+        Takes one symbolic tensor per input; returns tensors.
+    inputs : sequence of (shape, name) or (shape, name, layout, dtype)
+
+    Returns
+    -------
+    graph, structure
+        Inputs, nodes and outputs; and how the outputs nest.
+    """
+    import fastconv.ops  # noqa: F401  (registers the operators)
+
+    graph = Graph()
+    tensors = [graph.input(*spec) for spec in inputs]
+    with building(graph, ""):
+        result = function(*tensors)
+    structure = Structure(result)
+    if not structure.tensors:
+        raise ValueError("forward returned no tensor")
+    for tensor in structure.tensors:
+        if tensor.graph is not graph:
+            raise ValueError(f"forward returned {tensor}, which belongs to another trace")
+    graph.outputs = list(structure.tensors)
+    return graph, structure
