@@ -6,6 +6,9 @@
 
 #include <stdint.h>
 
+#include "fastconv/args_norm.h"
+#include "fastconv/args_update.h"
+
 enum FcActivation { FC_ACT_NONE = 0, FC_ACT_RELU = 1, FC_ACT_CLIP = 2, FC_ACT_LEAKY = 3 };
 
 // A user's array: where it is in this run, and its strides in elements.

@@ -15,6 +15,7 @@
 #ifndef FASTCONV_CONV_TILE_INL_H
 #define FASTCONV_CONV_TILE_INL_H
 
+#include "fastconv/activation.inl.h"
 #include "fastconv/blocks.inl.h"
 
 namespace FC_CAT2(fc_, FC_ISA) {
@@ -28,17 +29,6 @@ struct Epilogue {
     int64_t act;
     float a, b;
 };
-
-template <int W>
-FC_INLINE Vf<W> activate(Vf<W> v, int64_t act, float a, float b) {
-    if (act == FC_ACT_RELU) return vmax<W>(Vf<W>{}, v);
-    if (act == FC_ACT_CLIP) {  // NaN passes through
-        v = v < splat<W>(a) ? splat<W>(a) : v;
-        return v > splat<W>(b) ? splat<W>(b) : v;
-    }
-    if (act == FC_ACT_LEAKY) return v < Vf<W>{} ? v * a : v;
-    return v;
-}
 
 template <int W, int NV, int M, int U>
 FC_INLINE void tile_channels(Vf<W> (&acc)[M][NV], const float* const* px, int64_t c, const float* w) {

@@ -127,7 +127,9 @@ struct Ops<16> {
     static FC_INLINE Vf<16> mul_add(Vf<16> a, Vf<16> b, Vf<16> c) {
         return (Vf<16>)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c);
     }
-    static FC_INLINE Vf<16> sqrt(Vf<16> a) { return (Vf<16>)_mm512_sqrt_ps((__m512)a); }
+    static FC_INLINE Vf<16> sqrt(Vf<16> a) {  // not _mm512_sqrt_ps: GCC takes its undefined operand for a mistake
+        return (Vf<16>)_mm512_maskz_sqrt_ps(static_cast<__mmask16>(-1), (__m512)a);
+    }
     static FC_INLINE __mmask16 mask(int n) { return static_cast<__mmask16>((1u << n) - 1u); }
     static FC_INLINE Vf<16> load_n(const float* p, int n) { return (Vf<16>)_mm512_maskz_loadu_ps(mask(n), p); }
     static FC_INLINE void store_n(float* p, Vf<16> v, int n) { _mm512_mask_storeu_ps(p, mask(n), (__m512)v); }

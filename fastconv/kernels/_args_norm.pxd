@@ -1,0 +1,42 @@
+# include/fastconv/args_norm.h, for the Cython families.
+from libc.stdint cimport int64_t
+
+
+cdef extern from "fastconv/args_norm.h" nogil:
+    ctypedef struct NormStatisticsArgs:
+        const float* x
+        double* part
+        int64_t pixels, C, ld, per_part
+
+    ctypedef struct NormMergeArgs:
+        const double* part
+        const float* gamma
+        const float* beta
+        float* running_mean
+        float* running_var
+        const int64_t* batches
+        float* stats
+        int64_t pixels, C, per_part
+        double eps, momentum
+
+    ctypedef struct NormApplyArgs:
+        const float* x
+        const float* stats
+        const float* residual
+        float* y
+        int64_t* batches
+        int64_t pixels, C, ldx, ldy, ldr, act
+        double act_a, act_b
+
+    ctypedef struct NormBackwardArgs:
+        const float* x
+        const float* gy
+        const float* stats
+        const float* y
+        double* part
+        float* coef
+        float* ggamma
+        float* gbeta
+        float* gx
+        float* gresidual
+        int64_t pixels, C, ldx, ldg, ldy, ldgx, ldgr, per_part, training

@@ -1,0 +1,175 @@
+# cython: language_level=3
+"""Steps of the norm family: batch normalisation.
+
+A training forward is statistics, merge, apply; an inference forward is fixed (once per version of the parameters) and
+apply; a backward is backward_sums, backward_merge, backward_data, of which fixed statistics need the first two only for
+the gradients of gamma and beta. Buffers that go between them: `part`, part_bytes(channels, parts) bytes that each
+direction uses up within itself, `stats`, float[STATS_ROWS][channels], which the backward needs as well, and `coef`,
+float[2][channels]. `pixels` is D * H * W of one image.
+"""
+
+from libc.stdint cimport int64_t
+
+from fastconv.kernels._args_norm cimport NormApplyArgs, NormBackwardArgs, NormMergeArgs, NormStatisticsArgs
+from fastconv.kernels._runtime cimport Step
+
+STATS_ROWS = 5
+MAX_PARTS = 128
+
+ACTIVATIONS = {None: 0, "relu": 1, "clip": 2, "leaky_relu": 3}
+
+
+def cut(batch, pixels, channels) -> tuple:
+    """How many pixels a range of the statistics has and how many ranges there are: (per_part, parts).
+
+    Made from the planned problem; a smaller batch uses fewer ranges of the same length.
+    """
+    total = batch * pixels
+    per_part = max(64, 32768 // min(max(channels, 1), 256), -(-total // MAX_PARTS))
+    per_part = -(-per_part // 64) * 64
+    return per_part, max(1, -(-total // per_part))
+
+
+def part_bytes(channels, parts) -> int:
+    """Bytes of the work buffer `part`."""
+    return parts * 2 * channels * 8
+
+
+def statistics(size_t x, size_t part, *, channels, pixels, ld, per_part) -> Step:
+    """Mean and sum of squared deviations of each range of pixels, per channel."""
+    cdef Step step = Step()
+    cdef NormStatisticsArgs* a = <NormStatisticsArgs*> step.bind_name("f32_batchnorm_statistics",
+                                                                     sizeof(NormStatisticsArgs))
+    a.x = <const float*> x
+    a.part = <double*> part
+    a.pixels = pixels
+    a.C = channels
+    a.ld = ld
+    a.per_part = per_part
+    return step
+
+
+def merge(size_t part, size_t stats, *, channels, pixels, per_part, eps, size_t gamma=0, size_t beta=0,
+          size_t running_mean=0, size_t running_var=0, size_t batches=0, momentum=None) -> Step:
+    """The batch's statistics from those of the ranges; updates the running ones where they are given.
+
+    momentum None is the cumulative average: `batches` is the address of an int64, the batches before this one.
+    """
+    if momentum is None and running_mean and not batches:
+        raise ValueError("batch_norm: momentum=None needs num_batches_tracked")
+    cdef Step step = Step()
+    cdef NormMergeArgs* a = <NormMergeArgs*> step.bind_name("f32_batchnorm_merge", sizeof(NormMergeArgs))
+    a.part = <const double*> part
+    a.stats = <float*> stats
+    a.gamma = <const float*> gamma
+    a.beta = <const float*> beta
+    a.running_mean = <float*> running_mean
+    a.running_var = <float*> running_var
+    a.batches = <const int64_t*> batches
+    a.pixels = pixels
+    a.C = channels
+    a.per_part = per_part
+    a.eps = eps
+    a.momentum = momentum if momentum is not None else -1.0 if running_mean else 0.0
+    return step
+
+
+def fixed(size_t running_mean, size_t running_var, size_t stats, *, channels, eps, size_t gamma=0,
+          size_t beta=0) -> Step:
+    """stats from the running statistics, whatever the batch; computed in double."""
+    cdef Step step = Step()
+    cdef NormMergeArgs* a = <NormMergeArgs*> step.bind_name("f32_batchnorm_fixed", sizeof(NormMergeArgs))
+    a.running_mean = <float*> running_mean
+    a.running_var = <float*> running_var
+    a.stats = <float*> stats
+    a.gamma = <const float*> gamma
+    a.beta = <const float*> beta
+    a.C = channels
+    a.eps = eps
+    return step
+
+
+def apply(size_t x, size_t stats, size_t y, *, channels, pixels, ldx, ldy, size_t residual=0, ldr=0, act=None,
+          act_a=0.0, act_b=0.0, size_t batches=0) -> Step:
+    """y = act((x - mean) * scale + shift + residual); y may be x. Counts the int64 at `batches` up by one."""
+    cdef Step step = Step()
+    cdef NormApplyArgs* a = <NormApplyArgs*> step.bind_name("f32_batchnorm_apply", sizeof(NormApplyArgs))
+    a.x = <const float*> x
+    a.stats = <const float*> stats
+    a.residual = <const float*> residual
+    a.y = <float*> y
+    a.batches = <int64_t*> batches
+    a.pixels = pixels
+    a.C = channels
+    a.ldx = ldx
+    a.ldy = ldy
+    a.ldr = ldr
+    a.act = ACTIVATIONS[act]
+    a.act_a = act_a
+    a.act_b = act_b
+    return step
+
+
+def backward_sums(size_t x, size_t gy, size_t stats, size_t part, *, channels, pixels, ldx, ldg, per_part,
+                  size_t y=0, ldy=0) -> Step:
+    """Sums of g and of g * (x - mean) over each range of pixels; y is the output of a fused relu."""
+    cdef Step step = Step()
+    cdef NormBackwardArgs* a = <NormBackwardArgs*> step.bind_name("f32_batchnorm_backward_sums",
+                                                                 sizeof(NormBackwardArgs))
+    a.x = <const float*> x
+    a.gy = <const float*> gy
+    a.stats = <const float*> stats
+    a.part = <double*> part
+    a.y = <const float*> y
+    a.pixels = pixels
+    a.C = channels
+    a.ldx = ldx
+    a.ldg = ldg
+    a.ldy = ldy
+    a.per_part = per_part
+    return step
+
+
+def backward_merge(size_t part, size_t stats, *, channels, pixels, per_part, training, size_t coef=0,
+                   size_t grad_gamma=0, size_t grad_beta=0) -> Step:
+    """The gradients of gamma and beta (where wanted) and, in training, what backward_data needs of the sums."""
+    cdef Step step = Step()
+    cdef NormBackwardArgs* a = <NormBackwardArgs*> step.bind_name("f32_batchnorm_backward_merge",
+                                                                 sizeof(NormBackwardArgs))
+    a.part = <double*> part
+    a.stats = <const float*> stats
+    a.coef = <float*> coef
+    a.ggamma = <float*> grad_gamma
+    a.gbeta = <float*> grad_beta
+    a.pixels = pixels
+    a.C = channels
+    a.per_part = per_part
+    a.training = bool(training)
+    return step
+
+
+def backward_data(size_t gy, size_t stats, size_t gx, *, channels, pixels, ldg, ldgx, training, size_t x=0, ldx=0,
+                  size_t coef=0, size_t y=0, ldy=0, size_t grad_residual=0, ldgr=0) -> Step:
+    """The gradient of x, and the masked gradient for the other addend of a fused sum; gx may be gy.
+
+    x and coef are read in training only.
+    """
+    cdef Step step = Step()
+    cdef NormBackwardArgs* a = <NormBackwardArgs*> step.bind_name("f32_batchnorm_backward_data",
+                                                                 sizeof(NormBackwardArgs))
+    a.x = <const float*> x
+    a.gy = <const float*> gy
+    a.stats = <const float*> stats
+    a.coef = <float*> coef
+    a.gx = <float*> gx
+    a.gresidual = <float*> grad_residual
+    a.y = <const float*> y
+    a.pixels = pixels
+    a.C = channels
+    a.ldx = ldx
+    a.ldg = ldg
+    a.ldy = ldy
+    a.ldgx = ldgx
+    a.ldgr = ldgr
+    a.training = bool(training)
+    return step

@@ -1,0 +1,21 @@
+// Activations that kernels apply to what they are about to store.
+#ifndef FASTCONV_ACTIVATION_INL_H
+#define FASTCONV_ACTIVATION_INL_H
+
+namespace FC_CAT2(fc_, FC_ISA) {
+namespace {
+
+template <int W>
+FC_INLINE Vf<W> activate(Vf<W> v, int64_t act, float a, float b) {
+    if (act == FC_ACT_RELU) return vmax<W>(Vf<W>{}, v);
+    if (act == FC_ACT_CLIP) {  // NaN passes through
+        v = v < splat<W>(a) ? splat<W>(a) : v;
+        return v > splat<W>(b) ? splat<W>(b) : v;
+    }
+    if (act == FC_ACT_LEAKY) return v < Vf<W>{} ? v * a : v;
+    return v;
+}
+
+}  // namespace
+}  // namespace
+#endif

@@ -1,0 +1,62 @@
+// The argument structures of batch normalisation.
+//
+// `part` is a work buffer of double[parts][2][C], one row pair per range of per_part pixels. `stats` is float[5][C]:
+// mean (rounded), what the rounding took away, 1 / standard deviation, scale, shift; the output is
+// (x - mean) * scale + shift, exact to rounding even where the mean is far larger than the deviation.
+#ifndef FASTCONV_ARGS_NORM_H
+#define FASTCONV_ARGS_NORM_H
+
+#include <stdint.h>
+
+enum FcNormStats { FC_NORM_MEAN, FC_NORM_LOW, FC_NORM_RSTD, FC_NORM_SCALE, FC_NORM_SHIFT, FC_NORM_ROWS };
+
+// part[p] = mean and sum of squared deviations of the p-th range of pixels, per channel.
+typedef struct NormStatisticsArgs {
+    int64_t n;
+    const float* x;
+    double* part;
+    int64_t pixels;  // per image
+    int64_t C, ld, per_part;
+} NormStatisticsArgs;
+
+// From the parts, or from the running statistics, to stats.
+typedef struct NormMergeArgs {
+    int64_t n;
+    const double* part;
+    const float *gamma, *beta;             // may be null: 1 and 0
+    float *running_mean, *running_var;     // merge: updated, may be null; fixed: read
+    const int64_t* batches;                // batches before this one, for the cumulative average
+    float* stats;
+    int64_t pixels, C, per_part;
+    double eps;
+    double momentum;                       // below 0: the cumulative average
+} NormMergeArgs;
+
+// y = act((x - mean) * scale + shift + residual)
+typedef struct NormApplyArgs {
+    int64_t n;
+    const float* x;
+    const float* stats;
+    const float* residual;  // or null
+    float* y;
+    int64_t* batches;       // counted up by one, or null
+    int64_t pixels, C, ldx, ldy, ldr;
+    int64_t act;
+    double act_a, act_b;
+} NormApplyArgs;
+
+// The backward pass; g is gy, or 0 where relu cut the output y off.
+typedef struct NormBackwardArgs {
+    int64_t n;
+    const float *x, *gy, *stats;
+    const float* y;         // the output of a fused relu, or null
+    double* part;           // sums of g and of g * (x - mean)
+    float* coef;            // [2][C]: what merge found for data
+    float *ggamma, *gbeta;  // or null
+    float* gx;
+    float* gresidual;       // g, for the other addend, or null
+    int64_t pixels, C, ldx, ldg, ldy, ldgx, ldgr, per_part;
+    int64_t training;       // 0: the statistics are constants
+} NormBackwardArgs;
+
+#endif

@@ -1,0 +1,3 @@
+// The norm family: batch normalisation.
+#include "fastconv/norm.inl.h"
+#include "fastconv/norm_backward.inl.h"

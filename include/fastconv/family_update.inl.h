@@ -1,0 +1,2 @@
+// The update family: update rules, clipping, accumulation.
+#include "fastconv/update.inl.h"
