@@ -125,6 +125,25 @@ FC_INLINE PackedBlock packed_block(const PackArgs* a, int64_t tile) {
     return {g, k0, width, left, a->packed + g * per_group + k0 * a->T * C};
 }
 
+// A block of weights goes through the first-level cache in groups of channels, so that neither side is read or written
+// one element per line: the user's side runs along channels and taps, the packed side along filters.
+constexpr int64_t kPackFloats = 4096;
+
+template <class F>
+FC_INLINE void for_each_weight(const PackArgs* a, const PackedBlock& b, F f) {
+    const int64_t C = a->C * a->crun, step = max64(1, min64(C, kPackFloats / max64(1, a->T * b.width)));
+    for (int64_t c0 = 0; c0 < C; c0 += step)
+        for (int64_t k = 0; k < b.valid; ++k) {
+            float* row = a->flat + b.g * a->sg + (b.k0 + k) / a->K * a->skrun + (b.k0 + k) % a->K * a->sk;
+            int64_t run = c0 / a->C, rest = c0 % a->C;  // counted along: a division per element would dominate
+            for (int64_t c = c0; c < min64(C, c0 + step); ++c) {
+                float* user = row + run * a->scrun + rest * a->sc;
+                for (int64_t t = 0; t < a->T; ++t) f(user[a->taps[t] * a->st], b.at[(t * C + c) * b.width + k]);
+                if (++rest == a->C) rest = 0, ++run;
+            }
+        }
+}
+
 FC_INLINE int64_t pack_tiles(const PackArgs* a) {
     return a->G * ceil_div(a->K * a->krun, a->block ? a->block : kBlock);
 }
@@ -134,39 +153,27 @@ FC_INLINE int64_t f32_unpack_weight_tiles(const PackArgs* a) { return pack_tiles
 FC_INLINE size_t f32_unpack_weight_scratch(const PackArgs*) { return 0; }
 
 inline void f32_pack_weight_run(const PackArgs* a, int64_t begin, int64_t end, void*) {
-    const int64_t C = a->C * a->crun;
     for (int64_t tile = begin; tile < end; ++tile) {
         const PackedBlock b = packed_block(a, tile);
-        float* dst = b.at;
-        for (int64_t t = 0; t < a->T; ++t)
-            for (int64_t c = 0; c < C; ++c, dst += b.width) {
-                const float* src = a->flat + b.g * a->sg + a->taps[t] * a->st + c / a->C * a->scrun + c % a->C * a->sc;
-                if (a->krun == 1) {
-                    for (int64_t k = 0; k < b.valid; ++k) dst[k] = src[(b.k0 + k) * a->sk];
-                } else {
-                    for (int64_t k = 0; k < b.valid; ++k)
-                        dst[k] = src[(b.k0 + k) / a->K * a->skrun + (b.k0 + k) % a->K * a->sk];
-                }
-                for (int64_t k = b.valid; k < b.width; ++k) dst[k] = 0;
-            }
+        for_each_weight(a, b, [](const float& user, float& packed) { packed = user; });
+        if (b.valid < b.width)
+            for (int64_t row = 0; row < a->T * a->C * a->crun; ++row)
+                for (int64_t k = b.valid; k < b.width; ++k) b.at[row * b.width + k] = 0;
     }
 }
 
 inline void f32_unpack_weight_run(const PackArgs* a, int64_t begin, int64_t end, void*) {
-    const int64_t C = a->C * a->crun;
     for (int64_t tile = begin; tile < end; ++tile) {
         const PackedBlock b = packed_block(a, tile);
-        const float* src = b.at;
-        for (int64_t t = 0; t < a->T; ++t)
-            for (int64_t c = 0; c < C; ++c, src += b.width) {
-                float* dst = a->flat + b.g * a->sg + a->taps[t] * a->st + c / a->C * a->scrun + c % a->C * a->sc;
-                for (int64_t k = 0; k < b.valid; ++k) {
-                    float sum = src[k];
-                    for (int64_t p = 1; p < a->parts; ++p) sum += src[p * a->part_stride + k];
-                    float* out = dst + (b.k0 + k) / a->K * a->skrun + (b.k0 + k) % a->K * a->sk;
-                    *out = a->accumulate ? *out + sum : sum;
-                }
-            }
+        for (int64_t p = 1; p < a->parts; ++p) {
+            const float* part = b.at + p * a->part_stride;
+            for (int64_t i = 0; i < a->T * a->C * a->crun * b.width; ++i) b.at[i] += part[i];
+        }
+        if (a->accumulate) {
+            for_each_weight(a, b, [](float& user, const float& packed) { user += packed; });
+        } else {
+            for_each_weight(a, b, [](float& user, const float& packed) { user = packed; });
+        }
     }
 }
 
