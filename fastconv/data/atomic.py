@@ -35,7 +35,7 @@ def write_atomic(path):
     >>> with write_atomic("log.json") as file:
     ...     file.write(b"[]")
     """
-    given = os.fspath(path)
+    given = os.fsdecode(path)
     target = os.path.realpath(given)
     mode = _mode_of_existing(given, target)
     directory, name = os.path.split(target)

@@ -49,7 +49,7 @@ def load_idx(path):
     OSError
         The file cannot be opened or read (FileNotFoundError, IsADirectoryError, PermissionError).
     """
-    name = os.fspath(path)
+    name = os.fsdecode(path)
     with open(name, "rb") as file:
         available = os.fstat(file.fileno()).st_size
         zipped = file.read(2) == b"\x1f\x8b"
@@ -132,4 +132,4 @@ def save_idx(path, array):
     content = header + array.astype(_DTYPES[code], order="C", copy=False).tobytes()
     with write_atomic(path) as file:
         # mtime=0: the same array gives the same bytes.
-        file.write(gzip.compress(content, mtime=0) if os.fspath(path).endswith(".gz") else content)
+        file.write(gzip.compress(content, mtime=0) if os.fsdecode(path).endswith(".gz") else content)

@@ -45,7 +45,7 @@ def load_image_dataset(path, classes=None):
     ValueError
         A malformed file, or images and labels that do not belong together.
     """
-    name = os.fspath(path)
+    name = os.fsdecode(path)
     if not os.path.isdir(name):
         return load_npz(name, classes)
     return _check_dataset(name, [load_idx(_find(name, *part)) for part in _IDX_PARTS], classes)
@@ -74,7 +74,7 @@ def load_npz(path, classes=None):
     ValueError
         Truncated or damaged, not an npz, arrays missing, or images and labels that do not belong together.
     """
-    name = os.fspath(path)
+    name = os.fsdecode(path)
     with open(name, "rb") as file:
         try:
             arrays = _read_npz(file)

@@ -1,0 +1,12 @@
+"""Packages that fastconv uses where they are installed, and never imports by itself."""
+
+import importlib
+
+
+def require(module, purpose):
+    """Import `module`, or raise an ImportError that says what for and how to install it."""
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        package = module.partition(".")[0]
+        raise ImportError(f"{purpose} needs {package}: pip install 'fastconv[demo]' ({error})") from error

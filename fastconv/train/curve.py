@@ -1,0 +1,68 @@
+"""Learning curves as a picture."""
+
+import math
+import os
+
+from ._extra import require
+from .files import write_atomic
+
+
+def plot_curve(log, path, title=None):
+    """Draw loss and accuracy against epochs as a PNG file.
+
+    Columns with ``loss`` in their name share one diagram, those with ``accuracy`` a second one beside it; either may be
+    missing. The values of the column ``epoch`` stand on the horizontal axes, or the numbers of the rows from 1.
+
+    Parameters
+    ----------
+    log : MetricLog or iterable of dict
+        One row per epoch. None and what is not finite leave a gap.
+    path : str or os.PathLike
+        The file, whose name ends in ``.png``; an existing one is replaced at once when the new one is complete.
+    title : str, optional
+        What stands above the picture.
+
+    Raises
+    ------
+    ValueError
+        An empty log, no column to draw, or a name that does not end in ``.png``.
+    ImportError
+        The package matplotlib is not installed.
+    OSError
+        The file cannot be written.
+    """
+    name = os.fsdecode(path)
+    if not name.lower().endswith(".png"):
+        raise ValueError(f"plot_curve: path={name!r} must end in .png")
+    rows = list(log)
+    if not rows:
+        raise ValueError("plot_curve: the log is empty")
+    columns = list(dict.fromkeys(column for row in rows for column in row))
+    panels = {word: [column for column in columns if word in column.lower()] for word in ("loss", "accuracy")}
+    panels = {word: found for word, found in panels.items() if found}
+    if not panels:
+        raise ValueError(f"plot_curve: no column of {', '.join(columns)} has loss or accuracy in its name")
+    epochs = [row.get("epoch", number) for number, row in enumerate(rows, 1)]
+
+    # A Figure with its own canvas: pyplot would choose a backend for the whole process.
+    backend = require("matplotlib.backends.backend_agg", "plot_curve")
+    figure = require("matplotlib.figure", "plot_curve").Figure(figsize=(5 * len(panels), 3.6), layout="constrained")
+    backend.FigureCanvasAgg(figure)
+    axes = figure.subplots(1, len(panels), squeeze=False)[0]
+    for axis, (word, found) in zip(axes, panels.items(), strict=True):
+        for column in found:
+            values = [_number(row.get(column)) for row in rows]
+            axis.plot(epochs, values, label=column, marker="o" if len(rows) < 30 else None, markersize=3)
+        axis.set_xlabel("epoch")
+        axis.set_ylabel(word)
+        axis.xaxis.get_major_locator().set_params(integer=True)
+        axis.grid(alpha=0.3)
+        axis.legend()
+    if title:
+        figure.suptitle(title)
+    with write_atomic(name) as file:
+        figure.savefig(file, format="png", dpi=120)
+
+
+def _number(value):
+    return math.nan if value is None else float(value)

@@ -1,0 +1,65 @@
+"""A progress bar on terminals, and nothing elsewhere."""
+
+import sys
+
+
+def progress(iterable=None, desc=None, total=None):
+    """Show progress with tqdm where it is installed and stderr is a terminal; be silent otherwise.
+
+    Parameters
+    ----------
+    iterable : iterable or int, optional
+        What to iterate over; an int is taken as `total`.
+    desc : str, optional
+        What stands before the bar.
+    total : int, optional
+        How many updates to expect; ``len(iterable)`` where there is one.
+
+    Returns
+    -------
+    object
+        Iterable where `iterable` is, with ``update(n=1)``, ``set_postfix(**values)``, ``close()``, and usable in a
+        ``with`` statement: a ``tqdm.tqdm``, or a stand-in that does nothing.
+
+    Examples
+    --------
+    >>> with progress(loader, "epoch 1") as bar:
+    ...     for images, labels in bar:
+    ...         bar.set_postfix(loss=0.5)
+    """
+    if isinstance(iterable, int):
+        iterable, total = None, iterable
+    if sys.stderr is not None and sys.stderr.isatty():
+        try:
+            from tqdm import tqdm
+        except ImportError:
+            return _Silent(iterable)
+        return tqdm(iterable, desc=desc, total=total, dynamic_ncols=True)
+    return _Silent(iterable)
+
+
+class _Silent:
+    """The part of tqdm's interface that is promised above, without a bar."""
+
+    def __init__(self, iterable):
+        self._iterable = iterable
+
+    def __iter__(self):
+        if self._iterable is None:
+            raise TypeError("progress: there is nothing to iterate over, only a total was given")
+        return iter(self._iterable)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        self.close()
+
+    def update(self, n=1):
+        pass
+
+    def set_postfix(self, **values):
+        pass
+
+    def close(self):
+        pass
