@@ -5,12 +5,12 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from math import prod
 from typing import NamedTuple
 
 import numpy as np
 
 from fastconv.graph import passes
+from fastconv.graph.arrays import as_float32, check_shape, refuse_out
 from fastconv.graph.autodiff import differentiate
 from fastconv.graph.ir import Graph
 from fastconv.graph.lower import ARENA, SEGMENTS, WEIGHTS, Lowering
@@ -46,7 +46,8 @@ def optimise(graph: Graph, training: bool) -> None:
 class Plan:
     """A lowered graph for one set of input shapes, with what is needed to call it."""
 
-    def __init__(self, graph: Graph, structure: Structure, batch: int, algorithm, gradients: Sequence = ()):
+    def __init__(self, graph: Graph, structure: Structure, batch: int, algorithm, gradients: Sequence = (),
+                 finish: Callable | None = None):
         self.graph, self.structure, self.batch = graph, structure, batch
         passes.fuse_epilogue(graph)
         self.outputs = graph.outputs
@@ -65,6 +66,8 @@ class Plan:
             self.lowered.exit(tensor, "forward")
             tensor.name = old
             self.exits.append(name)
+        if finish is not None:
+            finish(self.lowered)
         self.lowered.finish()
         self.names = names
         for tensor in graph.inputs:
@@ -318,62 +321,6 @@ class Engine:
         return f"<fastconv.Engine {inputs} -> {', '.join(str(t.shape) for t in plan.outputs)}>"
 
 
-def as_float32(op: str, name: str, value) -> np.ndarray:
-    """The one rule for arrays: native float32, taken without a copy where possible; nothing is converted silently.
-
-    Raises
-    ------
-    TypeError
-        For any other dtype or byte order, and for what is no array.
-    """
-    array = value
-    if not isinstance(array, np.ndarray):
-        if hasattr(value, "__dlpack__"):
-            array = np.from_dlpack(value)
-        elif hasattr(value, "__array__") or hasattr(value, "__array_interface__"):
-            array = np.asarray(value)
-        else:
-            try:
-                array = np.asarray(memoryview(value))
-            except TypeError:
-                raise TypeError(f"{op}: {name} is a {type(value).__name__}: expected a float32 array") from None
-    if array.dtype != np.float32:
-        swapped = array.dtype.newbyteorder("=") == np.float32
-        what = f"{array.dtype} (byte-swapped)" if swapped else f"{array.dtype}"
-        raise TypeError(f"{op}: {name} has dtype {what}: expected float32; convert with .astype(np.float32)")
-    if any(s % 4 for s in array.strides) or not array.flags.aligned:
-        array = np.ascontiguousarray(array)
-    return array
-
-
-def refuse_out(op: str, array, shape: tuple[int, ...]) -> None:
-    """Says what is wrong with an ``out`` that was not taken."""
-    if not isinstance(array, np.ndarray):
-        raise TypeError(f"{op}: out is a {type(array).__name__}: expected a float32 array of shape {shape}")
-    if array.dtype != np.float32:
-        raise TypeError(f"{op}: out has dtype {array.dtype}: expected float32")
-    if array.shape != tuple(shape):
-        raise ValueError(f"{op}: out has shape {array.shape}: expected {tuple(shape)}")
-    if not array.flags.writeable:
-        raise ValueError(f"{op}: out is read-only")
-    raise ValueError(f"{op}: out is not aligned to its elements")
-
-
-def check_shape(op: str, name: str, shape) -> tuple[int, ...]:
-    """A shape as a tuple of integers; extents at least 1 behind the batch, and no more elements than memory can hold."""
-    try:
-        shape = tuple(int(s.__index__()) for s in shape)
-    except (TypeError, AttributeError):
-        raise TypeError(f"{op}: {name}={shape!r}: expected a sequence of integers, like (1, 3, 224, 224)") from None
-    if not 2 <= len(shape) <= 5:
-        raise ValueError(f"{op}: {name}={shape} has {len(shape)} dimensions: expected 2 (N, features) to 5 (N, C, D, H, W)")
-    if shape[0] < 0 or any(s < 1 for s in shape[1:]):
-        raise ValueError(f"{op}: {name}={shape}: every extent must be at least 1")
-    if prod(shape) * 4 >= 2**62:
-        raise ValueError(f"{op}: {name}={shape}: the product of the extents overflows")
-    return shape
-
-
 def compile(module, input_shape, *, training: bool = False, precision: str = "highest",
             algorithm: str | dict | None = None, threads: int | None = None, cache_size: int = 4) -> Engine:
     """Compiles a module (or any callable over symbolic tensors) for an input shape.
@@ -425,5 +372,3 @@ def compile(module, input_shape, *, training: bool = False, precision: str = "hi
     return Engine(function, shapes, training=training, precision=precision, algorithm=algorithm, threads=threads,
                   cache_size=cache_size)
 
-
-__all__ = ["Engine", "StepInfo", "compile", "as_float32", "check_shape", "refuse_out"]

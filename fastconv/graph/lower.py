@@ -5,7 +5,6 @@ Lifetimes follow from the references alone: a buffer lives from the first step t
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from math import prod
@@ -13,11 +12,11 @@ from typing import Any, NamedTuple
 
 from fastconv.graph.ir import FLAT, Graph, Node, Tensor
 from fastconv.graph.parameter import Parameter
-from fastconv.graph.plan import aligned, plan_memory
+from fastconv.graph.plan import aligned, check_memory, plan_memory
 from fastconv.kernels import layout as layout_kernels
 
 ARENA, WEIGHTS, PARAMETER = "arena", "weights", "parameter"
-SEGMENTS = ("prepare", "forward", "backward", "update")
+SEGMENTS = ("prepare", "forward", "backward", "accumulate", "update")
 
 
 @dataclass(eq=False)
@@ -71,7 +70,19 @@ class StepSpec:
     info: dict = field(default_factory=dict)
 
     def refs(self) -> list[Ref]:
-        return [v for v in (*self.arguments, *self.keywords.values()) if isinstance(v, Ref)]
+        found: list[Ref] = []
+        _collect(self.arguments, found)
+        _collect(tuple(self.keywords.values()), found)
+        return found
+
+
+def _collect(values: Sequence, found: list[Ref]) -> None:
+    """References among the values and in lists and tuples of them."""
+    for value in values:
+        if isinstance(value, Ref):
+            found.append(value)
+        elif isinstance(value, (list, tuple)):
+            _collect(value, found)
 
 
 def spatial3(shape: Sequence[int]) -> tuple[int, int, int]:
@@ -344,25 +355,3 @@ def _pad(source: int, target: int, *, source_ld: int, channels: int, size, ld: i
     slot = layout_kernels.Slot()
     slot.set(source, d * h * w * source_ld, 1, h * w * source_ld, w * source_ld, source_ld)
     return layout_kernels.to_channels_last(slot, target, channels=channels, size=size, ld=ld, halo=halo, padded=padded)
-
-
-def memory_limit() -> int:
-    """Bytes of memory this process may use: the machine's, or the control group's limit if that is lower."""
-    limit = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    for path in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
-        try:
-            with open(path) as file:
-                text = file.read().strip()
-        except OSError:
-            continue
-        if text.isdigit():
-            limit = min(limit, int(text))
-    return limit
-
-
-def check_memory(nbytes: int) -> None:
-    """Raises MemoryError, naming the sizes, when a plan could never fit."""
-    limit = memory_limit()
-    if nbytes > limit:
-        raise MemoryError(f"the plan needs {nbytes / 2**20:,.0f} MiB, more than the {limit / 2**20:,.0f} MiB that there "
-                          "are: a smaller batch or input is needed")

@@ -12,6 +12,14 @@ def epoch() -> int:
     return _epoch
 
 
+def touch(changed) -> None:
+    """Says that the values of these parameters have changed."""
+    global _epoch
+    for parameter in changed:
+        parameter.version += 1
+    _epoch += 1
+
+
 class Parameter:
     """A float32 array that a module owns: the truth that engines pack copies of.
 
@@ -76,9 +84,7 @@ class Parameter:
 
     def touch(self) -> None:
         """Says that the values have changed."""
-        global _epoch
-        self.version += 1
-        _epoch += 1
+        touch((self,))
 
     def __array__(self, dtype=None, copy=None):
         return np.array(self._data, dtype=dtype)

@@ -51,10 +51,12 @@ class Program:
         return StepList(steps, self.lowered.batch)
 
     def resolve(self, value):
-        """The address of a reference; other values as they are."""
-        if not isinstance(value, Ref):
-            return value
-        return self.address(value.buffer) + value.offset
+        """Addresses for references, also for those in lists and tuples; other values as they are."""
+        if isinstance(value, Ref):
+            return self.address(value.buffer) + value.offset
+        if isinstance(value, (list, tuple)):
+            return type(value)(self.resolve(v) for v in value)
+        return value
 
     def address(self, buffer: Buffer) -> int:
         if buffer.kind == ARENA:

@@ -1,0 +1,238 @@
+"""The training tape: forward, backward and update of a network and its loss in one plan."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from fastconv.graph.arrays import as_float32
+from fastconv.graph.autodiff import differentiate
+from fastconv.graph.engine import Plan, optimise
+from fastconv.graph.parameter import Parameter, touch
+from fastconv.graph.program import Program
+from fastconv.graph.trace import trace
+from fastconv.kernels import loss as loss_kernels
+from fastconv.kernels import update as kernels
+
+RULES = {"sgd": kernels.sgd, "adam": kernels.adam, "adamw": kernels.adamw}
+
+
+class TrainingTape:
+    """Runs training steps; plans once per shape of input and target.
+
+    Parameters
+    ----------
+    model, loss : callable
+        Over symbolic tensors: ``model(*inputs) -> prediction``, ``loss(prediction, target) -> scalar``.
+    rule : object
+        An update rule of :mod:`fastconv.optim`: ``name``, ``state_names`` and ``hyper(step)``.
+    clip_norm, clip_value : float, optional
+        Gradient clipping as PyTorch's ``clip_grad_norm_`` and ``clip_grad_value_``.
+    accumulate : int, default 1
+        Gradients of so many steps are averaged before each update.
+    algorithm, threads, cache_size
+        As for :func:`fastconv.compile`.
+
+    Attributes
+    ----------
+    steps : int
+        Updates done.
+    state : dict
+        Per parameter (by id) and state name, the rule's float32 buffers.
+    """
+
+    def __init__(self, model: Callable, loss: Callable, rule, *, clip_norm: float | None = None,
+                 clip_value: float | None = None, accumulate: int = 1, algorithm=None, threads: int | None = None,
+                 cache_size: int = 4):
+        for name, value in (("clip_norm", clip_norm), ("clip_value", clip_value)):
+            if value is not None and not value > 0:
+                raise ValueError(f"{name}={value!r} must be above 0")
+        if isinstance(accumulate, bool) or not isinstance(accumulate, int) or accumulate < 1:
+            raise ValueError(f"accumulate={accumulate!r}: expected an integer of at least 1")
+        self.model, self.loss, self.rule = model, loss, rule
+        self.clip_norm, self.clip_value, self.accumulate = clip_norm, clip_value, accumulate
+        self.algorithm, self.threads, self.cache_size = algorithm, threads or 0, cache_size
+        self.steps = 0
+        self.state: dict[tuple[int, str], np.ndarray] = {}
+        self.hyper, self.summing = kernels.Hyper(), kernels.Hyper(grad_scale=1.0 / accumulate)
+        self._micro = 0
+        self._sums: dict[int, np.ndarray] = {}
+        self._value = np.zeros((), np.float32)
+        self._plans: OrderedDict[tuple, _Planned] = OrderedDict()
+        self._last: _Planned | None = None
+        self._lock = threading.Lock()
+
+    def step(self, *arrays) -> float:
+        """One step on a batch: the inputs, then the target. Returns the loss before the update.
+
+        Parameters
+        ----------
+        *arrays : ndarray
+            Inputs float32 ``(N, C, ...)``; the target of integers (class indices) or float32.
+
+        Raises
+        ------
+        TypeError, ValueError
+            Before anything has run: a wrong dtype or shape, a class index out of range.
+        """
+        with self._lock:
+            planned = self._last
+            if planned is None or not planned.accept(arrays):
+                planned = self._last = self._plan(arrays)
+                if not planned.accept(arrays):
+                    raise RuntimeError("the training tape does not accept the arrays that it was planned for")
+            planned.check_targets()
+            planned.program.run("forward", planned.n)
+            planned.program.run("backward", planned.n)
+            self._finish(planned)
+            return float(self._value)
+
+    def predictions(self) -> np.ndarray:
+        """What the model predicted in the last step: a view that the next step overwrites."""
+        if self._last is None:
+            raise RuntimeError("predictions: no step has run yet")
+        return self._last.prediction[: self._last.n]
+
+    def _finish(self, planned: _Planned) -> None:
+        program = planned.program
+        if self.accumulate > 1:
+            self.summing.first = float(self._micro == 0)
+            program.run("accumulate", planned.n)
+            self._micro += 1
+            if self._micro < self.accumulate:
+                return
+            self._micro = 0
+        self.steps += 1
+        self.hyper.grad_scale = 1.0
+        self.hyper.set(**self.rule.hyper(self.steps))
+        program.run("update", planned.n)
+        touch(planned.updated)
+
+    # ---- planning -------------------------------------------------------------------------------------------------
+
+    def _plan(self, arrays: Sequence) -> _Planned:
+        if len(arrays) < 2:
+            raise TypeError(f"step: {len(arrays)} arrays given: expected the inputs and the target")
+        inputs = [as_float32("step", f"input {i}", a) for i, a in enumerate(arrays[:-1])]
+        target = np.asarray(arrays[-1])
+        if target.dtype.kind in "iu":
+            specs_target = (target.shape, "target", "pixels", "int64")
+        else:
+            specs_target = (as_float32("step", "target", target).shape, "target", "pixels", "float32")
+        for name, a in [*((f"input {i}", a) for i, a in enumerate(inputs)), ("target", target)]:
+            if a.ndim < 1 or a.shape[0] != inputs[0].shape[0]:
+                raise ValueError(f"step: {name} of shape {a.shape}: its batch differs from the first input's shape "
+                                 f"{inputs[0].shape}")
+        if inputs[0].shape[0] < 1:
+            raise ValueError(f"step: input 0 of shape {inputs[0].shape} is an empty batch")
+        key = (*(a.shape[1:] for a in inputs), target.shape[1:], target.dtype.kind)
+        found = self._plans.get(key)
+        if found is not None and found.batch >= inputs[0].shape[0]:
+            self._plans.move_to_end(key)
+            return found
+        planned = self._plans[key] = _Planned(self, [(a.shape, f"input{i}") for i, a in enumerate(inputs)], specs_target)
+        while len(self._plans) > self.cache_size:
+            self._plans.popitem(last=False)
+        return planned
+
+    def buffer(self, parameter: Parameter, name: str) -> np.ndarray:
+        """The rule's state of a parameter, zeros at first."""
+        return self.state.setdefault((id(parameter), name), np.zeros(parameter.shape, np.float32))
+
+    def sum(self, parameter: Parameter) -> np.ndarray:
+        return self._sums.setdefault(id(parameter), np.zeros(parameter.shape, np.float32))
+
+
+class _Planned:
+    """One plan of a training tape."""
+
+    def __init__(self, tape: TrainingTape, inputs: list, target: tuple):
+        self.batch, self.n = inputs[0][0][0], 0
+        graph, structure = trace(lambda *t: self._model_and_loss(tape, t), [*inputs, target])
+        optimise(graph, True)
+        prediction, loss = graph.outputs
+        if loss.shape != ():
+            raise ValueError(f"the loss has shape {loss.shape}: expected a scalar (reduction 'mean' or 'sum')")
+        self.parameters = [t for t in graph.parameters if t.parameter.requires_grad]
+        gradients = differentiate(graph, [(loss, None)], self.parameters)
+        plan = Plan(graph, structure, self.batch, tape.algorithm, finish=lambda lowered: self._update(
+            tape, lowered, gradients))
+        self.lowered = plan.lowered
+        self.program = Program(plan.lowered)
+        self.program.threads = tape.threads
+        self.slots = [plan.lowered.slots.get(t.name) for t in graph.inputs]
+        self.target = graph.inputs[-1]
+        self.integers = None
+        if self.target.dtype == "int64":
+            self.integers = self.program.array(plan.lowered.read(self.target).ref, self.target.shape, np.int64)
+            self.classes, self.ignore = plan.lowered.extra.get("classes", (0, -100))
+        self.prediction = np.zeros(prediction.shape, np.float32)
+        for name, array in zip(plan.exits, (self.prediction, tape._value), strict=True):
+            plan.lowered.slots[name].take(array, True)
+
+    @staticmethod
+    def _model_and_loss(tape: TrainingTape, tensors):
+        prediction = tape.model(*tensors[:-1])
+        return prediction, tape.loss(prediction, tensors[-1])
+
+    def _update(self, tape: TrainingTape, cx, gradients: list) -> None:
+        """Emits the steps of the accumulate and update segments."""
+        found = [(t.parameter, cx.read(g).ref) for t, g in zip(self.parameters, gradients, strict=True) if g is not None]
+        self.updated = [p for p, _ in found]
+        if tape.accumulate > 1:
+            sums = [(p, tape.sum(p).ctypes.data) for p in self.updated]
+            cx.step(kernels.accumulate, [(s, g, p.size, tape.summing) for (p, g), (_, s) in zip(found, sums, strict=True)],
+                    op="accumulate", segment="accumulate")
+            found = sums
+        if tape.clip_value is not None:
+            tape.hyper.clip_value = tape.clip_value
+            cx.step(kernels.clip_value, [(g, p.size, tape.hyper) for p, g in found], op="clip_value", segment="update")
+        if tape.clip_norm is not None:
+            tape.hyper.max_norm = tape.clip_norm
+            for i in range(2):
+                cx.step(_clip_norm, [(g, p.size) for p, g in found], tape.hyper, i, cx.extra, op="clip_norm",
+                        segment="update")
+        states = [[tape.buffer(p, name).ctypes.data for name in tape.rule.state_names] for p, _ in found]
+        width = 1 if tape.rule.name == "sgd" else 2
+        items = [(p.address, g, *(s + [0] * (width - len(s))), p.size, tape.hyper)
+                 for (p, g), s in zip(found, states, strict=True)]
+        cx.step(RULES[tape.rule.name], items, op=tape.rule.name, segment="update")
+
+    def accept(self, arrays: Sequence) -> bool:
+        """Points the tape to these arrays, if they fit the plan."""
+        if len(arrays) != len(self.slots):
+            return False
+        n = -1
+        for slot, array in zip(self.slots, arrays, strict=True):
+            if slot is None:
+                if not isinstance(array, np.ndarray) or array.dtype.kind not in "iu" or \
+                        array.shape[1:] != self.target.shape[1:] or array.shape[0] != n:
+                    return False
+                self.integers[:n] = array
+            else:
+                got = slot.take(array, False)
+                if got < 1 or (n >= 0 and got != n):
+                    return False
+                n = got
+        self.n = n
+        return True
+
+    def check_targets(self) -> None:
+        if self.integers is None or not self.classes:
+            return
+        count = self.n * (self.integers.size // self.batch)
+        bad = loss_kernels.check_targets(self.integers.ctypes.data, count, self.classes, self.ignore)
+        if bad >= 0:
+            raise ValueError(f"cross_entropy: target[{bad}]={self.integers.reshape(-1)[bad]} (in flat order) is not a class "
+                             f"index in 0..{self.classes - 1}, nor ignore_index={self.ignore}")
+
+
+def _clip_norm(items: list, hyper, part: int, shared: dict):
+    """One of the two steps that compute the norm; both come from one call."""
+    key = ("clip_norm", tuple(item[0] for item in items))
+    if part == 0:
+        shared[key] = kernels.clip_norm(items, [hyper])
+    return shared[key][part]
