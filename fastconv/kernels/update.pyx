@@ -1,7 +1,5 @@
 # cython: language_level=3
-"""Steps of the update family. One step updates a list of parameters: flat float32 arrays, given by address and count."""
-
-from libc.stdint cimport int64_t
+"""Steps of the update family. One step updates a list of parameters: flat float32 arrays by address and count."""
 
 from fastconv.kernels._args_update cimport FC_ITEM_TILE, ClipNormArgs, FcHyper, FcItem, ItemsArgs
 from fastconv.kernels._runtime cimport Memory, Step

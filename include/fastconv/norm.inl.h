@@ -1,9 +1,9 @@
 // Batch normalisation, forward: statistics of ranges of pixels, their merge, and the normalisation itself.
 //
-//   channels ->   64 ... 256        A tile of the statistics is a range of per_part pixels and up to 256 channels. It is
+//   channels ->   64 ... 256        A tile of the statistics is a range of per_part pixels and up to 256 channels,
 //   pixels   +------+------+        worked off in chunks of 64 pixels x 4 vectors, which stay in the first-level cache
 //     0..63  | mean, M2    |        while they are read twice: mean, then deviations from it and their squares. So no
-//   64..127  |  merged     |        square of a mean is ever subtracted from a mean of squares. Chunks, and then ranges,
+//   64..127  |  merged     |        square of a mean is ever taken from a mean of squares. Chunks, and then ranges,
 //            +------+------+        are merged in double in a fixed order (T. Chan, G. Golub, R. LeVeque, 1979).
 //
 // Normalisation: y = act((x - mean) * scale + shift + residual), a tile is about 16384 values, four vectors of channels
@@ -43,7 +43,8 @@ FC_INLINE void store_lanes(float* p, Vf<W> v, int lanes) {
 
 // mean of `count` pixels (up to rounding), and the sums of x - mean and of its square.
 template <int W, int NV, bool Full>
-FC_NOINLINE void chunk_moments(const float* x, int64_t ld, int64_t count, int lanes, float* mean, float* s1, float* s2) {
+FC_NOINLINE void chunk_moments(const float* x, int64_t ld, int64_t count, int lanes, float* mean, float* s1,
+                               float* s2) {
     constexpr int U = 4 / NV;  // pixels at a time: as many sums under way as an addition takes cycles
     Vf<W> a[U][NV] = {}, b[U][NV] = {}, m[NV];
     int64_t i = 0;
@@ -146,14 +147,15 @@ FC_INLINE void set_stats(const NormMergeArgs* a, int64_t c, double mean, double 
 }
 
 FC_INLINE int64_t f32_batchnorm_merge_tiles(const NormMergeArgs* a) {
-    return a->n * a->pixels > 0 ? ceil_div(a->C, kMergeChannels) : 0;  // an empty batch leaves the running statistics alone
+    // An empty batch leaves the running statistics alone.
+    return a->n * a->pixels > 0 ? ceil_div(a->C, kMergeChannels) : 0;
 }
 FC_INLINE size_t f32_batchnorm_merge_scratch(const NormMergeArgs*) { return 0; }
 
 inline void f32_batchnorm_merge_run(const NormMergeArgs* a, int64_t begin, int64_t end, void*) {
     const int64_t pixels = a->n * a->pixels, C = a->C;
     const double total = static_cast<double>(pixels);
-    const double momentum = a->momentum >= 0.0 ? a->momentum : 1.0 / (static_cast<double>(*a->batches) + 1.0);
+    const double momentum = a->momentum >= 0.0 ? a->momentum : 1.0 / (*a->batches + 1.0);
     for (int64_t tile = begin; tile < end; ++tile) {
         const int64_t c0 = tile * kMergeChannels, channels = min64(kMergeChannels, C - c0);
         double mean[kMergeChannels] = {}, m2[kMergeChannels] = {};
@@ -183,7 +185,8 @@ FC_INLINE int64_t f32_batchnorm_fixed_tiles(const NormMergeArgs* a) { return cei
 FC_INLINE size_t f32_batchnorm_fixed_scratch(const NormMergeArgs*) { return 0; }
 
 inline void f32_batchnorm_fixed_run(const NormMergeArgs* a, int64_t begin, int64_t end, void*) {
-    for (int64_t c = begin * 1024; c < min64(a->C, end * 1024); ++c) set_stats(a, c, a->running_mean[c], a->running_var[c]);
+    for (int64_t c = begin * 1024; c < min64(a->C, end * 1024); ++c)
+        set_stats(a, c, a->running_mean[c], a->running_var[c]);
 }
 
 // ---- normalisation ------------------------------------------------------------------------------------------------
@@ -222,7 +225,7 @@ FC_INLINE size_t f32_batchnorm_apply_scratch(const NormApplyArgs*) { return 0; }
 inline void f32_batchnorm_apply_run(const NormApplyArgs* a, int64_t begin, int64_t end, void*) {
     constexpr int W = kWidth, NV = kNormVectors;
     const int64_t per = apply_pixels(a->C), pixels = a->n * a->pixels;
-    if (begin == 0 && a->batches) ++*a->batches;  // here and not in merge, whose tiles read it
+    if (begin == 0 && a->batches) *a->batches += 1.0f;  // here and not in merge, whose tiles read it
     for (int64_t tile = begin; tile < end; ++tile) {
         const int64_t first = tile * per, count = min64(per, pixels - first);
         int64_t c = 0;

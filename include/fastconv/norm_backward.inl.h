@@ -20,8 +20,8 @@ FC_INLINE Vf<W> load_gradient(const float* gy, const float* y, int lanes) {
 }
 
 template <int W, int NV, bool Full>
-FC_NOINLINE void chunk_gradient(const NormBackwardArgs* a, int64_t first, int64_t count, int64_t c, int lanes, float* s1,
-                                float* s2) {
+FC_NOINLINE void chunk_gradient(const NormBackwardArgs* a, int64_t first, int64_t count, int64_t c, int lanes,
+                                float* s1, float* s2) {
     constexpr int U = 4 / NV;
     const float *x = a->x + first * a->ldx + c, *g = a->gy + first * a->ldg + c;
     const float *y = a->y ? a->y + first * a->ldy + c : nullptr, *mean = a->stats + FC_NORM_MEAN * a->C + c;
@@ -82,7 +82,9 @@ inline void f32_batchnorm_backward_sums_run(const NormBackwardArgs* a, int64_t b
 }
 
 // The gradients of gamma and beta, zeros for an empty batch, and the two coefficients of gx.
-FC_INLINE int64_t f32_batchnorm_backward_merge_tiles(const NormBackwardArgs* a) { return ceil_div(a->C, kMergeChannels); }
+FC_INLINE int64_t f32_batchnorm_backward_merge_tiles(const NormBackwardArgs* a) {
+    return ceil_div(a->C, kMergeChannels);
+}
 FC_INLINE size_t f32_batchnorm_backward_merge_scratch(const NormBackwardArgs*) { return 0; }
 
 inline void f32_batchnorm_backward_merge_run(const NormBackwardArgs* a, int64_t begin, int64_t end, void*) {

@@ -55,7 +55,7 @@ FC_INLINE size_t f32_sgd_scratch(const ItemsArgs*) { return 0; }
 
 inline void f32_sgd_run(const ItemsArgs* a, int64_t begin, int64_t end, void*) {
     constexpr int W = kWidth;
-    over_items(a, begin, end, [](int64_t, const FcItem* item, int64_t first, int64_t count) __attribute__((always_inline)) {
+    over_items(a, begin, end, [](int64_t, const FcItem* item, int64_t first, int64_t count) {
         const FcHyper* h = item->hyper;
         const Vf<W> scale = splat<W>(to_float(h->grad_scale)), decay = splat<W>(to_float(h->weight_decay));
         const Vf<W> lr = splat<W>(to_float(-h->lr)), momentum = splat<W>(to_float(h->momentum));
@@ -81,7 +81,7 @@ inline void f32_sgd_run(const ItemsArgs* a, int64_t begin, int64_t end, void*) {
 template <bool Decoupled>
 FC_INLINE void adam_run(const ItemsArgs* a, int64_t begin, int64_t end) {
     constexpr int W = kWidth;
-    over_items(a, begin, end, [](int64_t, const FcItem* item, int64_t first, int64_t count) __attribute__((always_inline)) {
+    over_items(a, begin, end, [](int64_t, const FcItem* item, int64_t first, int64_t count) {
         const FcHyper* h = item->hyper;
         const Vf<W> scale = splat<W>(to_float(h->grad_scale)), decay = splat<W>(to_float(h->weight_decay));
         const Vf<W> keep = splat<W>(to_float(1.0 - h->lr * h->weight_decay));
@@ -121,7 +121,7 @@ FC_INLINE size_t f32_accumulate_scratch(const ItemsArgs*) { return 0; }
 
 inline void f32_accumulate_run(const ItemsArgs* a, int64_t begin, int64_t end, void*) {
     constexpr int W = kWidth;
-    over_items(a, begin, end, [](int64_t, const FcItem* item, int64_t first, int64_t count) __attribute__((always_inline)) {
+    over_items(a, begin, end, [](int64_t, const FcItem* item, int64_t first, int64_t count) {
         const Vf<W> scale = splat<W>(to_float(item->hyper->grad_scale));
         const bool begins = item->hyper->first != 0.0;
         float* p = item->p + first;
@@ -139,7 +139,7 @@ FC_INLINE size_t f32_clip_value_scratch(const ItemsArgs*) { return 0; }
 
 inline void f32_clip_value_run(const ItemsArgs* a, int64_t begin, int64_t end, void*) {
     constexpr int W = kWidth;
-    over_items(a, begin, end, [](int64_t, const FcItem* item, int64_t first, int64_t count) __attribute__((always_inline)) {
+    over_items(a, begin, end, [](int64_t, const FcItem* item, int64_t first, int64_t count) {
         const Vf<W> high = splat<W>(to_float(item->hyper->clip_value)), low = -high;
         float* g = item->g + first;
         over_vectors<W>(count, [=](int64_t i, int n) __attribute__((always_inline)) {
@@ -154,7 +154,7 @@ FC_INLINE int64_t f32_zero_tiles(const ItemsArgs* a) { return a->tiles; }
 FC_INLINE size_t f32_zero_scratch(const ItemsArgs*) { return 0; }
 
 inline void f32_zero_run(const ItemsArgs* a, int64_t begin, int64_t end, void*) {
-    over_items(a, begin, end, [](int64_t, const FcItem* item, int64_t first, int64_t count) __attribute__((always_inline)) {
+    over_items(a, begin, end, [](int64_t, const FcItem* item, int64_t first, int64_t count) {
         memset(item->p + first, 0, sizeof(float) * static_cast<size_t>(count));
     });
 }
@@ -165,7 +165,7 @@ FC_INLINE size_t f32_square_sum_scratch(const ItemsArgs*) { return 0; }
 
 inline void f32_square_sum_run(const ItemsArgs* a, int64_t begin, int64_t end, void*) {
     double* part = a->part;
-    over_items(a, begin, end, [=](int64_t tile, const FcItem* item, int64_t first, int64_t count) __attribute__((always_inline)) {
+    over_items(a, begin, end, [=](int64_t tile, const FcItem* item, int64_t first, int64_t count) {
         const float* g = item->g + first;
         double sum[16] = {};
         int64_t i = 0;
