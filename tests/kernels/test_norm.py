@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 import reference as ref
+from fastconv.kernels._runtime import StepList
 from guarded import gaps, guarded, images, pixels
 
 from fastconv.kernels import norm
-from fastconv.kernels._runtime import StepList
 
 EPS = 1e-5
 SHAPES = [
