@@ -17,6 +17,7 @@ cdef extern from "fastconv/step.h" nogil:
 cdef class Step:
     cdef FcStep c
     cdef list owned
+    cdef public object guard
     cdef void* bind(self, const FcKernel* kernel, size_t args_bytes) except NULL
     cdef void* bind_name(self, str name, size_t args_bytes) except NULL
     cdef int32_t* ints(self, object values) except NULL

@@ -123,7 +123,10 @@ cdef class Memory:
 # ---- steps --------------------------------------------------------------------------------------------------------
 
 cdef class Step:
-    """A kernel bound to its arguments."""
+    """A kernel bound to its arguments.
+
+    `guard` is None, or what a StepList with this step holds while it runs (acquire and release): the BLAS on one thread.
+    """
 
     def __cinit__(self):
         self.c.kernel = NULL
@@ -221,6 +224,7 @@ cdef class StepList:
     cdef size_t stride
     cdef int granted
     cdef int64_t widest
+    cdef object guard
 
     def __cinit__(self, list steps, int64_t batch):
         self.keep = steps
@@ -234,6 +238,7 @@ cdef class StepList:
         cdef size_t need = 0, most = 0
         for i in range(self.count):
             step = steps[i]
+            self.guard = step.guard if step.guard is not None else self.guard
             self.steps[i] = step.c
             self.steps[i].tiles = step.c.kernel.tiles(step.c.args, batch)
             need = step.c.kernel.scratch(step.c.args)
@@ -277,5 +282,9 @@ cdef class StepList:
             self.granted = threads
         if self.widest <= 1:
             threads = 1
+        if self.guard is not None:
+            self.guard.acquire()
         with nogil:
             run_steps(self.steps, begin, end, threads, <char*> self.memory.base, self.stride)
+        if self.guard is not None:
+            self.guard.release()

@@ -8,6 +8,7 @@
 
 #include "fastconv/args_norm.h"
 #include "fastconv/args_update.h"
+#include "fastconv/args_im2col.h"
 
 enum FcActivation { FC_ACT_NONE = 0, FC_ACT_RELU = 1, FC_ACT_CLIP = 2, FC_ACT_LEAKY = 3 };
 
@@ -79,7 +80,7 @@ typedef struct ConvArgs {
     int64_t multiplier;     // depthwise: filters per channel
     int64_t act;
     double act_a, act_b;
-    float* panel;           // im2col / col2im
+    float* panel;           // im2col / col2im: its rows are the pixels [panel_begin, panel_end) of the batch
     int64_t panel_begin, panel_end;
 } ConvArgs;
 

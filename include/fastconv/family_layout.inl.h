@@ -1,3 +1,2 @@
-// The layout family: the door, weight packing, im2col and col2im.
+// The layout family: the door, weight packing.
 #include "fastconv/layout.inl.h"
-#include "fastconv/im2col.inl.h"
