@@ -23,7 +23,7 @@ def guarded(shape, fill=np.nan):
 
 
 def pixels(x, ld):
-    """(N, C, *spatial) as channels-last rows with pixel stride ld, NaN between the pixels; ends behind the last channel."""
+    """(N, C, *spatial) as channels-last rows of stride ld, NaN in between; the last channel is the last float."""
     n, c = x.shape[:2]
     count = n * int(np.prod(x.shape[2:]))
     flat = guarded(max(0, count * ld - (ld - c)))

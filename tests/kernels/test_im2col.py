@@ -12,10 +12,10 @@ import sys
 import numpy as np
 import pytest
 import reference as ref
-
-from fastconv.kernels import im2col, layout
 from fastconv.kernels._runtime import StepList, isa_info
 from fastconv.kernels.blas import blas_info
+
+from fastconv.kernels import im2col, layout
 
 from .guarded import gaps, guarded, images, pixels
 
@@ -44,15 +44,15 @@ class Case:
         taps = [tuple(i * d - p for i, d, p in zip(index, dilation, padding, strict=True))
                 for index in itertools.product(*spans)]
         space = self.three(self.out, 1)
-        return {"taps": taps, "groups": self.groups, "channels": self.c // self.groups, "filters": self.k // self.groups,
-                "ldx": ldx, "input": self.three(self.size, 1), "space": space, "stride": self.three(self.stride, 1),
-                "output": space}
+        return {"taps": taps, "groups": self.groups, "channels": self.c // self.groups,
+                "filters": self.k // self.groups, "ldx": ldx, "input": self.three(self.size, 1), "space": space,
+                "stride": self.three(self.stride, 1), "output": space}
 
     def packing(self):
         per = self.c // self.groups
-        return {"taps": list(range(self.taps)), "filters": self.k // self.groups, "channels": per, "groups": self.groups,
-                "group_stride": self.k // self.groups * per * self.taps, "filter_stride": per * self.taps,
-                "channel_stride": self.taps, "block": self.k // self.groups}
+        return {"taps": list(range(self.taps)), "filters": self.k // self.groups, "channels": per,
+                "groups": self.groups, "group_stride": self.k // self.groups * per * self.taps,
+                "filter_stride": per * self.taps, "channel_stride": self.taps, "block": self.k // self.groups}
 
     def pack(self, w):
         packed = guarded(w.size)
