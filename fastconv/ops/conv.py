@@ -204,7 +204,7 @@ def describe(p: Problem, x: Tensor, y: Tensor) -> dict:
 
 def phases(p: Problem):
     """Backward to data by phases of the stride: (first output pixel, extents, taps with their numbers)."""
-    for origin in product(*(range(s) for s in p.stride)):
+    for origin in product(*(range(min(s, x)) for s, x in zip(p.stride, p.x, strict=True))):
         extents = tuple(max(0, -(-(x - o) // s)) for x, o, s in zip(p.x, origin, p.stride, strict=True))
         if 0 in extents:
             continue

@@ -8,6 +8,7 @@ from itertools import product
 
 from fastconv.graph.ir import fail
 
+LIMIT = 2**31  # offsets of taps are 32-bit integers
 Pairs = tuple[tuple[int, int], ...]
 
 
@@ -26,6 +27,8 @@ def ints(op: str, name: str, value, dims: int, least: int) -> tuple[int, ...]:
         fail(op, f"{name}={value!r} has {len(values)} values: expected 1 or {dims}, one per spatial dimension")
     if any(v < least for v in values):
         fail(op, f"{name}={value!r} must be at least {least}")
+    if any(v >= LIMIT for v in values):
+        fail(op, f"{name}={value!r} must be below 2**31")
     return values
 
 
@@ -54,6 +57,9 @@ def output_size(op: str, size: Sequence[int], kernel: Sequence[int], stride: Seq
     out = []
     for i, (x, k, s, (a, b), d) in enumerate(zip(size, kernel, stride, padding, dilation, strict=True)):
         span = d * (k - 1) + 1
+        if x + a + b >= LIMIT or span >= LIMIT:
+            fail(op, f"spatial dimension {i} with {x} elements, padding {a}+{b}, kernel_size={k} and dilation={d} spans 2**31 "
+                     "elements or more")
         if x + a + b < span:
             fail(op, f"the output would be empty: spatial dimension {i} has {x} elements and padding {a}+{b}, but "
                      f"kernel_size={k} with dilation={d} spans {span}")
