@@ -35,6 +35,15 @@ def as_float32(op: str, name: str, value) -> np.ndarray:
     return array
 
 
+def as_int64(op: str, name: str, value) -> np.ndarray:
+    """The one rule for class indices: any integer dtype of native byte order, converted to int64."""
+    array = np.asarray(value)
+    if array.dtype.kind not in "iu" or not array.dtype.isnative:
+        what = f"{array.dtype} (byte-swapped)" if not array.dtype.isnative else f"{array.dtype}"
+        raise TypeError(f"{op}: {name} has dtype {what}: expected integers; convert with .astype(np.int64)")
+    return array.astype(np.int64, copy=False)
+
+
 def refuse_out(op: str, array, shape: tuple[int, ...]) -> None:
     """Says what is wrong with an ``out`` that was not taken."""
     if not isinstance(array, np.ndarray):

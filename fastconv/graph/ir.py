@@ -128,6 +128,7 @@ class Graph:
         self.inputs: list[Tensor] = []
         self.outputs: list[Tensor] = []
         self.late_inputs: set[Tensor] = set()  # gradients of outputs: given to backward, not to forward
+        self.undecided: set[Tensor] = set()  # inputs that become activations or flat by their first use (gradcheck)
         self._parameters: dict[int, Tensor] = {}
         self.segment = "forward"
 
@@ -163,6 +164,7 @@ class _Scope(threading.local):
     def __init__(self):
         self.path: list[str] = []
         self.graph: Graph | None = None
+        self.shown = ""
 
 
 _scope = _Scope()
@@ -191,13 +193,23 @@ def building(graph: Graph, path: str | None = None):
         _scope.graph, _scope.path = old_graph, old_path
 
 
+@contextmanager
+def showing(name: str):
+    """Errors raised inside name this function, the one that the user called, instead of the operator."""
+    old, _scope.shown = _scope.shown, name
+    try:
+        yield
+    finally:
+        _scope.shown = old
+
+
 def current_path() -> str:
     return ".".join(part for part in _scope.path if part)
 
 
 def fail(op: str, message: str, error: type[Exception] = ValueError) -> None:
     """Raises the house's error: the operator, its path in the model, then argument, value and rule."""
-    path = current_path()
+    path, op = current_path(), _scope.shown or op
     raise error(f"{op} '{path}': {message}" if path else f"{op}: {message}")
 
 

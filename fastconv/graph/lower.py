@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from math import prod
 from typing import Any, NamedTuple
 
-from fastconv.graph.ir import FLAT, Graph, Node, Tensor
+from fastconv.graph.ir import FLAT, Graph, Node, Tensor, building, fail
 from fastconv.graph.parameter import Parameter
 from fastconv.graph.plan import aligned, check_memory, plan_memory
 from fastconv.kernels import layout as layout_kernels
@@ -247,8 +247,9 @@ class Lowering:
         if asked is None or asked in applicable:
             return asked or default
         if strict:
-            raise ValueError(f"{self._node.op.name} '{self._node.path}': algorithm={asked!r} does not apply to this "
-                             f"problem; these do: {', '.join(applicable)}")
+            with building(self.graph, self._node.path):
+                fail(self._node.op.name, f"algorithm={asked!r} does not apply to this problem; these do: "
+                                         f"{', '.join(applicable)}")
         return default
 
     # ---- the graph ------------------------------------------------------------------------------------------------

@@ -1,0 +1,54 @@
+"""What all functions have in common: NumPy arrays run an operator at once, symbolic tensors add a node to their graph."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastconv.graph.eager import Argument, check_ndim, run_op
+from fastconv.graph.ir import FLAT, PIXELS, Tensor, Type, apply, showing
+
+
+def call(op: str, shown: str, *arguments: Argument, **attrs) -> Any:
+    """Applies an operator to arrays or to symbolic tensors; attributes that are None are left out."""
+    if not any(isinstance(a.value, Tensor) for a in arguments):
+        return run_op(op, arguments, attrs, shown)
+    for a in arguments:
+        if isinstance(a.value, Tensor):
+            decide(shown, a)
+    with showing(shown):
+        return apply(op, [a.value for a in arguments], **{k: v for k, v in attrs.items() if v is not None})
+
+
+def decide(shown: str, argument: Argument) -> None:
+    """Checks a symbolic argument; an input whose layout is still open takes the one that is wanted here."""
+    tensor, open_ = argument.value, argument.value.graph.undecided
+    check_ndim(shown, argument, tensor.shape)
+    if tensor in open_:
+        open_.discard(tensor)
+        tensor.type = Type(tensor.shape, argument.layout, tensor.dtype)
+    if tensor.layout != argument.layout:
+        kinds = {PIXELS: "an activation", FLAT: "a parameter"}
+        raise ValueError(f"{shown}: {argument.name} is {kinds[tensor.layout]}: expected {kinds[argument.layout]}")
+    if tensor.dtype != argument.dtype:
+        raise TypeError(f"{shown}: {argument.name} has dtype {tensor.dtype}: expected {argument.dtype}")
+
+
+def activation(name: str, value, ndim: int = 0) -> Argument:
+    return Argument(name, value, PIXELS, "float32", ndim)
+
+
+def flat(name: str, value, ndim: int = 0) -> Argument:
+    return Argument(name, value, FLAT, "float32", ndim)
+
+
+def shape_like(op: str, name: str, shape, ndim: int) -> tuple[int, ...]:
+    """A shape argument as a tuple of integers, extents behind the first at least 1."""
+    try:
+        values = tuple(int(s.__index__()) for s in shape)
+    except (TypeError, AttributeError):
+        raise TypeError(f"{op}: {name}={shape!r}: expected {ndim} integers") from None
+    if len(values) != ndim:
+        raise ValueError(f"{op}: {name}={values} has {len(values)} dimensions: expected {ndim}")
+    if values[0] < 0 or any(v < 1 for v in values[1:]):
+        raise ValueError(f"{op}: {name}={values}: every extent must be at least 1")
+    return values
