@@ -1,3 +1,56 @@
 """fastconv: a convolutional-network engine for CPUs, inference and training on NumPy arrays."""
 
+from importlib import import_module
+from typing import TYPE_CHECKING
+
 from fastconv._version import __version__ as __version__
+
+if TYPE_CHECKING:
+    from fastconv import data, nn, optim, zoo
+    from fastconv._include import get_include
+    from fastconv.graph.engine import Engine, compile
+    from fastconv.graph.parameter import Parameter
+    from fastconv.graph.random import initial_seed, manual_seed
+    from fastconv.kernels.threads import get_num_threads, set_num_threads
+
+_MODULES = ("data", "nn", "optim", "zoo")
+_NAMES = {
+    "Engine": "graph.engine",
+    "Parameter": "graph.parameter",
+    "compile": "graph.engine",
+    "get_include": "_include",
+    "get_num_threads": "kernels.threads",
+    "initial_seed": "graph.random",
+    "manual_seed": "graph.random",
+    "set_num_threads": "kernels.threads",
+}
+
+__all__ = [  # noqa: PLE0604
+    "Engine",
+    "Parameter",
+    "__version__",
+    "compile",
+    "data",
+    "get_include",
+    "get_num_threads",
+    "initial_seed",
+    "manual_seed",
+    "nn",
+    "optim",
+    "set_num_threads",
+    "zoo",
+]
+
+
+def __getattr__(name: str):
+    """Imports what is asked for when it is first asked for, so that ``import fastconv`` costs nothing."""
+    if name in _MODULES:
+        return import_module(f"fastconv.{name}")
+    if name in _NAMES:
+        value = globals()[name] = getattr(import_module(f"fastconv.{_NAMES[name]}"), name)
+        return value
+    raise AttributeError(f"module 'fastconv' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_MODULES, *_NAMES})

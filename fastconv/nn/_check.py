@@ -1,0 +1,58 @@
+"""Checks of constructor arguments; an error names the layer, the argument, its value and the rule."""
+
+from __future__ import annotations
+
+import operator
+from numbers import Real
+from typing import Any
+
+
+def integer(layer: str, name: str, value: Any, least: int) -> int:
+    """An integer of at least ``least``; no bool, no float."""
+    if isinstance(value, bool):
+        raise TypeError(f"{layer}: {name}={value!r}: expected an integer")
+    try:
+        number = operator.index(value)
+    except TypeError:
+        raise TypeError(f"{layer}: {name}={value!r}: expected an integer") from None
+    if number < least:
+        raise ValueError(f"{layer}: {name}={value!r} must be at least {least}")
+    return number
+
+
+def sizes(layer: str, name: str, value: Any, dims: int, least: int) -> tuple[int, ...]:
+    """One integer per spatial dimension; a single one stands for all."""
+    if not isinstance(value, (tuple, list)):
+        return (integer(layer, name, value, least),) * dims
+    if len(value) == 1:
+        value = tuple(value) * dims
+    if len(value) != dims:
+        raise ValueError(f"{layer}: {name}={value!r} has {len(value)} values: expected 1 or {dims}, one per spatial "
+                         "dimension")
+    for v in value:
+        integer(layer, name, v, least)
+    return tuple(operator.index(v) for v in value)
+
+
+def number(layer: str, name: str, value: Any, low: float, high: float) -> float:
+    """A real number from ``low`` to ``high``, both included; NaN is refused."""
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise TypeError(f"{layer}: {name}={value!r}: expected a number")
+    if not low <= value <= high:
+        rule = f"from {low:g} to {high:g}" if high < float("inf") else f"a number of at least {low:g}"
+        raise ValueError(f"{layer}: {name}={value!r} must be {rule}")
+    return float(value)
+
+
+def flag(layer: str, name: str, value: Any) -> bool:
+    """True or False, and nothing that merely resembles them: a positional slip would go unnoticed."""
+    if value is not True and value is not False and type(value).__name__ != "bool_" and type(value).__name__ != "bool":
+        raise TypeError(f"{layer}: {name}={value!r}: expected True or False")
+    return bool(value)
+
+
+def choice(layer: str, name: str, value: Any, options: tuple[str, ...]) -> str:
+    """One of a few words."""
+    if value not in options:
+        raise ValueError(f"{layer}: {name}={value!r}: expected one of {', '.join(map(repr, options))}")
+    return value

@@ -1,0 +1,64 @@
+"""Losses: modules whose ``forward(prediction, target)`` is symbolic."""
+
+from __future__ import annotations
+
+import operator
+
+import numpy as np
+
+from fastconv.graph.ir import apply
+from fastconv.nn._check import choice, number
+from fastconv.nn.module import Module
+
+REDUCTIONS = ("mean", "sum", "none")
+
+
+class CrossEntropyLoss(Module):
+    """Cross entropy of logits (N, C, ...) against class indices (N, ...), as ``torch.nn.CrossEntropyLoss``.
+
+    Parameters
+    ----------
+    weight : array_like, optional
+        One factor per class, float32; "mean" divides by their sum over the batch.
+    ignore_index : int, default -100
+        A class whose positions do not count.
+    reduction : {"mean", "sum", "none"}, default "mean"
+    label_smoothing : float, default 0.0
+        Share of the target that is spread evenly over the classes.
+    """
+
+    def __init__(self, weight=None, ignore_index: int = -100, reduction: str = "mean", label_smoothing: float = 0.0):
+        super().__init__()
+        if weight is not None:
+            weight = np.asarray(weight, np.float32)
+            if weight.ndim != 1 or not weight.size:
+                raise ValueError(f"CrossEntropyLoss: weight of shape {weight.shape}: expected (C,), one per class")
+            if not (weight >= 0).all():
+                raise ValueError("CrossEntropyLoss: weight must not be negative or NaN")
+        self.register_buffer("weight", weight)
+        try:
+            self.ignore_index = operator.index(ignore_index)
+        except TypeError:
+            raise TypeError(f"CrossEntropyLoss: ignore_index={ignore_index!r}: expected an integer") from None
+        self.reduction = choice("CrossEntropyLoss", "reduction", reduction, REDUCTIONS)
+        self.label_smoothing = number("CrossEntropyLoss", "label_smoothing", label_smoothing, 0, 1)
+
+    def forward(self, prediction, target):
+        return apply("cross_entropy", [prediction, target, self.weight], reduction=self.reduction,
+                     ignore_index=self.ignore_index, label_smoothing=self.label_smoothing)
+
+
+class MSELoss(Module):
+    """Squared error, as ``torch.nn.MSELoss``.
+
+    Parameters
+    ----------
+    reduction : {"mean", "sum", "none"}, default "mean"
+    """
+
+    def __init__(self, reduction: str = "mean"):
+        super().__init__()
+        self.reduction = choice("MSELoss", "reduction", reduction, REDUCTIONS)
+
+    def forward(self, prediction, target):
+        return apply("mse_loss", [prediction, target], reduction=self.reduction)
