@@ -36,10 +36,8 @@ FC_INLINE void conv_run(const ConvArgs* a, int64_t begin, int64_t end, void* scr
     const int64_t pixels = a->n * a->iD * a->iH * a->iW, filters = packed_filters(a->K);
     const float** px = static_cast<const float**>(scratch);
     const float** res = px + a->T * cut.run;
-    const float** rt = res + cut.run;
-    float** out = static_cast<float**>(scratch) + (a->T + 2) * cut.run;
-    float** at = out + cut.run;
-    Epilogue e = {nullptr, 0, a->act, static_cast<float>(a->act_a), static_cast<float>(a->act_b)};
+    float** out = static_cast<float**>(scratch) + (a->T + 1) * cut.run;
+    Epilogue e = {nullptr, 0, 0, a->act, static_cast<float>(a->act_a), static_cast<float>(a->act_b)};
     int64_t chunk_in_table = -1;
     for (int64_t tile = begin; tile < end; ++tile) {
         const int64_t chunk = tile % cut.chunks, rest = tile / cut.chunks, group = rest % cut.groups;
@@ -68,18 +66,16 @@ FC_INLINE void conv_run(const ConvArgs* a, int64_t begin, int64_t end, void* scr
                 continue;
             }
             e.lanes = min64(kBlock, a->K - k0);
-            for (int64_t m = 0; m < count; ++m) at[m] = out[m] + at_k;
-            if (a->residual)
-                for (int64_t m = 0; m < count; ++m) rt[m] = res[m] + at_k;
-            conv_block(k0 + kBlock <= a->K ? kBlock : block_width(e.lanes), count, px, cut.run, a->T, a->C, w, at,
-                       a->residual ? rt : nullptr, e);
+            e.first = at_k;
+            conv_block(k0 + kBlock <= a->K ? kBlock : block_width(e.lanes), count, px, cut.run, a->T, a->C, w, out,
+                       a->residual ? res : nullptr, e);
             ++block;
         }
     }
 }
 
 FC_INLINE size_t conv_scratch(const ConvArgs* a) {
-    return static_cast<size_t>((a->T + 4) * kRun) * sizeof(void*);
+    return static_cast<size_t>((a->T + 2) * kRun) * sizeof(void*);
 }
 
 FC_INLINE int64_t f32_conv_direct_tiles(const ConvArgs* a) { return conv_tiles(a); }

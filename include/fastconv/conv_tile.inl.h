@@ -25,6 +25,7 @@ constexpr int kTileM = kWidth == 16 ? 14 : kWidth == 8 ? 6 : 4;
 
 struct Epilogue {
     const float* bias;      // at this block's first filter, or null
+    int64_t first;          // this block's first filter, relative to the pointers of the output pixels
     int64_t lanes;          // valid filters of this block
     int64_t act;
     float a, b;
@@ -46,7 +47,7 @@ FC_INLINE void tile_channels(Vf<W> (&acc)[M][NV], const float* const* px, int64_
     }
 }
 
-// One tile: px[t * pitch + m] is pixel m at tap t, out[m] (and res[m]) the output pixel's first filter of this block.
+// One tile: px[t * pitch + m] is pixel m at tap t, out[m] (and res[m]) the output pixel.
 template <int W, int NV, int M>
 FC_NOINLINE void conv_tile(const float* const* px, int64_t pitch, int64_t T, int64_t C, const float* w,
                            float* const* out, const float* const* res, const Epilogue& e) {
@@ -63,12 +64,29 @@ FC_NOINLINE void conv_tile(const float* const* px, int64_t pitch, int64_t T, int
 #pragma GCC unroll 4
     for (int v = 0; v < NV; ++v) {
         const int n = static_cast<int>(max64(0, min64(W, e.lanes - v * W)));
-        const Vf<W> bias = e.bias ? load_n<W>(e.bias + v * W, n) : Vf<W>{};
+        const int64_t at = e.first + v * W;
+        if (e.bias) {
+            const Vf<W> bias = load_n<W>(e.bias + v * W, n);
 #pragma GCC unroll 16
-        for (int m = 0; m < M; ++m) {
-            Vf<W> y = acc[m][v] + bias;
-            if (res) y = y + load_n<W>(res[m] + v * W, n);
-            store_n<W>(out[m] + v * W, activate<W>(y, e.act, e.a, e.b), n);
+            for (int m = 0; m < M; ++m) acc[m][v] = acc[m][v] + bias;
+        }
+        if (res) {
+#pragma GCC unroll 16
+            for (int m = 0; m < M; ++m) acc[m][v] = acc[m][v] + load_n<W>(res[m] + at, n);
+        }
+        if (e.act == FC_ACT_RELU) {
+#pragma GCC unroll 16
+            for (int m = 0; m < M; ++m) acc[m][v] = vmax<W>(Vf<W>{}, acc[m][v]);
+        } else if (e.act) {
+#pragma GCC unroll 16
+            for (int m = 0; m < M; ++m) acc[m][v] = activate<W>(acc[m][v], e.act, e.a, e.b);
+        }
+        if (n >= W) {
+#pragma GCC unroll 16
+            for (int m = 0; m < M; ++m) store<W>(out[m] + at, acc[m][v]);
+        } else {
+#pragma GCC unroll 16
+            for (int m = 0; m < M; ++m) Ops<W>::store_n(out[m] + at, acc[m][v], n);
         }
     }
 }

@@ -38,38 +38,57 @@ FC_INLINE bool all_inside(const Args* a) {
     return true;
 }
 
-// px[t * pitch + m]: pixel first + m at tap t, or the row of zeros.
+// p[i] = first + i * step
+FC_INLINE void fill_pointers(const float** p, int64_t count, const float* first, int64_t step) {
+    for (int64_t i = 0; i < count; ++i) p[i] = first + i * step;
+}
+
+// px[t * pitch + m]: pixel first + m at tap t, or the row of zeros. Written by runs along a row of the iteration space.
 template <class Args>
 FC_INLINE void input_pointers(const Args* a, const float* x, int64_t first, int64_t count, int64_t pitch,
                               const float** px) {
     Position p = position(a, first);
-    const int64_t image = a->xD * a->xH * a->xW;
-    if (all_inside(a)) {
-        for (int64_t m = 0; m < count; ++m, next(a, p))
-            px[m] = x + (p.n * image + (p.d * a->sd * a->xH + p.h * a->sh) * a->xW + p.w * a->sw) * a->ldx;
-        for (int64_t t = a->T - 1; t >= 0; --t) {
-            const int32_t* o = a->taps + 3 * t;
-            const int64_t shift = ((o[0] * a->xH + o[1]) * a->xW + o[2]) * a->ldx;
-            for (int64_t m = 0; m < count; ++m) px[t * pitch + m] = px[m] + shift;
-        }
-        return;
-    }
-    for (int64_t m = 0; m < count; ++m, next(a, p)) {
-        const int64_t d0 = p.d * a->sd, h0 = p.h * a->sh, w0 = p.w * a->sw;
-        const float* base = x + p.n * image * a->ldx;
+    const int64_t image = a->xD * a->xH * a->xW, step = a->sw * a->ldx;
+    const bool inside = all_inside(a);
+    for (int64_t m = 0; m < count;) {
+        const int64_t run = min64(count - m, a->iW - p.w);
         for (int64_t t = 0; t < a->T; ++t) {
             const int32_t* o = a->taps + 3 * t;
-            const int64_t d = d0 + o[0], h = h0 + o[1], w = w0 + o[2];
-            const bool inside = static_cast<uint64_t>(d) < static_cast<uint64_t>(a->xD) &&
-                                static_cast<uint64_t>(h) < static_cast<uint64_t>(a->xH) &&
-                                static_cast<uint64_t>(w) < static_cast<uint64_t>(a->xW);
-            px[t * pitch + m] = inside ? base + ((d * a->xH + h) * a->xW + w) * a->ldx : a->zeros;
+            const int64_t d = p.d * a->sd + o[0], h = p.h * a->sh + o[1], w = p.w * a->sw + o[2];
+            const float** row = px + t * pitch + m;
+            const float* at = x + (p.n * image + (d * a->xH + h) * a->xW + w) * a->ldx;
+            if (inside) {
+                fill_pointers(row, run, at, step);
+                continue;
+            }
+            int64_t begin = 0, end = 0;  // the part of the run that is inside
+            if (d >= 0 && d < a->xD && h >= 0 && h < a->xH && w < a->xW) {
+                begin = w >= 0 ? 0 : a->sw == 1 ? -w : ceil_div(-w, a->sw);
+                end = a->sw == 1 ? a->xW - w : ceil_div(a->xW - w, a->sw);
+            }
+            begin = min64(begin, run);
+            end = max64(begin, min64(end, run));
+            for (int64_t i = 0; i < begin; ++i) row[i] = a->zeros;
+            fill_pointers(row + begin, end - begin, at + begin * step, step);
+            for (int64_t i = end; i < run; ++i) row[i] = a->zeros;
+        }
+        m += run;
+        p.w += run;
+        if (p.w == a->iW) {
+            p.w -= 1;
+            next(a, p);
         }
     }
 }
 
 // out[m] and res[m]: filter 0 of output pixel first + m.
 FC_INLINE void output_pointers(const ConvArgs* a, int64_t first, int64_t count, float** out, const float** res) {
+    if (a->yD == a->iD && a->yH == a->iH && a->yW == a->iW) {  // every output pixel, in order
+        for (int64_t m = 0; m < count; ++m) out[m] = a->y + (first + m) * a->ldy;
+        if (a->residual)
+            for (int64_t m = 0; m < count; ++m) res[m] = a->residual + (first + m) * a->ldr;
+        return;
+    }
     Position p = position(a, first);
     for (int64_t m = 0; m < count; ++m, next(a, p)) {
         const int64_t pixel = ((p.n * a->yD + a->od + p.d * a->odd) * a->yH + a->oh + p.h * a->ohh) * a->yW + a->ow +

@@ -105,7 +105,9 @@ struct Ops<4> {
 };
 
 #if defined(__AVX2__)
+#if !defined(__AVX512VL__)
 alignas(64) const int32_t tail_mask8[16] = {-1, -1, -1, -1, -1, -1, -1, -1, 0, 0, 0, 0, 0, 0, 0, 0};
+#endif
 
 template <>
 struct Ops<8> {
@@ -113,11 +115,17 @@ struct Ops<8> {
         return (Vf<8>)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c);
     }
     static FC_INLINE Vf<8> sqrt(Vf<8> a) { return (Vf<8>)_mm256_sqrt_ps((__m256)a); }
+#if defined(__AVX512VL__)
+    static FC_INLINE __mmask8 mask(int n) { return static_cast<__mmask8>((1u << n) - 1u); }
+    static FC_INLINE Vf<8> load_n(const float* p, int n) { return (Vf<8>)_mm256_maskz_loadu_ps(mask(n), p); }
+    static FC_INLINE void store_n(float* p, Vf<8> v, int n) { _mm256_mask_storeu_ps(p, mask(n), (__m256)v); }
+#else
     static FC_INLINE __m256i mask(int n) {
         return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(tail_mask8 + 8 - n));
     }
     static FC_INLINE Vf<8> load_n(const float* p, int n) { return (Vf<8>)_mm256_maskload_ps(p, mask(n)); }
     static FC_INLINE void store_n(float* p, Vf<8> v, int n) { _mm256_maskstore_ps(p, mask(n), (__m256)v); }
+#endif
 };
 #endif
 
