@@ -34,8 +34,12 @@ class DataLoader:
         How many batches a background thread prepares ahead; 0 prepares each when it is asked for, without a thread.
     collate_fn : callable, optional
         Makes a tuple of arrays of a list of items; `default_collate` where it is None. Not used for an ArrayDataset.
+    augment : callable, optional
+        Called with each batch (a tuple of arrays it may change in place) and a ``numpy.random.Generator`` of that batch's
+        own, keyed by (seed, epoch, position), in the background thread; returns the batch to go on with. What is drawn
+        depends on nothing that was drawn before, so an epoch that is resumed goes on with the same numbers.
     transform : callable, optional
-        Called with each batch (a tuple of arrays it may change in place), in order, in the background thread; returns
+        Called after `augment` with each batch (a tuple of arrays it may change in place), in order, in the background thread; returns
         the batch that is handed out: a tuple, a list or a single array.
 
     Raises
@@ -52,14 +56,14 @@ class DataLoader:
 
     def __init__(
         self, dataset, batch_size=1, shuffle=False, seed=0, drop_last=False, prefetch=2, *,
-        collate_fn=None, transform=None,
+        collate_fn=None, augment=None, transform=None,
     ):  # fmt: skip
         for name in ("__len__", "__getitem__"):
             if not hasattr(dataset, name):
                 raise TypeError(
                     f"DataLoader: dataset must have __len__ and __getitem__, {type(dataset).__name__} has no {name}"
                 )
-        for name, function in (("collate_fn", collate_fn), ("transform", transform)):
+        for name, function in (("collate_fn", collate_fn), ("augment", augment), ("transform", transform)):
             if function is not None and not callable(function):
                 raise TypeError(f"DataLoader: {name} must be callable or None, got {type(function).__name__}")
         self.dataset = dataset
@@ -69,6 +73,7 @@ class DataLoader:
         self.drop_last = bool(drop_last)
         self.prefetch = _whole("prefetch", prefetch, 0)
         self.collate_fn = collate_fn
+        self.augment = augment
         self.transform = transform
         self._epoch = 0
         self._position = 0
@@ -163,7 +168,8 @@ class _Batches:
         self._submitted = 0
         self._closed = False
         self._worker = None
-        self._arguments = (loader.dataset, self._order, loader.collate_fn or default_collate, loader.transform)
+        augment = loader.augment and _Augment(loader.augment, loader.seed, loader.epoch)
+        self._arguments = (loader.dataset, self._order, loader.collate_fn or default_collate, augment, loader.transform)
         self._fill()
 
     def __iter__(self):
@@ -262,9 +268,24 @@ def _number_array(value, field):
     return array
 
 
-def _make_batch(lock, dataset, order, collate, transform, span):
+class _Augment:
+    """Calls `function` with a batch and the generator of its place in the epoch."""
+
+    def __init__(self, function, seed, epoch):
+        self._function = function
+        self._key = np.array([seed, epoch], dtype=np.uint64)
+
+    def __call__(self, batch, start):
+        # The shuffle has the counters whose third word is 0; a batch has 2**128 numbers of its own.
+        counter = np.array([0, 0, 1, start], dtype=np.uint64)
+        return self._function(batch, np.random.Generator(np.random.Philox(key=self._key, counter=counter)))
+
+
+def _make_batch(lock, dataset, order, collate, augment, transform, span):
     with lock:
         batch = _read_batch(dataset, order, collate, span)
+        if augment is not None:
+            batch = augment(batch, span[0])
         if transform is not None:
             batch = transform(batch)
     if not isinstance(batch, (tuple, list)):
