@@ -6,6 +6,8 @@
 
 #include <stdint.h>
 
+#include "fastconv/args_elementwise.h"
+#include "fastconv/args_loss.h"
 #include "fastconv/args_norm.h"
 #include "fastconv/args_update.h"
 #include "fastconv/args_im2col.h"

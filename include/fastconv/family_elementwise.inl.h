@@ -1,0 +1,4 @@
+// The elementwise family: activations, arithmetic with broadcasting, dropout.
+#include "fastconv/elementwise.inl.h"
+#include "fastconv/broadcast.inl.h"
+#include "fastconv/random.inl.h"

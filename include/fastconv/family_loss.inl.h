@@ -1,0 +1,2 @@
+// The loss family: softmax over channels, cross entropy, squared error.
+#include "fastconv/loss.inl.h"
