@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 from fastconv._version import __version__ as __version__
 
 if TYPE_CHECKING:
-    from fastconv import data, nn, optim, zoo
+    from fastconv import data, functional, nn, optim, zoo
     from fastconv._include import get_include
     from fastconv.graph.engine import Engine, compile
     from fastconv.graph.parameter import Parameter
     from fastconv.graph.random import initial_seed, manual_seed
     from fastconv.kernels.threads import get_num_threads, set_num_threads
 
-_MODULES = ("data", "nn", "optim", "zoo")
+_MODULES = ("data", "functional", "nn", "optim", "zoo")
 _NAMES = {
     "Engine": "graph.engine",
     "Parameter": "graph.parameter",
@@ -31,6 +31,7 @@ __all__ = [  # noqa: PLE0604
     "__version__",
     "compile",
     "data",
+    "functional",
     "get_include",
     "get_num_threads",
     "initial_seed",

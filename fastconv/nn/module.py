@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from fastconv.graph.ir import Tensor, scope
+from fastconv.graph.ir import Tensor, scope, showing
 from fastconv.graph.parameter import Parameter
 from fastconv.nn import state
 
@@ -354,15 +354,20 @@ class Symbolic:
 
 @contextmanager
 def _call(module: Module):
-    """Puts the module's path into messages while its forward runs; the outermost module called is the root."""
+    """Puts the module's path into messages while its forward runs, and a layer's class in place of the operator.
+
+    The outermost module that is called is the root of the paths.
+    """
     root = _trace.names is None
     if _trace.names is None:
         _trace.names = {id(m): name for name, m in module.named_modules()}
     path = _trace.names.get(id(module), "")
     caller = _trace.calls[-1] if _trace.calls else ""
     _trace.calls.append(path)
+    layer = type(module).__module__.startswith("fastconv.nn.") and not module._modules
     try:
-        with scope(path[len(caller) + 1:] if caller and path.startswith(caller + ".") else path):
+        with scope(path[len(caller) + 1:] if caller and path.startswith(caller + ".") else path), \
+                showing(type(module).__name__ if layer else ""):
             yield
     finally:
         _trace.calls.pop()
