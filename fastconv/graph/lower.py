@@ -119,7 +119,6 @@ class Lowering:
         self.slots: dict[str, layout_kernels.Slot] = {}
         self.placed: dict[Tensor, tuple[Tensor, int]] = {}  # tensor -> (concatenation, first channel)
         self.extra: dict[str, Any] = {}  # what operators share across a graph (random state, targets)
-        self.uses_blas = False
         self.kept: set[Tensor] = set()  # tensors whose memory outlives the run (gradients that users read)
         self._views: dict[Tensor, View] = {}
         self._padded: dict[tuple, View] = {}

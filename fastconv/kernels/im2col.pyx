@@ -22,7 +22,7 @@ from fastconv.kernels._args_im2col cimport EpilogueArgs
 from fastconv.kernels._runtime cimport FcKernel, Step, find_kernel
 from fastconv.kernels.blas cimport Gemm, enter_thread, find_gemm, gemm_run, gemm_scratch, leave_thread
 from fastconv.kernels.conv cimport fill
-from fastconv.kernels.blas import blas_info, guard
+from fastconv.kernels.blas import guard
 from fastconv.kernels.conv import ACTIVATIONS
 
 cdef int64_t PANEL = 65536  # floats: 256 KB of the second-level cache
@@ -372,10 +372,24 @@ def backward_weight(dict geometry, *, size_t x, size_t gy, ldy, size_t dw, parts
     a.dw = <float*> dw
     a.parts = parts
     a.part_stride = part_stride
+    cut_weight(a)
+    return step
+
+
+def weight_tiles_per_part(dict geometry) -> int:
+    """Into how many tiles backward_weight cuts one part of this problem."""
+    cdef Step step = Step()
+    cdef PanelArgs* a = bind(step, &weight_kernel, geometry)
+    a.parts = 1
+    cut_weight(a)
+    return weight_tiles(a, 1)
+
+
+cdef void cut_weight(PanelArgs* a) noexcept:
+    cdef ConvArgs* c = &a.conv
     # The tile of dw stays in the cache while panels go by; at most a quarter of all columns, for the sake of threads.
     cut_columns(a, max(64, min(PANEL // c.K, ceil_div(c.T * c.C, 4))))
     a.rows = max(ROWS, PANEL // (a.taps * a.channels + c.K))
-    return step
 
 
 # ---- unfold and fold ------------------------------------------------------------------------------------------------
@@ -398,9 +412,3 @@ cdef Step _windows(str kernel, dict geometry, size_t x, size_t y, ldy):
     a.y = <float*> y
     a.ldy = ldy
     return step
-
-
-def algorithm_info() -> str:
-    """What multiplies the panels, in words."""
-    info = blas_info()
-    return f"im2col + {info['name']} {info['version']}" if info else "im2col + f32_gemm (no BLAS)"

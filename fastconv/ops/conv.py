@@ -13,6 +13,7 @@ from fastconv.graph.ir import FLAT, Node, Operator, Tensor, Type, apply, fail, r
 from fastconv.graph.lower import Lowering, View, channels, spatial3
 from fastconv.kernels import conv as kernels
 from fastconv.kernels import layout
+from fastconv.ops import im2col
 from fastconv.ops.geometry import ints, output_size, pads, to3, window_taps
 
 SMALL = 8  # fewer channels than this: taps of a row are read as one run, from a padded copy if there is padding
@@ -159,7 +160,8 @@ def source(p: Problem, x: Tensor, cx: Lowering) -> tuple[View, dict, dict]:
 
 
 def forward_kernel(p: Problem, cx: Lowering) -> str:
-    applicable = ["depthwise", "direct"] if p.depthwise else ["pointwise", "direct"] if p.pointwise else ["direct"]
+    applicable = ["depthwise"] if p.depthwise else ["pointwise"] if p.pointwise else []
+    applicable += ["direct", "im2col"]
     return cx.asked_algorithm(applicable[0], applicable)
 
 
@@ -182,6 +184,9 @@ def lower_conv(node: Node, cx: Lowering) -> None:
     x, w = node.inputs[:2]
     p = Problem(x.shape, w.shape, node.output.shape, node.attrs)
     algorithm = forward_kernel(p, cx)
+    if algorithm == "im2col":
+        im2col.forward(p, x, w, node.output, cx, describe(p, x, node.output), epilogue(node, cx, 2))
+        return
     view, geometry, pack = source(p, x, cx)
     if p.depthwise and algorithm == "direct":
         geometry.update(groups=p.groups, channels=1, filters=p.K, multiplier=1)
@@ -220,11 +225,15 @@ def phases(p: Problem):
 def lower_backward_data(node: Node, cx: Lowering) -> None:
     gy, w = node.inputs
     p = Problem(node.output.shape, w.shape, gy.shape, node.attrs)
+    depthwise = p.depthwise and p.K == 1
+    applicable = ["depthwise"] if depthwise else ["pointwise"] if p.pointwise else []
+    applicable += ["direct", "im2col"]
+    algorithm = cx.asked_algorithm(applicable[0], applicable)
+    if algorithm == "im2col":
+        im2col.backward_data(p, gy, w, node.output, cx, describe(p, node.output, gy))
+        return
     view, weights = cx.read(gy), cx.read(w).ref
     gx = cx.write(node.output)
-    depthwise = p.depthwise and p.K == 1
-    applicable = ["depthwise", "direct"] if depthwise else ["pointwise", "direct"] if p.pointwise else ["direct"]
-    algorithm = cx.asked_algorithm(applicable[0], applicable)
     depthwise = algorithm == "depthwise"
     if depthwise:
         roles = {"groups": p.groups, "channels": 1, "filters": p.groups, "multiplier": 1}
@@ -254,6 +263,10 @@ def cut_parts(tiles: int, pixels: int, floats: int) -> int:
 def lower_backward_weight(node: Node, cx: Lowering) -> None:
     gy, x = node.inputs
     p = Problem(x.shape, node.output.shape, gy.shape, node.attrs)
+    # every algorithm of the forward may be asked for; all but im2col sum by the same kernels
+    if cx.asked_algorithm("direct", ["direct", "pointwise", "depthwise", "im2col"]) == "im2col":
+        im2col.backward_weight(p, gy, x, node.output, cx, describe(p, x, gy), cut_parts)
+        return
     view, geometry, pack = source(p, x, cx)
     out = cx.write(node.output).ref
     gy_view = cx.read(gy)
