@@ -6,3 +6,5 @@ module, the same functions add to the graph instead. A backward pass is ``<funct
 """
 
 from fastconv.functional.conv import *  # noqa: F403
+from fastconv.graph.gradcheck import GradcheckError as GradcheckError
+from fastconv.graph.gradcheck import gradcheck as gradcheck

@@ -234,6 +234,10 @@ class Engine:
             for parameter, array in program.gradients:
                 parameter.grad = array
 
+    def trained_parameters(self) -> list:
+        """The parameters whose ``grad`` :meth:`backward` sets."""
+        return [parameter for parameter, _ in self._current[1].gradients]
+
     # ---- copies ---------------------------------------------------------------------------------------------------
 
     def clone(self) -> Engine:
