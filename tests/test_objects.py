@@ -8,7 +8,6 @@ import sys
 from pathlib import Path
 
 import pytest
-
 from fastconv.kernels._runtime import isa_info, kernel_names
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -3,7 +3,6 @@
 Every product is done by the BLAS that NumPy has loaded and, in a second process, by f32_gemm; at every instruction set.
 """
 
-import itertools
 import math
 import os
 import subprocess
@@ -12,65 +11,30 @@ import sys
 import numpy as np
 import pytest
 import reference as ref
-from fastconv.kernels._runtime import StepList, isa_info
+from fastconv.kernels._runtime import isa_info
 from fastconv.kernels.blas import blas_info
 
 from fastconv.kernels import im2col, layout
 
 from .guarded import gaps, guarded, images, pixels
+from .problems import CASES, NAMES, Case, run
 
 
-class Case:
-    """A convolution in the kernels' terms. spatial, kernel, stride, padding, dilation: tuples of 1 to 3 entries."""
-
-    def __init__(self, n, c, k, size, kernel, stride=1, padding=0, dilation=1, groups=1):
-        dims = len(size)
-        self.n, self.c, self.k, self.size, self.kernel, self.groups = n, c, k, size, kernel, groups
-        self.stride, self.padding, self.dilation = (
-            v if isinstance(v, tuple) else (v,) * dims for v in (stride, padding, dilation))
-        self.out = tuple((s + 2 * p - d * (r - 1) - 1) // t + 1 for s, p, d, r, t in
-                         zip(size, self.padding, self.dilation, kernel, self.stride, strict=True))
-        self.taps = math.prod(kernel)
-        self.attributes = (self.stride, self.padding, self.dilation, groups)
-        self.w_shape = (k, c // groups, *kernel)
-        self.x_shape, self.y_shape = (n, c, *size), (n, k, *self.out)
-
-    def three(self, values, fill):
-        return (fill,) * (3 - len(values)) + tuple(values)
-
-    def geometry(self, ldx):
-        spans = [range(r) for r in self.three(self.kernel, 1)]
-        dilation, padding = self.three(self.dilation, 1), self.three(self.padding, 0)
-        taps = [tuple(i * d - p for i, d, p in zip(index, dilation, padding, strict=True))
-                for index in itertools.product(*spans)]
-        space = self.three(self.out, 1)
-        return {"taps": taps, "groups": self.groups, "channels": self.c // self.groups,
-                "filters": self.k // self.groups, "ldx": ldx, "input": self.three(self.size, 1), "space": space,
-                "stride": self.three(self.stride, 1), "output": space}
-
-    def packing(self):
-        per = self.c // self.groups
-        return {"taps": list(range(self.taps)), "filters": self.k // self.groups, "channels": per,
-                "groups": self.groups, "group_stride": self.k // self.groups * per * self.taps,
-                "filter_stride": per * self.taps, "channel_stride": self.taps, "block": self.k // self.groups}
-
-    def pack(self, w):
-        packed = guarded(w.size)
-        run(layout.pack_weight(w.ctypes.data, packed.ctypes.data, **self.packing()), 1, 1)
-        assert not np.isnan(packed).any()
-        return packed
+def packing(case):
+    """Weights for a BLAS: one block of all filters of a group."""
+    return {**case.packing(), "block": case.k // case.groups}
 
 
-def run(step, batch, threads, n=None):
-    steps = StepList([step], batch)
-    if n is not None:
-        steps.set_batch(n)
-    steps.run(threads)
+def pack(case, w):
+    packed = guarded(w.size)
+    run(layout.pack_weight(w.ctypes.data, packed.ctypes.data, **packing(case)), 1, 1)
+    assert not np.isnan(packed).any()
+    return packed
 
 
 def forward(case, x, w, threads=1, bias=None, residual=None, act=None, a=0.0, b=0.0, extra=3):
     ldx, ldy = case.c + extra, case.k + 2 * extra
-    x_flat, packed = pixels(x, ldx), case.pack(w)
+    x_flat, packed = pixels(x, ldx), pack(case, w)
     count = x.shape[0] * math.prod(case.out)
     y = guarded(max(0, count * ldy - (ldy - case.k)))
     keywords = {"act": act, "act_a": a, "act_b": b}
@@ -90,7 +54,7 @@ def forward(case, x, w, threads=1, bias=None, residual=None, act=None, a=0.0, b=
 
 def backward_data(case, gy, w, threads=1, extra=3):
     ldx, ldy = case.c + extra, case.k + 2 * extra
-    gy_flat, packed = pixels(gy, ldy), case.pack(w)
+    gy_flat, packed = pixels(gy, ldy), pack(case, w)
     count = gy.shape[0] * math.prod(case.size)
     gx = guarded(max(0, count * ldx - (ldx - case.c)))
     run(im2col.backward_data(case.geometry(ldx), gy=gy_flat.ctypes.data, ldy=ldy, w=packed.ctypes.data,
@@ -107,35 +71,8 @@ def backward_weight(case, x, gy, threads=1, parts=1, extra=3):
     run(im2col.backward_weight(case.geometry(ldx), x=x_flat.ctypes.data, gy=gy_flat.ctypes.data, ldy=ldy,
                                dw=partial.ctypes.data, parts=parts, part_stride=floats + 5), x.shape[0], threads)
     run(layout.unpack_weight(dw.ctypes.data, partial.ctypes.data, parts=parts, part_stride=floats + 5,
-                             **case.packing()), 1, 1)
+                             **packing(case)), 1, 1)
     return dw
-
-
-CASES = {
-    "3x3": Case(2, 5, 7, (9, 10), (3, 3), padding=1),
-    "1x1": Case(3, 17, 9, (5, 7), (1, 1)),
-    "1x1 stride": Case(2, 4, 33, (7, 6), (1, 1), stride=2),
-    "1x1 padded": Case(1, 4, 3, (4, 4), (1, 1), padding=1),
-    "one pixel": Case(3, 6, 5, (3, 3), (3, 3)),
-    "one pixel 1x1": Case(4, 19, 16, (1, 1), (1, 1)),
-    "one pixel padded": Case(2, 3, 4, (1, 1), (3, 3), padding=1),
-    "two pixels": Case(2, 3, 4, (1, 4), (1, 3)),
-    "one channel": Case(2, 1, 1, (8, 9), (5, 5), padding=2),
-    "first layer": Case(2, 3, 12, (33, 31), (7, 7), stride=2, padding=3),
-    "groups": Case(2, 12, 18, (7, 8), (3, 2), padding=(1, 0), groups=3),
-    "depthwise": Case(2, 9, 9, (6, 6), (3, 3), padding=1, groups=9),
-    "dilation": Case(1, 4, 6, (11, 13), (3, 3), dilation=(2, 3), padding=(2, 1)),
-    "stride over kernel": Case(2, 4, 5, (13, 11), (2, 2), stride=(5, 3)),
-    "padding over half": Case(1, 3, 4, (4, 5), (3, 3), padding=(2, 3)),
-    "1d": Case(2, 5, 6, (40,), (5,), stride=2, padding=3),
-    "3d": Case(2, 3, 5, (4, 5, 6), (2, 3, 3), padding=(1, 0, 1), stride=(1, 2, 1)),
-    "panels": Case(2, 16, 16, (20, 17), (5, 5), padding=2),           # 340 pixels of 400 columns: three panels
-    "columns": Case(1, 600, 4, (4, 40), (3, 3), padding=1),           # one tap's channels do not fit: cut in two
-    "filters cut": Case(1, 24, 600, (4, 5), (3, 3), padding=1),
-    "channels cut": Case(2, 300, 8, (4, 5), (3, 3), padding=1),
-    "long": Case(1, 2, 3, (700,), (1,)),
-}
-NAMES = list(CASES)
 
 
 @pytest.fixture
@@ -243,7 +180,7 @@ def test_empty_batch(name):
 def test_a_smaller_batch_replays_the_plan(rng):
     case = CASES["3x3"]
     x, w = small_integers(rng, 4, *case.x_shape[1:]), small_integers(rng, *case.w_shape)
-    x_flat, packed, y = pixels(x, case.c), case.pack(w), guarded(4 * case.k * math.prod(case.out))
+    x_flat, packed, y = pixels(x, case.c), pack(case, w), guarded(4 * case.k * math.prod(case.out))
     step = im2col.forward(case.geometry(case.c), x=x_flat.ctypes.data, w=packed.ctypes.data, y=y.ctypes.data,
                           ldy=case.k)
     run(step, 4, 2, n=3)

@@ -1,0 +1,254 @@
+"""Convolution without im2col, 1x1, depthwise, weight gradients and their packing, against the float64 reference.
+
+Inputs and outputs end at a guard page and start as NaN; integer inputs reach every bit that a float32 sum keeps exact.
+"""
+
+import math
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import reference as ref
+from fastconv.kernels._runtime import isa_info
+
+from fastconv.kernels import conv, layout
+
+from .guarded import gaps, guarded, images, pixels
+from .problems import CASES as SHARED
+from .problems import Case, run
+
+BLOCK = conv.block_filters()
+CASES = {
+    **SHARED,
+    # around the tile: pixels, filters, channels one less, equal, one more than a tile's
+    **{f"{n} pixels": Case(1, 5, BLOCK, (1, n), (1, 1)) for n in (1, 3, 6, 7, 8, 13, 14, 15, 29, 111, 112, 113)},
+    **{f"{k} filters": Case(1, 3, k, (4, 4), (3, 3), padding=1) for k in
+       (2, 4, 5, 8, 9, 15, 16, 17, 31, 32, 33, 48, 49, 64, 65)},
+    **{f"{c} channels": Case(1, c, 10, (3, 5), (2, 2)) for c in (1, 2, 3, 4, 5, 13, 14, 15, 27, 29)},
+    "four blocks": Case(1, 30, 4 * BLOCK + 3, (1, 1), (1, 1)),
+    "depthwise wide": Case(2, 2 * BLOCK + 5, 2 * BLOCK + 5, (7, 9), (3, 3), padding=1, groups=2 * BLOCK + 5),
+    "depthwise stride": Case(2, 20, 20, (9, 8), (3, 3), padding=1, stride=2, groups=20),
+    "depthwise narrow": Case(1, 3, 3, (9, 8), (5, 5), padding=2, groups=3),
+    "multiplier": Case(2, 6, 18, (7, 9), (3, 3), padding=1, groups=6),
+    "multiplier stride": Case(2, 5, 10, (7, 9), (3, 2), stride=(2, 1), dilation=2, padding=2, groups=5),
+}
+NAMES = list(CASES)
+
+
+def is_depthwise(case):
+    return case.groups == case.c and case.groups > 1
+
+
+def packing(case, depthwise):
+    if depthwise:
+        return {"taps": list(range(case.taps)), "filters": case.k, "channels": 1, "filter_stride": case.taps,
+                "channel_stride": 0, "tap_stride": 1}
+    return case.packing()
+
+
+def floats(case, depthwise):
+    if depthwise:
+        return case.taps * conv.packed_filters(case.k)
+    return case.groups * case.taps * (case.c // case.groups) * conv.packed_filters(case.k // case.groups)
+
+
+def geometry(case, ldx, depthwise):
+    g = case.geometry(ldx)
+    if depthwise:
+        g.update(channels=1, filters=case.k, multiplier=case.k // case.groups)
+    return g
+
+
+def zeros(case):
+    row = guarded(case.c)
+    row[:] = 0
+    return row
+
+
+def forward(kernel, case, x, w, threads=1, bias=None, residual=None, act=None, a=0.0, b=0.0, extra=3, n=None):
+    depthwise = kernel == "f32_conv_depthwise"
+    ldx, ldy = case.c + extra, case.k + 2 * extra
+    x_flat, packed, zero = pixels(x, ldx), guarded(floats(case, depthwise)), zeros(case)
+    run(layout.pack_weight(w.ctypes.data, packed.ctypes.data, **packing(case, depthwise)), 1, threads)
+    assert not np.isnan(packed).any()
+    count = x.shape[0] * math.prod(case.out)
+    y = guarded(max(0, count * ldy - (ldy - case.k)))
+    keywords = {"act": act, "act_a": a, "act_b": b}
+    if bias is not None:
+        bias_flat = guarded(case.k)
+        bias_flat[:] = bias
+        keywords["bias"] = bias_flat.ctypes.data
+    if residual is not None:
+        residual_flat = pixels(residual, case.k + 1)
+        keywords.update(residual=residual_flat.ctypes.data, ldr=case.k + 1)
+    run(conv.forward(kernel, geometry(case, ldx, depthwise), x=x_flat.ctypes.data, w=packed.ctypes.data,
+                     y=y.ctypes.data, ldy=ldy, zeros=zero.ctypes.data, **keywords), x.shape[0], threads, n)
+    if count and n is None:
+        assert np.isnan(gaps(y, count, case.k, ldy)).all()
+    return images(y, (x.shape[0], case.k, *case.out), ldy)
+
+
+def backward_weight(case, x, gy, threads=1, parts=1, extra=3):
+    depthwise = is_depthwise(case)
+    kernel = "f32_conv_depthwise_backward_weight" if depthwise else "f32_conv_backward_weight"
+    ldx, ldy, size = case.c + extra, case.k + 2 * extra, floats(case, depthwise)
+    x_flat, gy_flat, zero = pixels(x, ldx), pixels(gy, ldy), zeros(case)
+    partial, dw = guarded(parts * size), guarded(case.w_shape)
+    run(conv.backward_weight(kernel, geometry(case, ldx, depthwise), x=x_flat.ctypes.data, gy=gy_flat.ctypes.data,
+                             ldy=ldy, dw=partial.ctypes.data, zeros=zero.ctypes.data, parts=parts, part_stride=size),
+        x.shape[0], threads)
+    run(layout.unpack_weight(dw.ctypes.data, partial.ctypes.data, parts=parts, part_stride=size,
+                             **packing(case, depthwise)), 1, threads)
+    return dw
+
+
+def kernels(case):
+    names = ["f32_conv_direct"]
+    if is_depthwise(case):
+        names.append("f32_conv_depthwise")
+    if case.taps == 1 and set(case.stride) == {1} and set(case.padding) == {0} and case.groups == 1:
+        names.append("f32_conv_pointwise")
+    return names
+
+
+PAIRS = [(name, kernel) for name in NAMES for kernel in kernels(CASES[name])]
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(11)
+
+
+@pytest.mark.parametrize(("name", "kernel"), PAIRS)
+def test_forward_exact(name, kernel, rng):
+    case = CASES[name]
+    w = ref.exact_integers(rng, case.w_shape, 4)
+    x = ref.exact_integers(rng, case.x_shape, 6)
+    assert ref.conv(abs(x), abs(w), None, *case.attributes).max() < 2**24
+    y = ref.conv(x, w, None, *case.attributes)
+    for threads, extra in ((1, 0), (2, 3)):
+        np.testing.assert_array_equal(forward(kernel, case, x, w, threads, extra=extra), y)
+
+
+@pytest.mark.parametrize(("name", "kernel"), PAIRS)
+def test_forward_random(name, kernel, rng):
+    case = CASES[name]
+    x, w = (rng.standard_normal(s, np.float32) for s in (case.x_shape, case.w_shape))
+    one, two = (forward(kernel, case, x, w, threads) for threads in (1, 2))
+    np.testing.assert_array_equal(one, two)
+    length = case.taps * case.c // case.groups
+    assert ref.rel_l2(one, ref.conv(x, w, None, *case.attributes)) <= 2.0 ** -24 * 4 * math.sqrt(length)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_backward_weight(name, rng):
+    case = CASES[name]
+    x, gy = ref.exact_integers(rng, case.x_shape, 6), ref.exact_integers(rng, case.y_shape, 4)
+    assert ref.conv_backward_weight(abs(x), case.w_shape, abs(gy), *case.attributes).max() < 2**24
+    expected = ref.conv_backward_weight(x, case.w_shape, gy, *case.attributes)
+    for threads, parts, extra in ((1, 1, 0), (2, 1, 3), (2, 3, 3)):
+        np.testing.assert_array_equal(backward_weight(case, x, gy, threads, parts, extra), expected)
+    x, gy = (rng.standard_normal(s, np.float32) for s in (case.x_shape, case.y_shape))
+    one, two = (backward_weight(case, x, gy, threads, 2) for threads in (1, 2))
+    np.testing.assert_array_equal(one, two)
+    length = case.n * math.prod(case.out)
+    truth = ref.conv_backward_weight(x, case.w_shape, gy, *case.attributes)
+    size = ref.conv_backward_weight(abs(x), case.w_shape, abs(gy), *case.attributes)
+    assert np.abs(one - truth).max() <= 2.0 ** -24 * 4 * math.sqrt(length) * size.max()
+
+
+@pytest.mark.parametrize("bits", [(12, 12), (20, 1)])
+def test_wide_integers_are_exact(bits, rng):
+    """Products of up to 24 bits: one input per window, so that no sum passes 2**24."""
+    case = CASES["3x3"]
+    w = ref.exact_integers(rng, case.w_shape, bits[1])
+    x = np.zeros(case.x_shape, np.float32)
+    x[:, 2, 1::3, 1::3] = ref.exact_integers(rng, x[:, 2, 1::3, 1::3].shape, bits[0])
+    assert 2**19 < ref.conv(abs(x), abs(w), None, *case.attributes).max() < 2**24
+    np.testing.assert_array_equal(forward("f32_conv_direct", case, x, w), ref.conv(x, w, None, *case.attributes))
+
+
+@pytest.mark.parametrize(("name", "kernel"), [p for p in PAIRS if p[0] in
+                                              ("3x3", "1x1", "groups", "33 filters", "9 filters", "depthwise wide",
+                                               "depthwise narrow", "multiplier", "four blocks", "113 pixels")])
+@pytest.mark.parametrize("act", [None, "relu", "clip", "leaky_relu"])
+def test_epilogue(name, kernel, act, rng):
+    case = CASES[name]
+    x, w, residual = (ref.exact_integers(rng, s, 4) for s in (case.x_shape, case.w_shape, case.y_shape))
+    bias = ref.exact_integers(rng, (case.k,), 4)
+    a, b = {None: (0, 0), "relu": (0, 0), "clip": (-20, 35), "leaky_relu": (0.25, 0)}[act]
+    for with_bias, with_residual in ((True, True), (True, False), (False, True)):
+        y = ref.conv(x, w, bias if with_bias else None, *case.attributes) + (residual if with_residual else 0)
+        y = {None: lambda v: v, "relu": lambda v: np.maximum(v, 0), "clip": lambda v: np.clip(v, -20, 35),
+             "leaky_relu": lambda v: np.where(v < 0, v / 4, v)}[act](y)
+        got = forward(kernel, case, x, w, 2, bias if with_bias else None, residual if with_residual else None, act, a, b)
+        np.testing.assert_array_equal(got, y)
+
+
+@pytest.mark.parametrize("act", ["relu", "clip", "leaky_relu"])
+def test_nan_passes_an_activation(act, rng):
+    case = CASES["3x3"]
+    x, w = ref.exact_integers(rng, case.x_shape, 4), ref.exact_integers(rng, case.w_shape, 4)
+    x[0, 2, 4, 5] = np.nan
+    got = np.isnan(forward("f32_conv_direct", case, x, w, act=act, a=0.5, b=6.0))
+    np.testing.assert_array_equal(got, np.isnan(ref.conv(x, np.ones_like(w), None, *case.attributes)))
+
+
+@pytest.mark.parametrize(("name", "kernel"), [p for p in PAIRS if p[0] in
+                                              ("3x3", "1x1", "one pixel 1x1", "four blocks", "depthwise wide", "3d")])
+def test_an_image_does_not_depend_on_its_batch(name, kernel, rng):
+    case = CASES[name]
+    x = rng.standard_normal((15, *case.x_shape[1:]), np.float32)
+    w = rng.standard_normal(case.w_shape, np.float32)
+    y = forward(kernel, case, x, w, 2)
+    for i in (0, 7, 14):
+        np.testing.assert_array_equal(forward(kernel, case, x[i:i + 1], w)[0], y[i])
+    order = np.random.default_rng(0).permutation(15)
+    np.testing.assert_array_equal(forward(kernel, case, x[order], w, 2), y[order])
+
+
+@pytest.mark.parametrize("name", ["3x3", "1x1", "one pixel", "depthwise wide"])
+def test_empty_batch(name):
+    case = CASES[name]
+    x, gy = np.zeros((0, *case.x_shape[1:]), np.float32), np.zeros((0, *case.y_shape[1:]), np.float32)
+    w = np.ones(case.w_shape, np.float32)
+    for kernel in kernels(case):
+        assert forward(kernel, case, x, w).shape == gy.shape
+    np.testing.assert_array_equal(backward_weight(case, x, gy, parts=2), np.zeros(case.w_shape))
+
+
+def test_a_smaller_batch_replays_the_plan(rng):
+    case = CASES["3x3"]
+    x, w = ref.exact_integers(rng, (4, *case.x_shape[1:]), 4), ref.exact_integers(rng, case.w_shape, 4)
+    got = forward("f32_conv_direct", case, x, w, 2, n=3)
+    np.testing.assert_array_equal(got[:3], ref.conv(x[:3], w, None, *case.attributes))
+    assert np.isnan(got[3]).all()
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4, 16, 33])
+@pytest.mark.parametrize("count", [0, 1, 5, 4099])
+def test_column_sum(channels, count, rng):
+    x = ref.exact_integers(rng, (count, channels), 10)
+    for parts, ld in ((1, channels), (7, channels + 2)):
+        flat = pixels(x.reshape(count, channels, 1), ld)
+        part, out = guarded(parts * channels), guarded(channels)
+        run(conv.column_sum(x=flat.ctypes.data, part=part.ctypes.data, rows_per_image=1, channels=channels, ld=ld,
+                            parts=parts), count, 2)
+        run(conv.sum_partials(part=part.ctypes.data, out=out.ctypes.data, parts=parts, part_stride=channels,
+                              count=channels), 1, 2)
+        np.testing.assert_array_equal(out, x.sum(axis=0, dtype=np.float64))
+
+
+@pytest.mark.parametrize("isa", isa_info()["available"])
+def test_everywhere(isa):
+    """This file again at every other instruction set of this machine."""
+    if "FASTCONV_TEST_INNER" in os.environ:
+        pytest.skip("already inside")
+    if isa == isa_info()["isa"]:
+        pytest.skip("this process")
+    environment = {**os.environ, "FASTCONV_ISA": isa, "FASTCONV_TEST_INNER": "1"}
+    done = subprocess.run([sys.executable, "-m", "pytest", "-q", "-x", __file__], env=environment, capture_output=True,
+                          text=True)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-1000:]
