@@ -15,16 +15,13 @@ class _BatchNorm(Module):
     ndims: tuple[int, ...]
     shapes: str
 
-    def __init__(self, num_features: int, eps: float = 1e-5, momentum: float = 0.1, affine: bool = True,
+    def __init__(self, num_features: int, eps: float = 1e-5, momentum: float | None = 0.1, affine: bool = True,
                  track_running_stats: bool = True):
         super().__init__()
         layer = type(self).__name__
         self.num_features = n = integer(layer, "num_features", num_features, 1)
         self.eps = number(layer, "eps", eps, 0, float("inf"))
-        if momentum is None:
-            raise ValueError(f"{layer}: momentum=None (a cumulative average) is not supported: expected a number from "
-                             "0 to 1")
-        self.momentum = number(layer, "momentum", momentum, 0, 1)
+        self.momentum = None if momentum is None else number(layer, "momentum", momentum, 0, 1)
         self.affine = flag(layer, "affine", affine)
         self.track_running_stats = flag(layer, "track_running_stats", track_running_stats)
         self.register_parameter("weight", Parameter(np.ones(n, np.float32)) if self.affine else None)
@@ -56,7 +53,8 @@ class _BatchNorm(Module):
             fail(layer, f"input of shape {x.shape} has {x.shape[1]} channels: expected "
                         f"num_features={self.num_features}")
         return apply("batch_norm", [x, self.weight, self.bias, self.running_mean, self.running_var],
-                     training=self.training or self.running_mean is None, momentum=self.momentum, eps=self.eps)
+                     training=self.training or self.running_mean is None, momentum=self.momentum, eps=self.eps,
+                     num_batches_tracked=self.num_batches_tracked)
 
     def extra_repr(self) -> str:
         return (f"{self.num_features}, eps={self.eps}, momentum={self.momentum}, affine={self.affine}, "
@@ -78,8 +76,8 @@ class BatchNorm2d(_BatchNorm):
         C.
     eps : float, default 1e-5
         Added to the variance.
-    momentum : float, default 0.1
-        Weight of the batch's statistics in the running ones.
+    momentum : float or None, default 0.1
+        Weight of the batch's statistics in the running ones; None gives all batches the same weight.
     affine : bool, default True
         Whether there are ``weight`` and ``bias``, one per channel.
     track_running_stats : bool, default True

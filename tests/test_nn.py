@@ -1,0 +1,540 @@
+"""Modules: registration, names, state, modes, text; layers' arguments and their errors."""
+
+import copy
+import pickle
+from collections import OrderedDict
+
+import numpy as np
+import pytest
+
+import fastconv as fc
+from fastconv import nn
+
+
+class Block(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(4, 4, 3, padding=1)
+        self.bn = nn.BatchNorm2d(4)
+
+    def forward(self, x):
+        return self.bn(self.conv(x)) + x
+
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.scale = nn.Parameter(np.ones(3))
+        self.stem = nn.Conv2d(3, 4, 3)
+        self.blocks = nn.ModuleList([Block(), Block()])
+        self.heads = nn.ModuleDict({"a": nn.Linear(4, 2), "b": nn.Linear(4, 2, bias=False)})
+        self.missing = None
+
+    def forward(self, x):
+        x = self.stem(x)
+        for block in self.blocks:
+            x = block(x)
+        return x
+
+
+NAMES = ["scale", "stem.weight", "stem.bias",
+         *(f"blocks.{i}.{n}" for i in (0, 1) for n in (
+             "conv.weight", "conv.bias", "bn.weight", "bn.bias", "bn.running_mean", "bn.running_var",
+             "bn.num_batches_tracked")),
+         "heads.a.weight", "heads.a.bias", "heads.b.weight"]
+
+
+# ---- registration -----------------------------------------------------------------------------------------------------
+
+
+def test_names_are_pytorchs():
+    net = Net()
+    state = net.state_dict()
+    assert list(state) == NAMES
+    assert state["stem.weight"].shape == (4, 3, 3, 3)
+    assert state["stem.weight"].dtype == np.float32
+    assert state["blocks.0.bn.num_batches_tracked"].dtype == np.int64
+    assert state["blocks.0.bn.num_batches_tracked"].shape == ()
+    buffers = [n for n in NAMES if "running" in n or "tracked" in n]
+    assert [n for n, _ in net.named_parameters()] == [n for n in NAMES if n not in buffers]
+    assert [n for n, _ in net.named_buffers()] == buffers
+    assert len(list(net.buffers())) == len(buffers)
+    assert [n for n, _ in net.named_modules()] == [
+        "", "stem", "blocks", "blocks.0", "blocks.0.conv", "blocks.0.bn", "blocks.1", "blocks.1.conv", "blocks.1.bn",
+        "heads", "heads.a", "heads.b"]
+    assert [n for n, _ in net.named_children()] == ["stem", "blocks", "heads"]
+    assert len(list(net.children())) == 3 and len(list(net.modules())) == 12
+    assert net.num_parameters() == sum(state[n].size for n in NAMES if n not in buffers)
+    assert net.get_submodule("blocks.1.bn") is net.blocks[1].bn and net.get_submodule("") is net
+    with pytest.raises(AttributeError, match=r"Net has no submodule 'blocks.2.bn': '2' is not there"):
+        net.get_submodule("blocks.2.bn")
+
+
+def test_state_dict_is_a_copy():
+    net = nn.Linear(2, 2)
+    state = net.state_dict()
+    state["weight"][...] = 77
+    assert not (net.weight.data == 77).any()
+
+
+def test_shared_parts_appear_once_among_parameters_and_under_both_names_in_the_state():
+    net = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
+    net[1].weight = net[0].weight
+    assert [n for n, _ in net.named_parameters()] == ["0.weight", "0.bias", "1.bias"]
+    assert list(net.state_dict()) == ["0.weight", "0.bias", "1.weight", "1.bias"]
+    twice = nn.Sequential(net, net)
+    assert [n for n, _ in twice.named_modules()] == ["", "0", "0.0", "0.1"]
+    assert len(list(twice.parameters())) == 3 and len(twice.state_dict()) == 8
+    assert len(list(twice.children())) == 1
+
+
+def test_assignment():
+    net = nn.Linear(3, 2)
+    with pytest.raises(TypeError, match=r"Linear.weight: a ndarray assigned to a parameter: assign values to weight.data"):
+        net.weight = np.zeros((2, 3))
+    net.weight.data = np.zeros((2, 3))
+    net.bias = None
+    assert net.bias is None and list(net.state_dict()) == ["weight"]
+    net.bias = nn.Parameter(np.ones(2))
+    assert list(net.state_dict()) == ["weight", "bias"]
+    del net.bias
+    with pytest.raises(AttributeError, match="'Linear' object has no attribute 'bias'"):
+        net.bias  # noqa: B018
+    block = Block()
+    with pytest.raises(TypeError, match="Block.conv: a int assigned to a module: expected a Module or None"):
+        block.conv = 3
+    block.conv = None
+    assert "conv.weight" not in block.state_dict()
+    block.conv = nn.Identity()
+    block.note = "kept as it is"
+    assert block.note == "kept as it is" and "conv" in dir(block)
+    block.bn = nn.Parameter(np.zeros(1))  # another kind under the same name
+    assert list(block.state_dict()) == ["bn"]
+
+
+def test_registration_errors():
+    class Early(nn.Module):
+        def __init__(self):
+            self.conv = nn.Conv2d(1, 1, 1)
+
+    with pytest.raises(AttributeError, match=r"Early.conv: call super\(\).__init__\(\) before assigning to it"):
+        Early()
+    net = nn.Module()
+    with pytest.raises(TypeError, match="Module.x: a int: expected a Module or None"):
+        net.add_module("x", 1)
+    with pytest.raises(TypeError, match="Module.x: a ndarray: expected a Parameter or None"):
+        net.register_parameter("x", np.zeros(1))
+    with pytest.raises(TypeError, match="Module.x: a buffer of dtype <U1: expected numbers"):
+        net.register_buffer("x", "a")
+    for name in ("", "a.b", 3):
+        with pytest.raises(ValueError, match="expected a non-empty string without a dot"):
+            net.register_buffer(name, np.zeros(1))
+    with pytest.raises(ValueError, match="name 'train' is an attribute of the class already"):
+        net.register_buffer("train", np.zeros(1))
+
+
+def test_buffers():
+    net = nn.Module()
+    net.register_buffer("mean", [1.0, 2.0])
+    net.register_buffer("count", np.array(3))
+    net.register_buffer("table", np.arange(2.0), persistent=False)
+    net.register_buffer("nothing", None)
+    assert isinstance(net.mean, nn.Parameter) and not net.mean.requires_grad
+    assert list(net.state_dict()) == ["mean", "count"]
+    assert [n for n, _ in net.named_buffers()] == ["mean", "count", "table"]
+    assert net.nothing is None and list(net.parameters()) == []
+    net.mean = np.array([5.0, 6.0, 7.0])
+    assert isinstance(net.mean, nn.Parameter) and net.mean.shape == (3,)
+    net.table = np.zeros(4)
+    assert list(net.state_dict()) == ["mean", "count"]
+
+
+# ---- state ------------------------------------------------------------------------------------------------------------
+
+
+def changed(state):
+    return {name: value + 1 for name, value in state.items()}
+
+
+def test_load_state_dict():
+    net = Net()
+    state = changed(net.state_dict())
+    addresses = [p.address for p in net.parameters()]
+    versions = [p.version for p in net.parameters()]
+    assert net.load_state_dict(state) == ([], [])
+    for name, value in net.state_dict().items():
+        np.testing.assert_array_equal(value, state[name])
+    assert [p.address for p in net.parameters()] == addresses
+    assert all(p.version > v for p, v in zip(net.parameters(), versions, strict=True))
+
+
+class ArrayLike:
+    def __init__(self, array):
+        self.array = array
+
+    def __array__(self, dtype=None, copy=None):
+        return self.array
+
+
+class TensorLike:
+    """Refuses while it has a history of gradients, as PyTorch's tensors do."""
+
+    def __init__(self, array):
+        self.array = array
+
+    def detach(self):
+        return ArrayLike(self.array)
+
+    def __array__(self, dtype=None, copy=None):
+        raise RuntimeError("call detach() first")
+
+
+class DLPack:
+    def __init__(self, array):
+        self.__dlpack__, self.__dlpack_device__ = array.__dlpack__, array.__dlpack_device__
+
+
+@pytest.mark.parametrize("wrap", [ArrayLike, TensorLike, DLPack])
+def test_load_state_dict_takes_what_resembles_an_array(wrap):
+    net = nn.Linear(3, 2)
+    state = changed(net.state_dict())
+    net.load_state_dict({name: wrap(value) for name, value in state.items()})
+    for name, value in net.state_dict().items():
+        np.testing.assert_array_equal(value, state[name])
+
+
+def test_load_state_dict_writes_all_or_nothing_and_lists_everything_that_is_wrong():
+    net = Net()
+    before = net.state_dict()
+    state = changed(before)
+    del state["scale"], state["blocks.1.bn.running_var"]
+    state["extra"] = np.zeros(1)
+    state["stem.weight"] = np.zeros((4, 3, 1, 1), np.float32)
+    state["stem.bias"] = state["stem.bias"].astype(np.float64)
+    state["heads.a.bias"] = "abc"
+    state["blocks.0.bn.num_batches_tracked"] = np.array(1.0)
+    with pytest.raises(ValueError) as error:
+        net.load_state_dict(state)
+    assert str(error.value).splitlines() == [
+        "Net.load_state_dict:",
+        "  missing: scale, blocks.1.bn.running_var",
+        "  unexpected: extra",
+        "  stem.weight has shape (4, 3, 1, 1): expected (4, 3, 3, 3)",
+        "  stem.bias has dtype float64: expected float32",
+        "  blocks.0.bn.num_batches_tracked has dtype float64: expected int64",
+        "  heads.a.bias is a str: expected an array (it has neither __array__ nor __dlpack__)",
+    ]
+    for name, value in net.state_dict().items():
+        np.testing.assert_array_equal(value, before[name])
+    with pytest.raises(ValueError, match="stem.weight has shape"):
+        net.load_state_dict({"stem.weight": np.zeros((4, 3, 1, 1), np.float32)}, strict=False)
+    with pytest.raises(TypeError, match="scale has dtype int64: expected float32"):
+        net.load_state_dict({"scale": np.zeros(3, np.int64)}, strict=False)
+    with pytest.raises(TypeError, match="Net.load_state_dict: state_dict is a list: expected a mapping"):
+        net.load_state_dict([])
+
+
+def test_load_state_dict_not_strict():
+    net = nn.Linear(2, 2)
+    result = net.load_state_dict({"weight": np.full((2, 2), 9, np.float32), "other": np.zeros(3)}, strict=False)
+    assert result.missing_keys == ["bias"] and result.unexpected_keys == ["other"]
+    assert (net.weight.data == 9).all()
+
+
+def test_old_files_lack_the_number_of_batches():
+    net = nn.BatchNorm1d(2)
+    state = net.state_dict()
+    del state["num_batches_tracked"]
+    assert net.load_state_dict(state) == ([], [])
+
+
+@pytest.mark.parametrize("way", [copy.deepcopy, lambda m: pickle.loads(pickle.dumps(m))], ids=["deepcopy", "pickle"])
+def test_copies(way):
+    net = Net().eval()
+    net.blocks[1].conv.weight = net.blocks[0].conv.weight
+    net.stem.weight.requires_grad = False
+    twin = way(net)
+    assert list(twin.state_dict()) == NAMES and repr(twin) == repr(net)
+    for (name, a), b in zip(net.state_dict().items(), twin.state_dict().values(), strict=True):
+        np.testing.assert_array_equal(a, b, err_msg=name)
+    assert twin.blocks[1].conv.weight is twin.blocks[0].conv.weight
+    assert not twin.training and not twin.stem.weight.requires_grad
+    twin.load_state_dict(changed(twin.state_dict()))
+    for name, a in net.state_dict().items():
+        assert not (a == twin.state_dict()[name]).any()
+
+
+# ---- modes ------------------------------------------------------------------------------------------------------------
+
+
+def test_modes_apply_and_gradients():
+    net = Net()
+    assert all(m.training for m in net.modules())
+    assert net.eval() is net and not any(m.training for m in net.modules())
+    net.blocks.train()
+    assert net.blocks[0].bn.training and not net.training and not net.stem.training
+    with pytest.raises(TypeError, match="Net.train: mode='on': expected True or False"):
+        net.train("on")
+    seen = []
+    assert net.apply(lambda m: seen.append(type(m).__name__)) is net
+    assert seen == ["Conv2d", "Conv2d", "BatchNorm2d", "Block", "Conv2d", "BatchNorm2d", "Block", "ModuleList", "Linear",
+                    "Linear", "ModuleDict", "Net"]
+    assert net.requires_grad_(False) is net and net.num_parameters(trainable=True) == 0 < net.num_parameters()
+    net.requires_grad_()
+    assert net.num_parameters(trainable=True) == net.num_parameters()
+    net.scale.grad = np.ones(3)
+    net.zero_grad()
+    assert net.scale.grad is None
+
+
+def test_the_mode_while_traced():
+    modes = []
+
+    class Look(nn.Module):
+        def forward(self, x):
+            modes.append(self.training)
+            return x.flatten(1)
+
+    class Fails(nn.Module):
+        def forward(self, x):
+            raise KeyError("in forward")
+
+    net = nn.Sequential(Look(), Look())
+    net[1].eval()
+    fc.compile(net, (1, 2, 2))
+    assert modes == [False, False] and net[0].training and net.training
+    modes.clear()
+    fc.compile(net, (1, 2, 2), training=True)
+    assert modes == [True, False]
+    with pytest.raises(KeyError):
+        fc.compile(Fails(), (1, 2))
+    assert Fails().training
+
+
+def test_snapshot():
+    net = nn.Linear(2, 2)
+    function = net.symbolic(False)
+    other = function.snapshot()
+    assert other.module is not net and other.training is False
+    engine = fc.compile(net, (1, 2))
+    frozen, x = engine.freeze(), np.ones((1, 2), np.float32)
+    y = frozen(x)
+    nn.init.zeros_(net.weight)
+    nn.init.zeros_(net.bias)
+    assert (engine(x) == 0).all()
+    np.testing.assert_array_equal(frozen(x), y)
+
+
+def test_names_reach_the_graph():
+    from fastconv.graph.trace import trace
+
+    net = nn.Sequential(nn.Conv2d(1, 2, 3), nn.Conv2d(2, 1, 1, bias=False))
+    graph, _ = trace(net.symbolic(False), [((1, 1, 5, 5), "input")])
+    assert [t.name for t in graph.parameters] == ["0.weight", "0.bias", "1.weight"]
+    assert [n.path for n in graph.nodes] == ["0", "1"]
+
+
+# ---- containers -------------------------------------------------------------------------------------------------------
+
+
+def test_sequential():
+    a, b, c, d = nn.ReLU(), nn.Tanh(), nn.Sigmoid(), nn.Identity()
+    net = nn.Sequential(a, b, c)
+    assert len(net) == 3 and list(net) == [a, b, c] and net[-1] is c and net[np.int64(1)] is b
+    assert list(net[1:]) == [b, c] and isinstance(net[1:], nn.Sequential)
+    assert [n for n, _ in net[1:].named_children()] == ["1", "2"]
+    assert list(net[1:].append(d)) == [b, c, d]
+    assert list(net.append(d)) == [a, b, c, d]
+    net[1] = d
+    assert list(net) == [a, d, c, d]
+    del net[1]
+    assert list(net) == [a, c, d] and [n for n, _ in net.named_children()] == ["0", "1", "2"]
+    del net[:2]
+    assert list(net) == [d]
+    assert list(net.insert(0, a).extend([b, c])) == [a, d, b, c]
+    named = nn.Sequential(OrderedDict([("first", a), ("second", b)]))
+    assert named.first is a and [n for n, _ in named.named_children()] == ["first", "second"] and named[1] is b
+    with pytest.raises(IndexError, match="Sequential: index 4 is out of range for 4 modules"):
+        net[4]
+    with pytest.raises(TypeError, match="Sequential: index 'x': expected an integer or a slice"):
+        net["x"]
+    with pytest.raises(TypeError, match="Sequential: got a function: expected modules"):
+        nn.Sequential(a, lambda x: x)
+    with pytest.raises(TypeError, match="Sequential: got a int: expected modules"):
+        net[0] = 3
+    assert list(net) == [a, d, b, c]
+
+
+def test_lists_and_dicts():
+    a, b = nn.ReLU(), nn.Tanh()
+    many = nn.ModuleList([a])
+    many += [b]
+    assert list(many) == [a, b] and isinstance(many[:1], nn.ModuleList) and len(many[:1]) == 1
+    table = nn.ModuleDict([("a", a)])
+    table["b"] = b
+    assert list(table) == ["a", "b"] == list(table.keys()) and list(table.values()) == [a, b] and "a" in table
+    assert dict(table.items()) == {"a": a, "b": b} and table.pop("a") is a and len(table) == 1
+    del table["b"]
+    assert not table
+    with pytest.raises(TypeError, match="ModuleDict: 'x' is a int: expected a module"):
+        table["x"] = 1
+    with pytest.raises(NotImplementedError, match=r"ModuleDict has no forward\(\)"):
+        fc.compile(table, (1, 2))
+
+
+def test_repr():
+    net = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1, bias=False), nn.Sequential(nn.BatchNorm2d(8), nn.ReLU6()))
+    assert repr(net) == """Sequential(
+  (0): Conv2d(3, 8, kernel_size=(3, 3), stride=(1, 1), padding=(1, 1), bias=False)
+  (1): Sequential(
+    (0): BatchNorm2d(8, eps=1e-05, momentum=0.1, affine=True, track_running_stats=True)
+    (1): ReLU6()
+  )
+)"""
+
+
+@pytest.mark.parametrize(("layer", "text"), [
+    (nn.Conv1d(4, 8, 3, dilation=2, groups=2), "Conv1d(4, 8, kernel_size=(3,), stride=(1,), dilation=(2,), groups=2)"),
+    (nn.Conv3d(1, 1, (1, 2, 3), padding="same"),
+     "Conv3d(1, 1, kernel_size=(1, 2, 3), stride=(1, 1, 1), padding=same)"),
+    (nn.Linear(3, 4, bias=False), "Linear(in_features=3, out_features=4, bias=False)"),
+    (nn.MaxPool2d(2), "MaxPool2d(kernel_size=2, stride=2, padding=0, dilation=1, ceil_mode=False)"),
+    (nn.AvgPool2d((2, 3), 1), "AvgPool2d(kernel_size=(2, 3), stride=1, padding=0)"),
+    (nn.AdaptiveAvgPool2d((1, None)), "AdaptiveAvgPool2d(output_size=(1, None))"),
+    (nn.Flatten(), "Flatten(start_dim=1, end_dim=-1)"),
+    (nn.Dropout(0.25), "Dropout(p=0.25, inplace=False)"),
+    (nn.LeakyReLU(0.2, True), "LeakyReLU(negative_slope=0.2, inplace=True)"),
+    (nn.Hardtanh(), "Hardtanh(min_val=-1.0, max_val=1.0)"),
+    (nn.ELU(), "ELU(alpha=1.0)"),
+    (nn.GELU("tanh"), "GELU(approximate='tanh')"),
+    (nn.Softmax(1), "Softmax(dim=1)"),
+    (nn.Identity(54, unused=1), "Identity()"),
+    (nn.CrossEntropyLoss(), "CrossEntropyLoss()"),
+    (nn.BatchNorm1d(2, momentum=None), "BatchNorm1d(2, eps=1e-05, momentum=None, affine=True, track_running_stats=True)"),
+], ids=lambda v: type(v).__name__ if isinstance(v, nn.Module) else "")
+def test_repr_of_layers(layer, text):
+    assert repr(layer) == text
+
+
+# ---- arguments --------------------------------------------------------------------------------------------------------
+
+
+def test_layers_normalise_their_arguments():
+    conv = nn.Conv3d(4, 6, (3,), [1, 2, 3], np.int64(1), groups=2)
+    assert conv.kernel_size == (3, 3, 3) and conv.stride == (1, 2, 3) and conv.padding == (1, 1, 1)
+    assert conv.weight.shape == (6, 2, 3, 3, 3) and conv.bias.shape == (6,)
+    assert nn.MaxPool2d(3).stride == 3 and nn.MaxPool2d(3, 2).stride == 2
+    bn = nn.BatchNorm2d(3, affine=False, track_running_stats=False)
+    assert bn.weight is None and bn.running_mean is None and bn.state_dict() == {}
+    loss = nn.CrossEntropyLoss(weight=[1, 2, 3])
+    assert list(loss.state_dict()) == ["weight"] and list(loss.parameters()) == []
+
+
+def test_reset():
+    bn = nn.BatchNorm2d(3)
+    start = bn.state_dict()
+    bn.load_state_dict(changed(start))
+    bn.reset_running_stats()
+    assert (bn.running_var.data == 1).all() and bn.num_batches_tracked == 0 and (bn.bias.data == 1).all()
+    bn.reset_parameters()
+    for name, value in bn.state_dict().items():
+        np.testing.assert_array_equal(value, start[name])
+    conv = nn.Conv2d(2, 2, 2)
+    before = conv.state_dict()
+    conv.reset_parameters()
+    assert not (conv.state_dict()["weight"] == before["weight"]).any()
+
+
+@pytest.mark.parametrize(("call", "error", "message"), [
+    (lambda: nn.Conv2d(64, 64, 3, groups=3), ValueError, "Conv2d: groups=3 does not divide in_channels=64"),
+    (lambda: nn.Conv2d(6, 64, 3, groups=3), ValueError, "Conv2d: groups=3 does not divide out_channels=64"),
+    (lambda: nn.Conv2d(0, 1, 3), ValueError, "Conv2d: in_channels=0 must be at least 1"),
+    (lambda: nn.Conv2d(1, 1.0, 3), TypeError, "Conv2d: out_channels=1.0: expected an integer"),
+    (lambda: nn.Conv2d(1, 1, 0), ValueError, "Conv2d: kernel_size=0 must be at least 1"),
+    (lambda: nn.Conv2d(1, 1, (3, 3, 3)), ValueError,
+     r"Conv2d: kernel_size=\(3, 3, 3\) has 3 values: expected 1 or 2, one per spatial dimension"),
+    (lambda: nn.Conv1d(1, 1, 3, stride=0), ValueError, "Conv1d: stride=0 must be at least 1"),
+    (lambda: nn.Conv2d(1, 1, 3, stride=True), TypeError, "Conv2d: stride=True: expected an integer"),
+    (lambda: nn.Conv3d(1, 1, 3, padding=-1), ValueError, "Conv3d: padding=-1 must be at least 0"),
+    (lambda: nn.Conv2d(1, 1, 3, padding="full"), ValueError,
+     "Conv2d: padding='full': expected integers, 'same' or 'valid'"),
+    (lambda: nn.Conv2d(1, 1, 3, stride=2, padding="same"), ValueError,
+     "Conv2d: padding='same' needs stride 1, not stride=2"),
+    (lambda: nn.Conv2d(1, 1, 3, dilation=(1, 0)), ValueError, "Conv2d: dilation=0 must be at least 1"),
+    (lambda: nn.Conv2d(1, 1, 3, bias=1), TypeError, "Conv2d: bias=1: expected True or False"),
+    (lambda: nn.Conv2d(1, 1, 3, padding_mode="reflect"), ValueError,
+     "Conv2d: padding_mode='reflect': only 'zeros' is supported"),
+    (lambda: nn.Linear(-1, 2), ValueError, "Linear: in_features=-1 must be at least 1"),
+    (lambda: nn.Linear(2, None), TypeError, "Linear: out_features=None: expected an integer"),
+    (lambda: nn.MaxPool2d(2, padding=2), ValueError, "MaxPool2d: padding=2 must be at most half of kernel_size=2"),
+    (lambda: nn.MaxPool2d(2, return_indices=True), ValueError, "MaxPool2d: return_indices=True is not supported"),
+    (lambda: nn.MaxPool1d(2, ceil_mode=1), TypeError, "MaxPool1d: ceil_mode=1: expected True or False"),
+    (lambda: nn.AvgPool2d((2, 2), (1, 0)), ValueError, "AvgPool2d: stride=0 must be at least 1"),
+    (lambda: nn.AvgPool3d(2, divisor_override=0), ValueError, "AvgPool3d: divisor_override=0 must be at least 1"),
+    (lambda: nn.AdaptiveAvgPool2d((1, 1, 1)), ValueError, r"AdaptiveAvgPool2d: output_size=\(1, 1, 1\) has 3 values"),
+    (lambda: nn.AdaptiveMaxPool1d(0), ValueError, "AdaptiveMaxPool1d: output_size=0 must be at least 1"),
+    (lambda: nn.BatchNorm2d(0), ValueError, "BatchNorm2d: num_features=0 must be at least 1"),
+    (lambda: nn.BatchNorm2d(1, eps=-1e-5), ValueError, "BatchNorm2d: eps=-1e-05 must be a number of at least 0"),
+    (lambda: nn.BatchNorm2d(1, momentum=2), ValueError, "BatchNorm2d: momentum=2 must be from 0 to 1"),
+    (lambda: nn.BatchNorm2d(1, eps="small"), TypeError, "BatchNorm2d: eps='small': expected a number"),
+    (lambda: nn.Dropout(1.5), ValueError, "Dropout: p=1.5 must be from 0 to 1"),
+    (lambda: nn.Dropout(float("nan")), ValueError, "Dropout: p=nan must be from 0 to 1"),
+    (lambda: nn.Hardtanh(1, 0), ValueError, "Hardtanh: max_val=0 must be greater than min_val=1"),
+    (lambda: nn.GELU("erf"), ValueError, "GELU: approximate='erf': expected one of 'none', 'tanh'"),
+    (lambda: nn.Softmax(0.5), TypeError, "Softmax: dim=0.5: expected an integer"),
+    (lambda: nn.CrossEntropyLoss(reduction="avg"), ValueError,
+     "CrossEntropyLoss: reduction='avg': expected one of 'mean', 'sum', 'none'"),
+    (lambda: nn.CrossEntropyLoss(label_smoothing=2), ValueError,
+     "CrossEntropyLoss: label_smoothing=2 must be from 0 to 1"),
+    (lambda: nn.CrossEntropyLoss(weight=[[1.0]]), ValueError, r"CrossEntropyLoss: weight of shape \(1, 1\): expected"),
+    (lambda: nn.CrossEntropyLoss(weight=[1.0, -1.0]), ValueError, "CrossEntropyLoss: weight must not be negative"),
+    (lambda: nn.CrossEntropyLoss(ignore_index=0.5), TypeError, "CrossEntropyLoss: ignore_index=0.5: expected an int"),
+    (lambda: nn.MSELoss("all"), ValueError, "MSELoss: reduction='all': expected one of"),
+])
+def test_errors_at_construction(call, error, message):
+    with pytest.raises(error, match=message):
+        call()
+
+
+def nested(layer):
+    """A network in which the layer's path is features.1.layer."""
+    return nn.Sequential(OrderedDict(features=nn.Sequential(nn.Identity(), nn.Sequential(OrderedDict(layer=layer)))))
+
+
+@pytest.mark.parametrize(("layer", "shape", "message"), [
+    (nn.Conv2d(3, 4, 3), (1, 4, 8, 8),
+     r"Conv2d 'features.1.layer': input of shape \(1, 4, 8, 8\) has 4 channels: expected in_channels=3"),
+    (nn.Conv2d(3, 4, 3), (1, 3, 8),
+     r"Conv2d 'features.1.layer': input of shape \(1, 3, 8\) has 3 dimensions: expected 4 \(N, C, H, W\)"),
+    (nn.Conv2d(3, 4, 9), (1, 3, 8, 8), "Conv2d 'features.1.layer': the output would be empty: spatial dimension 0 has 8"),
+    (nn.Linear(4, 2), (1, 3), r"Linear 'features.1.layer': input of shape \(1, 3\) has 3 features: expected in_features=4"),
+    (nn.Linear(4, 2), (1, 4, 2, 2), "Linear 'features.1.layer': .* has 4 dimensions: .*; put nn.Flatten in front"),
+    (nn.Flatten(2), (1, 4, 2, 2), "Flatten 'features.1.layer': start_dim=2, end_dim=-1 on input of shape"),
+    (nn.MaxPool2d(2), (1, 4), r"MaxPool2d 'features.1.layer': input of shape \(1, 4\) has 2 dimensions: expected 4"),
+    (nn.AdaptiveAvgPool1d(1), (1, 4, 2, 2), "AdaptiveAvgPool1d 'features.1.layer': .* has 4 dimensions: expected 3"),
+    (nn.BatchNorm2d(3), (1, 4, 2, 2), "BatchNorm2d 'features.1.layer': .* has 4 channels: expected num_features=3"),
+    (nn.BatchNorm1d(3), (1, 3, 2, 2), r"BatchNorm1d 'features.1.layer': .*: expected 2 \(N, C\) or 3 \(N, C, L\)"),
+], ids=lambda v: type(v).__name__ if isinstance(v, nn.Module) else "")
+def test_errors_name_the_path(layer, shape, message):
+    with pytest.raises(ValueError, match=message):
+        fc.compile(nested(layer), shape)
+
+
+def test_the_path_of_a_module_that_another_calls():
+    class Weird(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.blocks = nn.ModuleList([nn.Sequential(nn.Conv2d(1, 1, 1))])
+
+        def forward(self, x):
+            return self.blocks[0][0](x)  # not through the Sequential
+
+    with pytest.raises(ValueError, match=r"Conv2d 'net.blocks.0.0': input of shape \(1, 2, 3, 3\) has 2 channels"):
+        fc.compile(nn.Sequential(OrderedDict(net=Weird())), (1, 2, 3, 3))
+
+
+def test_arrays_are_refused():
+    with pytest.raises(TypeError, match=r"ReLU: called with a ndarray: .* engine = fastconv.compile\(module, x.shape\)"):
+        nn.ReLU()(np.zeros((1, 2), np.float32))
+    with pytest.raises(TypeError, match="Sequential: called with a float32"):
+        nn.Sequential()(np.float32(1))
