@@ -31,7 +31,7 @@ def as_float32(op: str, name: str, value) -> np.ndarray:
         what = f"{array.dtype} (byte-swapped)" if swapped else f"{array.dtype}"
         raise TypeError(f"{op}: {name} has dtype {what}: expected float32; convert with .astype(np.float32)")
     if any(s % 4 for s in array.strides) or not array.flags.aligned:
-        array = np.ascontiguousarray(array)
+        array = array.copy(order="C")  # ascontiguousarray would hand back what is merely unaligned
     return array
 
 
