@@ -4,19 +4,25 @@ from __future__ import annotations
 
 from typing import Any
 
-from fastconv.graph.eager import Argument, check_ndim, run_op
+from fastconv.graph.eager import Argument, check_ndim, run_backward, run_op
 from fastconv.graph.ir import FLAT, PIXELS, Tensor, Type, apply, showing
 
 
 def call(op: str, shown: str, *arguments: Argument, **attrs) -> Any:
-    """Applies an operator to arrays or to symbolic tensors; attributes that are None are left out."""
+    """Applies an operator to arrays or to symbolic tensors."""
     if not any(isinstance(a.value, Tensor) for a in arguments):
         return run_op(op, arguments, attrs, shown)
     for a in arguments:
         if isinstance(a.value, Tensor):
             decide(shown, a)
     with showing(shown):
-        return apply(op, [a.value for a in arguments], **{k: v for k, v in attrs.items() if v is not None})
+        return apply(op, [a.value for a in arguments], **attrs)
+
+
+def gradient(op: str, shown: str, grad_output, *arguments: Argument, wanted=(0,), layout: str = PIXELS, **attrs) -> Any:
+    """The gradients of an operator with respect to the arguments at the positions ``wanted``, by its gradient rule."""
+    grads = run_backward(op, arguments, attrs, [Argument("grad_output", grad_output, layout)], wanted, shown)
+    return grads[0] if len(grads) == 1 else tuple(grads)
 
 
 def decide(shown: str, argument: Argument) -> None:

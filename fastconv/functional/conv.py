@@ -5,10 +5,14 @@ from __future__ import annotations
 from fastconv.functional._call import activation, call, flat, shape_like
 
 
+def _attrs(stride, padding, dilation, groups, algorithm) -> dict:
+    attrs = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
+    return attrs if algorithm is None else {**attrs, "algorithm": algorithm}
+
+
 def _conv(dims, input, weight, bias, stride, padding, dilation, groups, algorithm):
     return call("conv", f"conv{dims}d", activation("input", input, dims + 2), flat("weight", weight, dims + 2),
-                flat("bias", bias, 1), stride=stride, padding=padding, dilation=dilation, groups=groups,
-                algorithm=algorithm)
+                flat("bias", bias, 1), **_attrs(stride, padding, dilation, groups, algorithm))
 
 
 def conv1d(input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1, *, algorithm=None):
@@ -56,7 +60,7 @@ def _backward_data(dims, grad_output, weight, input_shape, stride, padding, dila
     name = f"conv{dims}d_backward_data"
     return call("conv_backward_data", name, activation("grad_output", grad_output, dims + 2),
                 flat("weight", weight, dims + 2), input_shape=shape_like(name, "input_shape", input_shape, dims + 2),
-                stride=stride, padding=padding, dilation=dilation, groups=groups, algorithm=algorithm)
+                **_attrs(stride, padding, dilation, groups, algorithm))
 
 
 def conv1d_backward_data(grad_output, weight, input_shape, stride=1, padding=0, dilation=1, groups=1, *, algorithm=None):
@@ -93,7 +97,7 @@ def _backward_weight(dims, grad_output, input, weight_shape, stride, padding, di
     name = f"conv{dims}d_backward_weight"
     return call("conv_backward_weight", name, activation("grad_output", grad_output, dims + 2),
                 activation("input", input, dims + 2), weight_shape=shape_like(name, "weight_shape", weight_shape, dims + 2),
-                stride=stride, padding=padding, dilation=dilation, groups=groups, algorithm=algorithm)
+                **_attrs(stride, padding, dilation, groups, algorithm))
 
 
 def conv1d_backward_weight(grad_output, input, weight_shape, stride=1, padding=0, dilation=1, groups=1, *, algorithm=None):

@@ -16,7 +16,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastconv.graph.arrays import as_float32, as_int64
-from fastconv.graph.ir import PIXELS, Graph, Tensor, apply, building, showing
+from fastconv.graph.autodiff import differentiate, remove_dead
+from fastconv.graph.ir import PIXELS, Graph, Node, Tensor, apply, building, showing
 from fastconv.graph.lower import Lowering
 from fastconv.graph.plan import check_memory
 from fastconv.graph.program import Program
@@ -41,16 +42,12 @@ class Argument(NamedTuple):
 class Compiled:
     """A graph lowered for one problem. ``program`` is its binding to memory, None after that has been given back."""
 
-    graph: Graph
+    lowered: Lowering
     inputs: list[Tensor]
     outputs: list[Tensor]
-    lowered: Lowering
+    updates: list[int]  # positions of the inputs that the run changes
+    segments: tuple[str, ...]
     program: Program | None = None
-
-    def bind(self) -> Program:
-        if self.program is None:
-            self.program = Program(self.lowered)
-        return self.program
 
     @property
     def nbytes(self) -> int:
@@ -60,19 +57,27 @@ class Compiled:
         scratch = sum(s.scratch_bytes for s in self.program.segments.values())
         return self.lowered.arena_bytes + self.lowered.weights_bytes + scratch * get_num_threads()
 
-    def set_input(self, tensor: Tensor, array: np.ndarray) -> None:
-        """Points an input to a user's array, or copies it where it is of integers."""
-        if tensor.dtype != "float32":
-            program = self.bind()
-            program.array(self.lowered.read(tensor).ref, tensor.shape, tensor.dtype)[: len(array)] = array
-        elif self.lowered.slot(tensor).take(array, False) < 0:
-            raise RuntimeError(f"{tensor} did not take an array of shape {array.shape} and strides {array.strides}")
+    def run(self, arrays: Sequence[np.ndarray], n: int) -> list[np.ndarray]:
+        """Runs on one array per input; fresh arrays."""
+        if self.program is None:
+            self.program = Program(self.lowered)
+        for tensor, array in zip(self.inputs, arrays, strict=True):
+            if tensor.dtype != "float32":
+                self.program.array(self.lowered.read(tensor).ref, tensor.shape, tensor.dtype)[: len(array)] = array
+            else:
+                self._point(tensor.name, array, False)
+        for position in self.updates:
+            self._point(f"update:{position}", arrays[position], True)
+        outputs = [np.empty((n, *t.shape[1:]) if t.layout == PIXELS else t.shape, np.float32) for t in self.outputs]
+        for i, array in enumerate(outputs):
+            self._point(f"output:{i}", array, True)
+        for segment in self.segments:
+            self.program.run(segment, n)
+        return outputs
 
-    def new_output(self, tensor: Tensor, n: int) -> np.ndarray:
-        """A fresh array that the next run writes."""
-        array = np.empty((n, *tensor.shape[1:]) if tensor.layout == PIXELS else tensor.shape, np.float32)
-        self.lowered.slot(tensor).take(array, True)
-        return array
+    def _point(self, name: str, array: np.ndarray, write: bool) -> None:
+        if self.lowered.slots[name].take(array, write) < 0:
+            raise RuntimeError(f"{name} did not take an array of shape {array.shape} and strides {array.strides}")
 
 
 class Cache:
@@ -119,7 +124,7 @@ class Cache:
 cache = Cache()
 
 
-def run_op(op: str, arguments: Sequence[Argument], attrs: dict, shown: str = "") -> Any:
+def run_op(op: str, arguments: Sequence[Argument], attrs: dict, shown: str = "", updates: Sequence[int] = ()) -> Any:
     """Runs one operator on arrays.
 
     Parameters
@@ -129,82 +134,110 @@ def run_op(op: str, arguments: Sequence[Argument], attrs: dict, shown: str = "")
     arguments : sequence of Argument
         Its inputs in order; their values are arrays or None.
     attrs : dict
-        Its attributes; None where an attribute is left out.
+        Its attributes.
     shown : str
         The function's name in messages; default ``op``.
+    updates : sequence of int
+        Positions of arguments that the operator changes in place.
 
     Returns
     -------
     ndarray or tuple of ndarray
         Fresh arrays, one per output of the operator.
     """
-    shown = shown or op
-    attrs = {k: v for k, v in attrs.items() if v is not None}
-    arrays = [None if a.value is None else check_array(shown, a) for a in arguments]
-    n = batch_of(shown, arguments, arrays)
+    outputs = _run(op, arguments, attrs, shown or op, updates, (), ())
+    return outputs[0] if len(outputs) == 1 else tuple(outputs)
+
+
+def run_backward(op: str, arguments: Sequence[Argument], attrs: dict, grad_outputs: Sequence[Argument],
+                 wanted: Sequence[int], shown: str) -> list[np.ndarray]:
+    """Gradients of one operator by its gradient rule: of the inputs at the positions ``wanted``."""
+    return _run(op, arguments, attrs, shown, (), grad_outputs, wanted)
+
+
+def _run(op, arguments, attrs, shown, updates, grad_outputs, wanted) -> list[np.ndarray]:
+    everything = (*arguments, *grad_outputs)
+    arrays = [None if a.value is None else check_array(shown, a) for a in everything]
+    n = batch_of(shown, everything, arrays)
     if n == 0 and "input_shape" in attrs and attrs["input_shape"][0] == 0:
-        attrs["input_shape"] = (1, *attrs["input_shape"][1:])  # planned for one image, run for none
+        attrs = {**attrs, "input_shape": (1, *attrs["input_shape"][1:])}  # planned for one image, run for none
     specs = tuple(None if v is None else (planned_shape(v.shape, a.layout), a.layout, a.dtype)
-                  for a, v in zip(arguments, arrays, strict=True))
+                  for a, v in zip(everything, arrays, strict=True))
     try:
-        key = (op, shown, specs, frozen(attrs))
+        key = (op, shown, specs, frozen(attrs), tuple(wanted))
         hash(key)
         compiled = cache.take(key)
     except TypeError:  # an attribute that cannot be hashed: the shape rule will say what is wrong with it
         key, compiled = (), None
     if compiled is None:
-        compiled = compile_op(op, shown, [a.name for a in arguments], specs, attrs)
-    outputs = run(compiled, [v for v in arrays if v is not None], n)
+        names = [a.name for a in everything]
+        compiled = compile_op(op, shown, names, specs, dict(attrs), updates, len(grad_outputs), wanted)
+    outputs = compiled.run([v for v in arrays if v is not None], n)
     if key:
         cache.put(key, compiled)
-    return outputs[0] if len(outputs) == 1 else tuple(outputs)
-
-
-def run(compiled: Compiled, arrays: Sequence[np.ndarray], n: int, segment: str = "forward") -> list[np.ndarray]:
-    """Runs a program whose one segment makes all its outputs."""
-    program = compiled.bind()
-    for tensor, array in zip(compiled.inputs, arrays, strict=True):
-        compiled.set_input(tensor, array)
-    outputs = [compiled.new_output(t, n) for t in compiled.outputs]
-    program.run(segment, n)
     return outputs
 
 
-def compile_op(op: str, shown: str, names: Sequence[str], specs: Sequence, attrs: dict) -> Compiled:
-    """Builds, lowers and plans the graph of one node; raises what its shape rule says."""
+def compile_op(op: str, shown: str, names: Sequence[str], specs: Sequence, attrs: dict, updates: Sequence[int] = (),
+               seeds: int = 0, wanted: Sequence[int] = ()) -> Compiled:
+    """Builds, lowers and plans the graph of one node, or of its gradients; raises what its shape rule says."""
     import fastconv.ops  # noqa: F401  (registers the operators)
 
     graph = Graph()
+    given = dict(attrs)
     tensors = [None if s is None else graph.input(s[0], name, s[1], s[2]) for name, s in zip(names, specs, strict=True)]
+    tensors, grads = tensors[: len(tensors) - seeds], tensors[len(tensors) - seeds:]
+    batch = next((t.shape[0] for t in graph.inputs if t.layout == PIXELS), 1)
     with building(graph, ""), showing(shown):
         made = apply(op, tensors, **attrs)
-    graph.outputs = list(made) if isinstance(made, tuple) else [made]
+        outputs = graph.outputs = list(made) if isinstance(made, tuple) else [made]
+        check_overflow(graph, given, shown)
+        if grads:
+            outputs = differentiate_op(graph, grads, [tensors[i] for i in wanted], shown)
+        lowered = Lowering(graph, batch)
+        try:
+            lowered.run()
+            for i, tensor in enumerate(outputs):
+                leave(lowered, tensor, f"output:{i}", "backward" if grads else "forward")
+            changed = [graph.inputs.index(tensors[i]) for i in updates if tensors[i] is not None]
+            for i in changed:
+                leave(lowered, graph.inputs[i], f"update:{i}", "forward")
+            lowered.finish()
+            check_memory(lowered.arena_bytes + lowered.weights_bytes + sum(4 * prod(t.shape) for t in outputs))
+        except MemoryError as error:
+            raise MemoryError(f"{shown}: {describe(graph.inputs, given)}: {error}") from None
+    for tensor in graph.inputs:
+        if tensor.dtype == "float32":
+            lowered.slot(tensor).expect(tensor.shape, tensor.layout == PIXELS)
+    return Compiled(lowered, graph.inputs, outputs, changed, ("forward", "backward") if grads else ("forward",))
+
+
+def differentiate_op(graph: Graph, grads: list[Tensor], wanted: list[Tensor], shown: str) -> list[Tensor]:
+    """Adds the gradient nodes; the forward's nodes stay where a gradient's attributes refer to them."""
+    for tensor, grad in zip(graph.outputs, grads, strict=False):
+        if grad.shape != tensor.shape:
+            raise ValueError(f"{shown}: {grad.name} of shape {grad.shape}: expected {tensor.shape}, the shape of the output")
+    graph.late_inputs.update(grads)
+    gradients = differentiate(graph, list(zip(graph.outputs, grads, strict=False)), wanted)
+    graph.outputs = [t for n in graph.nodes for v in n.attrs.values() if isinstance(v, Node) for t in v.outputs]
+    remove_dead(graph, gradients)
+    return gradients
+
+
+def leave(lowered: Lowering, tensor: Tensor, name: str, segment: str) -> None:
+    """A tensor leaves through a slot of this name."""
+    lowered.read(tensor)
+    old, tensor.name = tensor.name, name
+    lowered.exit(tensor, segment)
+    tensor.name = old
+    lowered.slots[name].expect(tensor.shape, tensor.layout == PIXELS)
+
+
+def check_overflow(graph: Graph, attrs: dict, shown: str) -> None:
     for tensor in graph.outputs:
         if prod(tensor.shape) * 4 >= 2**62:
             raise ValueError(f"{shown}: {describe(graph.inputs, attrs)}: the product of the output's extents "
                              f"{tensor.shape} overflows")
-    for i, tensor in enumerate(graph.outputs):
-        tensor.name = f"output:{i}"
-    batch = next((t.shape[0] for t in graph.inputs if t.layout == PIXELS), 1)
-    try:
-        with showing(shown):
-            return lower(graph, graph.inputs, graph.outputs, batch)
-    except MemoryError as error:
-        raise MemoryError(f"{shown}: {describe(graph.inputs, attrs)}: {error}") from None
-
-
-def lower(graph: Graph, inputs: list[Tensor], outputs: list[Tensor], batch: int) -> Compiled:
-    """Lowers and plans a graph whose outputs leave in the segment of the node that makes them."""
-    lowered = Lowering(graph, batch)
-    lowered.run()
-    for tensor in outputs:
-        lowered.exit(tensor, tensor.node.segment if tensor.node else "forward")
-    lowered.finish()
-    for tensor in (*inputs, *outputs):
-        if tensor.dtype == "float32":
-            lowered.slot(tensor).expect(tensor.shape, tensor.layout == PIXELS)
-    check_memory(lowered.arena_bytes + lowered.weights_bytes + sum(4 * prod(t.shape) for t in outputs))
-    return Compiled(graph, inputs, outputs, lowered)
 
 
 # ---- arguments ----------------------------------------------------------------------------------------------------------

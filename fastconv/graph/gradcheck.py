@@ -18,6 +18,7 @@ import numpy as np
 
 from fastconv.graph.arrays import as_float32, as_int64
 from fastconv.graph.autodiff import differentiate
+from fastconv.graph.eager import leave
 from fastconv.graph.engine import Engine, optimise
 from fastconv.graph.ir import FLAT, PIXELS, Graph, Tensor, building
 from fastconv.graph.lower import Lowering
@@ -188,11 +189,8 @@ def _trace(function: Callable, arrays: list[np.ndarray]) -> tuple[Graph, list[Te
 
 
 def _leave(lowered: Lowering, tensor: Tensor, name: str, segment: str) -> np.ndarray:
-    """A tensor leaves through a slot of this name; the array that it is to go to."""
-    lowered.read(tensor)
-    old, tensor.name = tensor.name, name
-    lowered.exit(tensor, segment)
-    tensor.name = old
+    """A tensor leaves through a slot of this name; the array that it goes to."""
+    leave(lowered, tensor, name, segment)
     return np.zeros(tensor.shape, np.float32)
 
 

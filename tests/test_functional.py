@@ -1,0 +1,263 @@
+"""Functions on NumPy arrays against the float64 reference: convolution and Linear, the cache, threads."""
+
+import sys
+import threading
+
+import numpy as np
+import pytest
+import reference as R
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import fastconv.functional as F
+from fastconv import set_num_threads
+from fastconv.graph import eager
+
+CONV = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
+DATA = {1: F.conv1d_backward_data, 2: F.conv2d_backward_data, 3: F.conv3d_backward_data}
+WEIGHT = {1: F.conv1d_backward_weight, 2: F.conv2d_backward_weight, 3: F.conv3d_backward_weight}
+BIAS = {1: F.conv1d_backward_bias, 2: F.conv2d_backward_bias, 3: F.conv3d_backward_bias}
+EPS = 2.0**-24
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Problems are tiny; a second thread costs more than it brings."""
+    set_num_threads(1)
+    eager.cache.clear()
+    yield
+    set_num_threads(1)
+
+
+def normal(rng, *shape):
+    return rng.standard_normal(shape, dtype=np.float32)
+
+
+def bound(terms):
+    """What rounding may cost: the square root of the reduction's length, times a few units in the last place."""
+    return 8 * EPS * max(1, terms) ** 0.5
+
+
+@st.composite
+def conv_problems(draw):
+    """Shapes and arguments of a convolution whose output is not empty."""
+    dims = draw(st.integers(1, 3))
+    groups = draw(st.sampled_from([1, 1, 2, 3]))
+    c, k = draw(st.integers(1, 9)), draw(st.integers(1, 18))
+    per_axis = [(draw(st.integers(1, 4)), draw(st.integers(1, 3)), draw(st.integers(1, 3)), draw(st.integers(0, 4)),
+                 draw(st.integers(0, 4))) for _ in range(dims)]
+    kernel, stride, dilation, low, high = zip(*per_axis, strict=True)
+    size = tuple(max(1, d * (r - 1) + 1 - a - b) + draw(st.integers(0, 9 - 2 * dims))
+                 for r, d, a, b in zip(kernel, dilation, low, high, strict=True))
+    keywords = {"stride": stride, "padding": tuple(zip(low, high, strict=True)), "dilation": dilation, "groups": groups}
+    return (draw(st.integers(0, 3)), c * groups, *size), (k * groups, c, *kernel), keywords, draw(st.booleans())
+
+
+@settings(max_examples=120, deadline=None)
+@given(conv_problems(), st.integers(0, 2**32 - 1))
+def test_conv_and_its_gradients(problem, seed):
+    x_shape, w_shape, keywords, biased = problem
+    rng, dims = np.random.default_rng(seed), len(x_shape) - 2
+    x, w = normal(rng, *x_shape), normal(rng, *w_shape)
+    b = normal(rng, w_shape[0]) if biased else None
+    y = CONV[dims](x, w, b, **keywords)
+    expected = R.conv(x, w, b, **keywords)
+    assert y.dtype == np.float32 and y.shape == expected.shape
+    reach = np.prod(w_shape[1:])
+    assert R.rel_l2(y, expected) <= bound(reach)
+    g = normal(rng, *y.shape)
+    gx = DATA[dims](g, w, x_shape, **keywords)
+    assert R.rel_l2(gx, R.conv_backward_data(x_shape, w, g, **keywords)) <= bound(w_shape[0] * np.prod(w_shape[2:]))
+    gw = WEIGHT[dims](g, x, w_shape, **keywords)
+    assert R.rel_l2(gw, R.conv_backward_weight(x, w_shape, g, **keywords)) <= bound(g.size / w_shape[0])
+    gb = BIAS[dims](g)
+    assert R.rel_l2(gb, R.conv_backward_bias(g)) <= bound(g.size / w_shape[0])
+    # <conv(x), g> = <x, backward_data(g)> = <w, backward_weight(g)>
+    plain = CONV[dims](x, w, **keywords)
+    assert R.adjoint_gap(plain, g, x, gx) <= bound(g.size * reach)
+    assert R.adjoint_gap(plain, g, w, gw) <= bound(g.size * reach)
+
+
+@settings(max_examples=40, deadline=None)
+@given(conv_problems(), st.integers(0, 2**32 - 1))
+def test_conv_of_integers_is_exact(problem, seed):
+    x_shape, w_shape, keywords, biased = problem
+    rng, dims = np.random.default_rng(seed), len(x_shape) - 2
+    x, w = R.exact_integers(rng, x_shape, 12), R.exact_integers(rng, w_shape, 4)
+    b = R.exact_integers(rng, w_shape[0], 12) if biased else None
+    assert not x.size or R.conv(abs(x), abs(w), **keywords).max() < 2**23
+    y = CONV[dims](x, w, b, **keywords)
+    np.testing.assert_array_equal(y, R.conv(x, w, b, **keywords))
+    g = R.exact_integers(rng, y.shape, 4)
+    np.testing.assert_array_equal(DATA[dims](g, w, x_shape, **keywords), R.conv_backward_data(x_shape, w, g, **keywords))
+    if g.size and R.conv_backward_weight(abs(x), w_shape, abs(g), **keywords).max() < 2**24:
+        np.testing.assert_array_equal(WEIGHT[dims](g, x, w_shape, **keywords),
+                                      R.conv_backward_weight(x, w_shape, g, **keywords))
+
+
+@pytest.mark.parametrize("padding", ["same", "valid"])
+def test_named_paddings(padding):
+    rng = np.random.default_rng(1)
+    x, w = normal(rng, 2, 3, 7, 8), normal(rng, 4, 3, 3, 4)
+    pads = ((1, 1), (1, 2)) if padding == "same" else 0
+    np.testing.assert_array_equal(F.conv2d(x, w, padding=padding), F.conv2d(x, w, padding=pads))
+    assert R.rel_l2(F.conv2d(x, w, padding=padding), R.conv(x, w, None, 1, pads)) <= bound(36)
+
+
+@pytest.mark.parametrize("w_shape, groups, algorithm", [
+    ((8, 4, 1, 1), 1, "pointwise"), ((8, 4, 3, 3), 1, "direct"), ((8, 1, 3, 3), 4, "depthwise"), ((8, 1, 3, 3), 4, "direct"),
+    ((8, 4, 1, 1), 1, "direct")])
+def test_algorithms_can_be_named(w_shape, groups, algorithm):
+    rng = np.random.default_rng(2)
+    x, w = R.exact_integers(rng, (2, 4, 6, 5), 8), R.exact_integers(rng, w_shape, 4)
+    y = F.conv2d(x, w, groups=groups, algorithm=algorithm)
+    np.testing.assert_array_equal(y, R.conv(x, w, groups=groups))
+
+
+def test_linear_and_its_gradients():
+    rng = np.random.default_rng(3)
+    for n, c, k in [(1, 1, 1), (5, 7, 3), (3, 33, 65), (0, 4, 2)]:
+        x, w, b = normal(rng, n, c), normal(rng, k, c), normal(rng, k)
+        assert R.rel_l2(F.linear(x, w, b), R.linear(x, w, b)) <= bound(c)
+        g = normal(rng, n, k)
+        gx, gw, gb = R.linear_backward(g, x, w)
+        assert R.rel_l2(F.linear_backward_data(g, w), gx) <= bound(k)
+        assert R.rel_l2(F.linear_backward_weight(g, x), gw) <= bound(n)
+        assert R.rel_l2(F.linear_backward_bias(g), gb) <= bound(n)
+
+
+def test_empty_batch():
+    rng = np.random.default_rng(4)
+    x, w, b = normal(rng, 0, 3, 5, 5), normal(rng, 4, 3, 3, 3), normal(rng, 4)
+    g = normal(rng, 0, 4, 3, 3)
+    assert F.conv2d(x, w, b).shape == (0, 4, 3, 3)
+    assert F.conv2d_backward_data(g, w, x.shape).shape == (0, 3, 5, 5)
+    F.conv2d_backward_weight(normal(rng, 1, 4, 3, 3), normal(rng, 1, 3, 5, 5), w.shape)  # leaves its sums in the memory
+    np.testing.assert_array_equal(F.conv2d_backward_weight(g, x, w.shape), np.zeros(w.shape))
+    np.testing.assert_array_equal(F.conv2d_backward_bias(g), np.zeros(4))
+
+
+def test_any_strides_and_read_only():
+    rng = np.random.default_rng(5)
+    x, w, b = normal(rng, 2, 5, 6, 7), normal(rng, 4, 5, 3, 3), normal(rng, 4)
+    expected = F.conv2d(x, w, b)
+    big = np.zeros((4, 10, 12, 21), np.float32)
+    big[::2, ::2, ::2, ::3] = x
+    variants = {"strided": big[::2, ::2, ::2, ::3], "channels last": np.moveaxis(np.moveaxis(x, 1, -1).copy(), -1, 1),
+                "reversed": x[::-1, ::-1, ::-1, ::-1].copy()[::-1, ::-1, ::-1, ::-1],
+                "fortran": np.asfortranarray(x)}
+    for name, value in variants.items():
+        np.testing.assert_array_equal(F.conv2d(value, w, b), expected, err_msg=name)
+    w_reversed = w[:, :, ::-1].copy()[:, :, ::-1]
+    np.testing.assert_array_equal(F.conv2d(x, w_reversed, np.repeat(b, 2)[::2]), expected)
+    for array in (x, w, b):
+        array.flags.writeable = False
+    np.testing.assert_array_equal(F.conv2d(x, w, b), expected)
+    image = x[:1]
+    np.testing.assert_array_equal(F.conv2d(np.broadcast_to(image, x.shape), w, b)[1], expected[0])
+    raw = np.zeros(x.nbytes + 1, np.uint8)
+    unaligned = raw[1:].view(np.float32).reshape(x.shape)
+    unaligned[...] = x
+    np.testing.assert_array_equal(F.conv2d(unaligned, w, b), expected)
+
+
+def test_results_are_fresh_arrays():
+    x, w = np.ones((1, 1, 4, 4), np.float32), np.ones((1, 1, 3, 3), np.float32)
+    first = F.conv2d(x, w)
+    second = F.conv2d(2 * x, w)
+    assert first.max() == 9 and second.max() == 18 and not np.shares_memory(first, second)
+
+
+def test_threads_do_not_change_a_bit():
+    rng = np.random.default_rng(6)
+    x, w, b = normal(rng, 3, 20, 17, 19), normal(rng, 40, 20, 3, 3), normal(rng, 40)
+    g = normal(rng, 3, 40, 15, 17)
+
+    def everything():
+        return F.conv2d(x, w, b), F.conv2d_backward_data(g, w, x.shape), F.conv2d_backward_weight(g, x, w.shape), \
+            F.conv2d_backward_bias(g)
+
+    one = everything()
+    set_num_threads(2)
+    for a, b_ in zip(one, everything(), strict=True):
+        np.testing.assert_array_equal(a, b_)
+
+
+# ---- the cache ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_program_is_reused():
+    x, w = np.ones((1, 1, 4, 4), np.float32), np.ones((1, 1, 3, 3), np.float32)
+    F.conv2d(x, w)
+    assert len(eager.cache) == 1
+    (kept, _), = eager.cache._idle.values()
+    F.conv2d(x, w)
+    assert next(iter(eager.cache._idle.values()))[0] is kept
+    F.conv2d(x, w, np.ones(1, np.float32))
+    F.conv2d(x, w, padding=1)
+    F.conv2d(x, w, padding=(1, 1))
+    F.conv2d(x[:, :, :3], w)
+    assert len(eager.cache) == 5
+
+
+def test_equal_but_different_attributes_are_told_apart():
+    x, w = np.ones((1, 1, 4, 4), np.float32), np.ones((1, 1, 3, 3), np.float32)
+    F.conv2d(x, w, stride=1)
+    for wrong in (True, 1.0, np.float64(1.0)):
+        with pytest.raises(TypeError, match="stride"):
+            F.conv2d(x, w, stride=wrong)
+    np.testing.assert_array_equal(F.conv2d(x, w, stride=np.int64(1)), F.conv2d(x, w))
+
+
+def test_the_cache_is_bounded(monkeypatch):
+    cache = eager.Cache(keep_program=200_000, keep_total=300_000, keep_plans=20)
+    monkeypatch.setattr(eager, "cache", cache)
+    w = np.ones((1, 1, 1, 1), np.float32)
+    for side in range(1, 60):
+        F.conv2d(np.ones((1, 1, side, side), np.float32), w)
+        assert cache.nbytes <= 300_000 and len(cache) <= 20
+        assert cache.nbytes == sum(size for _, size in cache._idle.values())
+    assert 1 < len(cache) < 20
+    F.conv2d(np.ones((1, 1, 400, 400), np.float32), w)
+    (big, size), = list(cache._idle.values())[-1:]
+    assert size == 0 and big.program is None
+    y = F.conv2d(np.full((1, 1, 400, 400), 2, np.float32), w)
+    assert y.min() == 2 == y.max()
+
+
+def test_a_failed_call_keeps_nothing():
+    x, w = np.ones((1, 1, 4, 4), np.float32), np.ones((1, 1, 3, 3), np.float32)
+    with pytest.raises(ValueError):
+        F.conv2d(x, w, stride=0)
+    assert len(eager.cache) == 0 and eager.cache.nbytes == 0
+    with pytest.raises(TypeError):
+        F.conv2d(x, w, stride=[{}])
+    assert len(eager.cache) == 0
+
+
+def test_calls_from_many_threads():
+    rng = np.random.default_rng(7)
+    w = normal(rng, 8, 4, 3, 3)
+    inputs = [normal(rng, 2, 4, 20, 20) for _ in range(6)]
+    expected = [F.conv2d(x, w) for x in inputs]
+    wrong = []
+    start = threading.Barrier(len(inputs))
+
+    def work(i):
+        start.wait()
+        for _ in range(150):
+            if not np.array_equal(F.conv2d(inputs[i], w), expected[i]):
+                wrong.append(i)
+
+    old = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    try:
+        threads = [threading.Thread(target=work, args=(i,)) for i in range(len(inputs))]
+        for t in threads:
+            t.start()
+        for t in threads:
+            t.join()
+    finally:
+        sys.setswitchinterval(old)
+    assert not wrong
+    assert len(eager.cache) == 1
