@@ -1,0 +1,4 @@
+// The pooling family.
+#include "fastconv/pool_max.inl.h"
+#include "fastconv/pool_avg.inl.h"
+#include "fastconv/pool_backward.inl.h"
