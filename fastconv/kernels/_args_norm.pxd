@@ -14,7 +14,7 @@ cdef extern from "fastconv/args_norm.h" nogil:
         const float* beta
         float* running_mean
         float* running_var
-        const float* batches
+        const int64_t* batches
         float* stats
         int64_t pixels, C, per_part
         double eps, momentum
@@ -24,7 +24,7 @@ cdef extern from "fastconv/args_norm.h" nogil:
         const float* stats
         const float* residual
         float* y
-        float* batches
+        int64_t* batches
         int64_t pixels, C, ldx, ldy, ldr, act
         double act_a, act_b
 

@@ -8,6 +8,8 @@ direction uses up within itself, `stats`, float[STATS_ROWS][channels], which the
 float[2][channels]. `pixels` is D * H * W of one image.
 """
 
+from libc.stdint cimport int64_t
+
 from fastconv.kernels._args_norm cimport NormApplyArgs, NormBackwardArgs, NormMergeArgs, NormStatisticsArgs
 from fastconv.kernels._runtime cimport Step
 
@@ -51,7 +53,7 @@ def merge(size_t part, size_t stats, *, channels, pixels, per_part, eps, size_t 
           size_t running_mean=0, size_t running_var=0, size_t batches=0, momentum=None) -> Step:
     """The batch's statistics from those of the ranges; updates the running ones where they are given.
 
-    momentum None is the cumulative average: `batches` is the address of a float, the number of batches before this one.
+    momentum None is the cumulative average: `batches` is the address of an int64, the batches before this one.
     """
     if momentum is None and running_mean and not batches:
         raise ValueError("batch_norm: momentum=None needs num_batches_tracked")
@@ -63,7 +65,7 @@ def merge(size_t part, size_t stats, *, channels, pixels, per_part, eps, size_t 
     a.beta = <const float*> beta
     a.running_mean = <float*> running_mean
     a.running_var = <float*> running_var
-    a.batches = <const float*> batches
+    a.batches = <const int64_t*> batches
     a.pixels = pixels
     a.C = channels
     a.per_part = per_part
@@ -89,14 +91,14 @@ def fixed(size_t running_mean, size_t running_var, size_t stats, *, channels, ep
 
 def apply(size_t x, size_t stats, size_t y, *, channels, pixels, ldx, ldy, size_t residual=0, ldr=0, act=None,
           act_a=0.0, act_b=0.0, size_t batches=0) -> Step:
-    """y = act((x - mean) * scale + shift + residual); y may be x. Counts the float at `batches` up by one."""
+    """y = act((x - mean) * scale + shift + residual); y may be x. Counts the int64 at `batches` up by one."""
     cdef Step step = Step()
     cdef NormApplyArgs* a = <NormApplyArgs*> step.bind_name("f32_batchnorm_apply", sizeof(NormApplyArgs))
     a.x = <const float*> x
     a.stats = <const float*> stats
     a.residual = <const float*> residual
     a.y = <float*> y
-    a.batches = <float*> batches
+    a.batches = <int64_t*> batches
     a.pixels = pixels
     a.C = channels
     a.ldx = ldx

@@ -25,7 +25,7 @@ typedef struct NormMergeArgs {
     const double* part;
     const float *gamma, *beta;             // may be null: 1 and 0
     float *running_mean, *running_var;     // merge: updated, may be null; fixed: read
-    const float* batches;                  // batches before this one, for the cumulative average
+    const int64_t* batches;                // batches before this one, for the cumulative average
     float* stats;
     int64_t pixels, C, per_part;
     double eps;
@@ -39,7 +39,7 @@ typedef struct NormApplyArgs {
     const float* stats;
     const float* residual;  // or null
     float* y;
-    float* batches;         // counted up by one, or null
+    int64_t* batches;       // counted up by one, or null
     int64_t pixels, C, ldx, ldy, ldr;
     int64_t act;
     double act_a, act_b;

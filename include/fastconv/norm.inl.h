@@ -155,7 +155,7 @@ FC_INLINE size_t f32_batchnorm_merge_scratch(const NormMergeArgs*) { return 0; }
 inline void f32_batchnorm_merge_run(const NormMergeArgs* a, int64_t begin, int64_t end, void*) {
     const int64_t pixels = a->n * a->pixels, C = a->C;
     const double total = static_cast<double>(pixels);
-    const double momentum = a->momentum >= 0.0 ? a->momentum : 1.0 / (*a->batches + 1.0);
+    const double momentum = a->momentum >= 0.0 ? a->momentum : 1.0 / (static_cast<double>(*a->batches) + 1.0);
     for (int64_t tile = begin; tile < end; ++tile) {
         const int64_t c0 = tile * kMergeChannels, channels = min64(kMergeChannels, C - c0);
         double mean[kMergeChannels] = {}, m2[kMergeChannels] = {};
@@ -225,7 +225,7 @@ FC_INLINE size_t f32_batchnorm_apply_scratch(const NormApplyArgs*) { return 0; }
 inline void f32_batchnorm_apply_run(const NormApplyArgs* a, int64_t begin, int64_t end, void*) {
     constexpr int W = kWidth, NV = kNormVectors;
     const int64_t per = apply_pixels(a->C), pixels = a->n * a->pixels;
-    if (begin == 0 && a->batches) *a->batches += 1.0f;  // here and not in merge, whose tiles read it
+    if (begin == 0 && a->batches) ++*a->batches;  // here and not in merge, whose tiles read it
     for (int64_t tile = begin; tile < end; ++tile) {
         const int64_t first = tile * per, count = min64(per, pixels - first);
         int64_t c = 0;

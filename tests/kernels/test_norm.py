@@ -155,7 +155,7 @@ def test_statistics_of_integers_are_exact():
 
 
 def test_running_statistics_momentum_and_cumulative_average():
-    running_mean, running_var, batches = guarded(5, 0), guarded(5, 1), guarded(1, 0)
+    running_mean, running_var, batches = guarded(5, 0), guarded(5, 1), np.zeros(1, np.int64)
     data = [normal((6, 5, 11), seed, mean=seed) for seed in range(4)]
     mean, var = np.zeros(5), np.ones(5)
     for i, x in enumerate(data):
@@ -263,7 +263,7 @@ def test_smaller_batch_replays_the_plan():
 def test_empty_batch():
     x = np.zeros((0, 7, 4, 4), np.float32)
     problem = Problem(x, planned=4)
-    running_mean, running_var, batches = guarded(7, 3), guarded(7, 4), guarded(1, 5)
+    running_mean, running_var, batches = guarded(7, 3), guarded(7, 4), np.array([5])
     problem.forward(running={"running_mean": address(running_mean), "running_var": address(running_var),
                              "momentum": 0.5}, batches=address(batches))
     np.testing.assert_array_equal(running_mean, np.full(7, 3, np.float32))

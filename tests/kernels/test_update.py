@@ -1,4 +1,4 @@
-"""Update rules, clipping and accumulation against the float64 reference, at the instruction set FASTCONV_ISA asks for."""
+"""Update rules, clipping and accumulation against the float64 reference, at the instruction set of FASTCONV_ISA."""
 
 import numpy as np
 import pytest
@@ -28,7 +28,8 @@ def values(count, seed):
 
 def parameters(counts=COUNTS, states=0):
     """[p, g, *states] per count; the states are zeros."""
-    return [[values(n, 2 * i), values(n, 2 * i + 1), *(guarded(n, 0) for _ in range(states))] for i, n in enumerate(counts)]
+    return [[values(n, 2 * i), values(n, 2 * i + 1), *(guarded(n, 0) for _ in range(states))]
+            for i, n in enumerate(counts)]
 
 
 def items(arrays, hyper):
