@@ -118,7 +118,9 @@ class Lowering:
         self.buffers: list[Buffer] = []
         self.slots: dict[str, layout_kernels.Slot] = {}
         self.placed: dict[Tensor, tuple[Tensor, int]] = {}  # tensor -> (concatenation, first channel)
-        self.extra: dict[str, Any] = {}  # what operators share across a graph (random state, targets)
+        self.extra: dict[Any, Any] = {}  # what operators share across a graph (random state, targets)
+        self.checks: list[Callable[[int], None]] = []  # called with the batch before a forward; may refuse it
+        self.changed: list[Parameter] = []  # what a forward writes: running statistics
         self.kept: set[Tensor] = set()  # tensors whose memory outlives the run (gradients that users read)
         self._views: dict[Tensor, View] = {}
         self._padded: dict[tuple, View] = {}

@@ -5,7 +5,9 @@ from __future__ import annotations
 from fastconv.graph.autodiff import remove_dead
 from fastconv.graph.ir import FLAT, Graph, Node, Tensor, Type
 
-FUSES_EPILOGUE = ("conv", "linear")  # operators whose kernels add a bias and a residual and apply an activation
+# operators whose kernels add a residual and apply an activation, and how many inputs they have without a residual
+FUSES_EPILOGUE = {"conv": 3, "linear": 3, "batch_norm": 5}
+FOLDS_BATCHNORM = ("conv", "linear")
 ACTIVATIONS = {"relu": lambda a: ("relu", 0.0, 0.0), "leaky_relu": lambda a: ("leaky_relu", a["negative_slope"], 0.0),
                "clip": lambda a: ("clip", a["low"], a["high"])}
 
@@ -28,7 +30,7 @@ def fold_batchnorm(graph: Graph) -> None:
         if node.op.name != "batch_norm" or node.attrs.get("training"):
             continue
         conv = node.inputs[0].node
-        if conv is None or conv.op.name not in FUSES_EPILOGUE or len(users[conv.output]) > 1 or \
+        if conv is None or conv.op.name not in FOLDS_BATCHNORM or len(users[conv.output]) > 1 or \
                 conv.output in graph.outputs or conv.attrs.get("act") or len(conv.inputs) > 3:
             continue
         w, b = conv.inputs[1], conv.inputs[2] if len(conv.inputs) > 2 else None
@@ -64,12 +66,13 @@ def _fuse_residual(graph: Graph, node: Node) -> None:
     order = {id(n): i for i, n in enumerate(graph.nodes)}
     for this, other in ((1, 0), (0, 1)):
         producer, residual = node.inputs[this].node, node.inputs[other]
-        if not _sole(graph, producer) or producer.attrs.get("act") or len(producer.inputs) > 3 or \
-                producer is residual.node:
+        if not _sole(graph, producer) or producer.attrs.get("act") or producer is residual.node or \
+                len(producer.inputs) > FUSES_EPILOGUE[producer.op.name]:
             continue
         if residual.node is not None and order[id(residual.node)] > order[id(producer)]:
             continue  # the residual is not there yet when the producer runs
-        producer.inputs = [*producer.inputs, *([None] * (3 - len(producer.inputs))), residual]
+        producer.inputs = [*producer.inputs, *([None] * (FUSES_EPILOGUE[producer.op.name] - len(producer.inputs))),
+                           residual]
         _take_over(graph, node, producer)
         return
 

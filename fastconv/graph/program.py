@@ -86,7 +86,11 @@ class Program:
         threads = self.threads or get_num_threads()
         steps = self.segments[segment]
         if segment == "forward":
+            for check in self.lowered.checks:
+                check(batch)
             self.prepare(threads)
         if steps.batch != batch:
             steps.set_batch(batch)
         steps.run(threads)
+        if segment == "forward" and self.lowered.changed:
+            parameters.touch(self.lowered.changed)

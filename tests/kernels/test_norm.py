@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import reference as ref
 from fastconv.kernels._runtime import StepList
-from guarded import gaps, guarded, images, pixels
 
 from fastconv.kernels import norm
+from kernels.guarded import gaps, guarded, images, pixels
 
 EPS = 1e-5
 SHAPES = [

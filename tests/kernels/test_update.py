@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import reference as ref
 from fastconv.kernels._runtime import StepList
-from guarded import guarded
 
 from fastconv.kernels import update
 from fastconv.optim.rules import SGD, Adam, AdamW
+from kernels.guarded import guarded
 
 COUNTS = [1, 3, 16, 17, 8191, 8192, 8193, 20001, 0]  # a tile has 8192 values
 
