@@ -106,7 +106,7 @@ def test_named_paddings(padding):
 
 @pytest.mark.parametrize("w_shape, groups, algorithm", [
     ((8, 4, 1, 1), 1, "pointwise"), ((8, 4, 3, 3), 1, "direct"), ((8, 1, 3, 3), 4, "depthwise"), ((8, 1, 3, 3), 4, "direct"),
-    ((8, 4, 1, 1), 1, "direct")])
+    ((8, 4, 1, 1), 1, "direct"), ((8, 4, 3, 3), 1, "im2col"), ((8, 2, 3, 3), 2, "im2col")])
 def test_algorithms_can_be_named(w_shape, groups, algorithm):
     rng = np.random.default_rng(2)
     x, w = R.exact_integers(rng, (2, 4, 6, 5), 8), R.exact_integers(rng, w_shape, 4)
@@ -261,3 +261,31 @@ def test_calls_from_many_threads():
         sys.setswitchinterval(old)
     assert not wrong
     assert len(eager.cache) == 1
+
+
+# ---- reshaping ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 4, 5), (3, 7), (0, 2, 2), (2, 3, 1, 1), (4,), (2, 1, 2, 1, 3, 1)])
+def test_flatten(shape):
+    x = normal(np.random.default_rng(8), *shape)
+    for start in range(-len(shape), len(shape)):
+        for end in range(start % len(shape), len(shape)):
+            y = F.flatten(x, start, end)
+            np.testing.assert_array_equal(y, R.flatten(x, start, end))
+            assert not np.shares_memory(x, y)
+    np.testing.assert_array_equal(F.flatten(x.T), R.flatten(x.T))
+
+
+@settings(max_examples=40, deadline=None)
+@given(conv_problems(), st.integers(0, 2**32 - 1))
+def test_unfold_and_fold(problem, seed):
+    x_shape, w_shape, keywords, _ = problem
+    rng = np.random.default_rng(seed)
+    geometry = {"dilation": keywords["dilation"], "padding": keywords["padding"], "stride": keywords["stride"]}
+    x = normal(rng, *x_shape)
+    columns = F.unfold(x, w_shape[2:], **geometry)
+    np.testing.assert_array_equal(columns, R.unfold(x, w_shape[2:], **geometry))
+    y = R.exact_integers(rng, columns.shape, 8)
+    np.testing.assert_array_equal(F.fold(y, x_shape[2:], w_shape[2:], **geometry), R.fold(y, x_shape[2:], w_shape[2:],
+                                                                                           **geometry))
