@@ -62,3 +62,8 @@ cdef extern from "fastconv/args.h" nogil:
         const float* x
         float* part
         int64_t rows_per_image, C, ld, parts
+
+    ctypedef struct PeakArgs:
+        float* out
+        int64_t iterations
+        double a, b

@@ -1,7 +1,7 @@
 # cython: language_level=3
 """Steps of the convolution family. Geometry is a dict made by ops/conv.py (see ConvArgs in args.h for its meaning)."""
 
-from fastconv.kernels._args cimport ColumnSumArgs, ConvArgs, ConvWeightArgs, PartialArgs
+from fastconv.kernels._args cimport ColumnSumArgs, ConvArgs, ConvWeightArgs, PartialArgs, PeakArgs
 from fastconv.kernels._runtime cimport Step
 from fastconv.kernels._runtime import isa_info
 
@@ -109,4 +109,20 @@ def sum_partials(*, size_t part, size_t out, parts, part_stride, count, accumula
     a.part_stride = part_stride
     a.count = count
     a.accumulate = accumulate
+    return step
+
+
+def peak_lanes() -> int:
+    """Independent chains of f32_fma_peak times lanes: floats that a tile writes, multiply-adds per iteration."""
+    return 12 * WIDTH
+
+
+def fma_peak(*, size_t out, iterations, a=0.5, b=1.0) -> Step:
+    """Multiply-adds in registers alone, what shares of the peak refer to; the batch is the number of tiles."""
+    cdef Step step = Step()
+    cdef PeakArgs* p = <PeakArgs*> step.bind_name("f32_fma_peak", sizeof(PeakArgs))
+    p.out = <float*> out
+    p.iterations = iterations
+    p.a = a
+    p.b = b
     return step

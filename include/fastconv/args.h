@@ -120,4 +120,12 @@ typedef struct ColumnSumArgs {
     int64_t rows_per_image, C, ld, parts;
 } ColumnSumArgs;
 
+// out: 12 vectors per tile (the batch is the number of tiles); each lane becomes lane * a + b, `iterations` times.
+typedef struct PeakArgs {
+    int64_t n;
+    float* out;
+    int64_t iterations;
+    double a, b;
+} PeakArgs;
+
 #endif

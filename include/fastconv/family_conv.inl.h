@@ -2,3 +2,4 @@
 #include "fastconv/conv.inl.h"
 #include "fastconv/conv_backward_weight.inl.h"
 #include "fastconv/depthwise.inl.h"
+#include "fastconv/fma_peak.inl.h"
