@@ -1,0 +1,177 @@
+"""How times are taken and compared: bursts, interleaved rounds, medians of pairs."""
+
+from __future__ import annotations
+
+import math
+import statistics
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+NOISY = 0.20  # a spread above this is called noise
+
+
+@dataclass
+class Variant:
+    """Something to time, inside its process: ``run`` once, ``refresh`` before a burst (default: a run), its output."""
+
+    name: str
+    run: Callable[[], object]
+    output: np.ndarray | None = None
+    refresh: Callable[[], object] | None = None
+    info: dict = field(default_factory=dict)
+
+
+@dataclass
+class Measurement:
+    """The times of one variant of one peer: one median per round, in seconds."""
+
+    peer: str
+    variant: str
+    info: dict
+    seconds: list[float] = field(default_factory=list)
+
+    @property
+    def median(self) -> float:
+        return statistics.median(self.seconds)
+
+    def json(self) -> dict:
+        return {"peer": self.peer, "variant": self.variant, "info": self.info, "seconds": self.seconds,
+                "median_seconds": self.median, "spread": spread(self.seconds)}
+
+
+# ---- in the process of the peer -------------------------------------------------------------------------------------
+
+
+def burst(variant: Variant, seconds: float) -> float:
+    """Seconds per call: the median over groups of calls that together take about ``seconds``; at least one call.
+
+    The first call wakes threads and warms caches and is not counted.
+    """
+    (variant.refresh or variant.run)()
+    run = variant.run
+    begin = time.perf_counter()
+    run()
+    once = time.perf_counter() - begin
+    if once >= seconds:
+        return once
+    count = max(1, int(seconds / 5 / max(once, 1e-7)))
+    samples, spent = [], 0.0
+    while spent < seconds:
+        begin = time.perf_counter()
+        for _ in range(count):
+            run()
+        took = time.perf_counter() - begin
+        samples.append(took / count)
+        spent += took
+    return statistics.median(samples)
+
+
+def digest(array: np.ndarray | None) -> dict | None:
+    """Enough of an output to compare it across processes: shape, root mean square and up to 256 of its values."""
+    if array is None:
+        return None
+    flat = np.asarray(array, np.float64).reshape(-1)
+    some = flat[:: max(1, flat.size // 256)][:256]
+    return {"shape": list(np.shape(array)), "rms": float(np.sqrt(np.mean(flat**2))), "values": some.tolist()}
+
+
+# ---- in the parent --------------------------------------------------------------------------------------------------
+
+
+def check_agreement(name: str, digests: Sequence[tuple[str, dict]], tolerance: float = 1e-3) -> float:
+    """The largest difference of the outputs, relative to their root mean square.
+
+    Raises
+    ------
+    RuntimeError
+        When it exceeds the tolerance: what does not compute the same is not worth timing.
+    """
+    worst = 0.0
+    first, expected = digests[0]
+    for other, got in digests[1:]:
+        scale = max(expected["rms"], 1e-30)
+        same = got["shape"] == expected["shape"]
+        error = float(np.max(np.abs(np.subtract(got["values"], expected["values"])))) / scale if same else math.inf
+        if not error <= tolerance:
+            raise RuntimeError(f"{name}: {other} and {first} differ by {error:.2g} of the root mean square; shapes "
+                               f"{got['shape']} and {expected['shape']}")
+        worst = max(worst, error)
+    return worst
+
+
+def compare(peers: dict, module: str, job: dict, rounds: int, seconds: float) -> tuple[list[Measurement], float]:
+    """Prepares a job in every peer, checks that outputs agree, and times all variants in interleaved rounds.
+
+    Returns
+    -------
+    measurements, difference
+        One measurement per variant, and the largest relative difference of their outputs.
+    """
+    measurements, digests = [], []
+    for name, peer in peers.items():
+        for row in peer.ask(do="prepare", module=module, job=job)["variants"]:
+            measurements.append(Measurement(name, row["name"], row["info"]))
+            if row["digest"] is not None:
+                digests.append((f"{name} {row['name']}", row["digest"]))
+    difference = check_agreement(str(job.get("name", module)), digests) if digests else 0.0
+    for number in range(rounds):
+        turn = number % len(measurements)  # so that no one always comes first
+        for m in measurements[turn:] + measurements[:turn]:
+            m.seconds.append(peers[m.peer].ask(do="time", variant=m.variant, seconds=seconds)["seconds"])
+    for peer in peers.values():
+        peer.ask(do="release")
+    return measurements, difference
+
+
+def spread(values: Sequence[float]) -> float:
+    """The interquartile range as a share of the median."""
+    low, middle, high = np.percentile(values, [25, 50, 75])
+    return float((high - low) / middle) if middle > 0 else 0.0
+
+
+def best(measurements: Sequence[Measurement]) -> Measurement | None:
+    """The one with the least median time."""
+    return min(measurements, key=lambda m: m.median, default=None)
+
+
+def ratio(ours: Measurement, peer: Measurement) -> dict:
+    """How many times faster than the peer: the median over rounds of the peer's time by ours, above 1 where ours wins."""
+    pairs = [b / a for a, b in zip(ours.seconds, peer.seconds, strict=True)]
+    return {"peer": peer.peer, "variant": peer.variant, "ratio": statistics.median(pairs), "spread": spread(pairs),
+            "pairs": pairs}
+
+
+def share_of_peak(m: Measurement, flops: float, peak: Measurement) -> float:
+    """The median over rounds of this variant's FLOP/s by the peak's."""
+    per_run = peak.info["flops"]
+    return statistics.median(flops / t / (per_run / p) for t, p in zip(m.seconds, peak.seconds, strict=True))
+
+
+def geometric_mean(values: Sequence[float]) -> float:
+    return math.exp(statistics.fmean(map(math.log, values)))
+
+
+def noise_lines(ratios: Sequence[dict], peaks: Sequence[Measurement]) -> list[str]:
+    """Warnings about the quietness of the machine, for the end of a report."""
+    lines = []
+    noisy = [r for r in ratios if r["spread"] > NOISY]
+    if noisy:
+        lines.append(f"WARNING: the machine was noisy: {len(noisy)} of {len(ratios)} ratios have a spread (interquartile "
+                     f"range by median) above {NOISY:.0%}, up to {max(r['spread'] for r in noisy):.0%}")
+    unsteady = [p for p in peaks if spread(p.seconds) > NOISY]
+    if unsteady:
+        lines.append(f"WARNING: the FMA peak itself was unsteady in {len(unsteady)} of {len(peaks)} problems: shares of the "
+                     "peak mean little")
+    return lines
+
+
+def show_seconds(t: float) -> str:
+    return f"{t * 1e6:.1f} us" if t < 1e-3 else f"{t * 1e3:.2f} ms" if t < 1 else f"{t:.2f} s"
+
+
+def progress(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
