@@ -538,3 +538,11 @@ def test_arrays_are_refused():
         nn.ReLU()(np.zeros((1, 2), np.float32))
     with pytest.raises(TypeError, match="Sequential: called with a float32"):
         nn.Sequential()(np.float32(1))
+
+
+def test_an_output_may_be_the_input_itself():
+    x = np.arange(24, dtype=np.float32).reshape(2, 3, 4)
+    np.testing.assert_array_equal(fc.compile(nn.Identity(), x.shape)(x), x)
+    one, (two, three) = fc.compile(lambda x: (x, [x, x.flatten(1)]), x.shape)(x)
+    for y in (one, two, three.reshape(x.shape)):
+        np.testing.assert_array_equal(y, x)

@@ -226,10 +226,7 @@ def differentiate_op(graph: Graph, grads: list[Tensor], wanted: list[Tensor], sh
 
 def leave(lowered: Lowering, tensor: Tensor, name: str, segment: str) -> None:
     """A tensor leaves through a slot of this name."""
-    lowered.read(tensor)
-    old, tensor.name = tensor.name, name
-    lowered.exit(tensor, segment)
-    tensor.name = old
+    lowered.exit(tensor, segment, name)
     lowered.slots[name].expect(tensor.shape, tensor.layout == PIXELS)
 
 

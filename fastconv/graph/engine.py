@@ -62,9 +62,7 @@ class Plan:
         self.exits = []
         for i, tensor in enumerate(self.outputs):
             name = f"output:{i}"
-            old, tensor.name = tensor.name, name
-            self.lowered.exit(tensor, "forward")
-            tensor.name = old
+            self.lowered.exit(tensor, "forward", name)
             self.exits.append(name)
         if finish is not None:
             finish(self.lowered)

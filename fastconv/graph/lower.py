@@ -266,15 +266,16 @@ class Lowering:
         self._node = None
         return self
 
-    def exit(self, tensor: Tensor, segment: str) -> None:
-        """Moves a tensor into the user's array of the slot of its name."""
+    def exit(self, tensor: Tensor, segment: str, name: str) -> None:
+        """Moves a tensor into the user's array of the slot of this name."""
         self._node = None
         view = self.read(tensor)
+        slot = self.slots.setdefault(name, layout_kernels.Slot())
         if tensor.layout == FLAT:
-            self.step(layout_kernels.copy_strided, self.slot(tensor), view.ref, shape=shape5(tensor.shape), reverse=True,
-                      op="output", segment=segment)
+            self.step(layout_kernels.copy_strided, slot, view.ref, shape=shape5(tensor.shape), reverse=True, op="output",
+                      segment=segment)
         else:
-            self.step(layout_kernels.from_channels_last, self.slot(tensor), view.ref, channels=channels(tensor.shape),
+            self.step(layout_kernels.from_channels_last, slot, view.ref, channels=channels(tensor.shape),
                       size=spatial3(tensor.shape), ld=view.ld, op="output", segment=segment)
 
     def finish(self) -> None:
