@@ -163,8 +163,8 @@ def test_plain_arrays_are_filled_in_place():
     (lambda: init.kaiming_normal_(parameter(), mode="fan"), ValueError, "mode='fan': expected 'fan_in' or 'fan_out'"),
     (lambda: init.calculate_gain("swish"), ValueError, "calculate_gain: nonlinearity='swish': expected"),
     (lambda: init.xavier_normal_(fc.Parameter(np.zeros(3))), ValueError, r"at least 2 dimensions, not shape=\(3,\)"),
-    (lambda: init.zeros_(np.zeros(3)), TypeError, "constant_: tensor is a ndarray: expected a Parameter or"),
-    (lambda: init.uniform_([1.0]), TypeError, "uniform_: tensor is a list: expected a Parameter or"),
+    (lambda: init.zeros_(np.zeros(3)), TypeError, "constant_: tensor is a ndarray: expected a Parameter, or"),
+    (lambda: init.uniform_([1.0]), TypeError, "uniform_: tensor is a list: expected a Parameter, or"),
 ])
 def test_errors(call, error, message):
     with pytest.raises(error, match=message):

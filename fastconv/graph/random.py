@@ -28,7 +28,7 @@ def manual_seed(seed: int) -> None:
         raise TypeError(f"manual_seed: seed={seed!r} is of type {type(seed).__name__}: expected an integer") from None
     if not 0 <= value < 2**64:
         raise ValueError(f"manual_seed: seed={seed} must be from 0 to 2**64 - 1")
-    _state["seed"], _state["generator"] = value, np.random.Generator(np.random.Philox(value))
+    _state["seed"], _state["generator"] = value, np.random.Generator(np.random.PCG64(value))
 
 
 def initial_seed() -> int:

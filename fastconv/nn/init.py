@@ -41,10 +41,10 @@ def _edit(name: str, tensor):
     if isinstance(tensor, Parameter):
         with tensor.edit() as array:
             yield array
-    elif isinstance(tensor, np.ndarray) and tensor.dtype == np.float32 and tensor.flags.writeable:
+    elif isinstance(tensor, np.ndarray) and tensor.dtype == np.float32 and tensor.flags.carray:
         yield tensor
     else:
-        raise TypeError(f"{name}: tensor is a {type(tensor).__name__}: expected a Parameter or a writable "
+        raise TypeError(f"{name}: tensor is a {type(tensor).__name__}: expected a Parameter, or a writable, C-contiguous "
                         "float32 array")
 
 
@@ -53,10 +53,9 @@ def uniform_(tensor, a: float = 0.0, b: float = 1.0, generator: np.random.Genera
     if not a <= b:
         raise ValueError(f"uniform_: a={a}, b={b}: a must not exceed b")
     with _edit("uniform_", tensor) as array:
-        values = (generator or default_generator()).random(array.shape, dtype=np.float32)
-        values *= np.float32(b - a)
-        values += np.float32(a)
-        array[...] = values
+        (generator or default_generator()).random(out=array, dtype=np.float32)
+        array *= np.float32(b - a)
+        array += np.float32(a)
     return tensor
 
 
@@ -65,10 +64,9 @@ def normal_(tensor, mean: float = 0.0, std: float = 1.0, generator: np.random.Ge
     if not std >= 0:
         raise ValueError(f"normal_: std={std} must be at least 0")
     with _edit("normal_", tensor) as array:
-        values = (generator or default_generator()).standard_normal(array.shape, dtype=np.float32)
-        values *= np.float32(std)
-        values += np.float32(mean)
-        array[...] = values
+        (generator or default_generator()).standard_normal(out=array, dtype=np.float32)
+        array *= np.float32(std)
+        array += np.float32(mean)
     return tensor
 
 
