@@ -15,6 +15,8 @@ def call(op: str, shown: str, *arguments: Argument, **attrs) -> Any:
     for a in arguments:
         if isinstance(a.value, Tensor):
             decide(shown, a)
+        elif a.value is None and not a.optional:
+            raise TypeError(f"{shown}: {a.name} is None: expected a symbolic tensor")
     with showing(shown):
         return apply(op, [a.value for a in arguments], **attrs)
 
@@ -43,8 +45,8 @@ def activation(name: str, value, ndim: int = 0) -> Argument:
     return Argument(name, value, PIXELS, "float32", ndim)
 
 
-def flat(name: str, value, ndim: int = 0) -> Argument:
-    return Argument(name, value, FLAT, "float32", ndim)
+def flat(name: str, value, ndim: int = 0, optional: bool = False) -> Argument:
+    return Argument(name, value, FLAT, "float32", ndim, optional)
 
 
 def shape_like(op: str, name: str, shape, ndim: int) -> tuple[int, ...]:

@@ -12,7 +12,7 @@ def _attrs(stride, padding, dilation, groups, algorithm) -> dict:
 
 def _conv(dims, input, weight, bias, stride, padding, dilation, groups, algorithm):
     return call("conv", f"conv{dims}d", activation("input", input, dims + 2), flat("weight", weight, dims + 2),
-                flat("bias", bias, 1), **_attrs(stride, padding, dilation, groups, algorithm))
+                flat("bias", bias, 1, optional=True), **_attrs(stride, padding, dilation, groups, algorithm))
 
 
 def conv1d(input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1, *, algorithm=None):
@@ -159,7 +159,8 @@ def linear(input, weight, bias=None):
     -------
     ndarray, shape (N, out_features), float32
     """
-    return call("linear", "linear", activation("input", input), flat("weight", weight, 2), flat("bias", bias, 1))
+    return call("linear", "linear", activation("input", input), flat("weight", weight, 2),
+                flat("bias", bias, 1, optional=True))
 
 
 def linear_backward_data(grad_output, weight):

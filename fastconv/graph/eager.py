@@ -36,6 +36,7 @@ class Argument(NamedTuple):
     layout: str = PIXELS
     dtype: str = "float32"
     ndim: int = 0  # 0: any
+    optional: bool = False  # may be None
 
 
 @dataclass(eq=False)
@@ -157,7 +158,7 @@ def run_backward(op: str, arguments: Sequence[Argument], attrs: dict, grad_outpu
 
 def _run(op, arguments, attrs, shown, updates, grad_outputs, wanted) -> list[np.ndarray]:
     everything = (*arguments, *grad_outputs)
-    arrays = [None if a.value is None else check_array(shown, a) for a in everything]
+    arrays = [None if a.value is None and a.optional else check_array(shown, a) for a in everything]
     n = batch_of(shown, everything, arrays)
     if n == 0 and "input_shape" in attrs and attrs["input_shape"][0] == 0:
         attrs = {**attrs, "input_shape": (1, *attrs["input_shape"][1:])}  # planned for one image, run for none
@@ -196,6 +197,7 @@ def compile_op(op: str, shown: str, names: Sequence[str], specs: Sequence, attrs
             outputs = differentiate_op(graph, grads, [tensors[i] for i in wanted], shown)
         lowered = Lowering(graph, batch)
         try:
+            check_memory(sum(4 * prod(t.shape) for t in (*graph.inputs, *graph.outputs)))
             lowered.run()
             for i, tensor in enumerate(outputs):
                 leave(lowered, tensor, f"output:{i}", "backward" if grads else "forward")

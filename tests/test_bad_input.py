@@ -1,0 +1,265 @@
+"""Bad input to the functions: each is refused with the argument and its value named, and what is merely unusual works."""
+
+import numpy as np
+import pytest
+
+import fastconv.functional as F
+from fastconv import set_num_threads
+from fastconv.graph import eager, plan
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    set_num_threads(1)
+    yield
+    set_num_threads(1)
+
+
+def ones(*shape):
+    return np.ones(shape, np.float32)
+
+
+def huge(*shape):
+    """An array of any size that takes four bytes."""
+    return np.broadcast_to(np.float32(1), shape)
+
+
+X, W, B = ones(2, 4, 8, 9), ones(6, 4, 3, 3), ones(6)
+G = ones(2, 6, 6, 7)
+
+CONV = {
+    "rank of input": (
+        lambda: F.conv2d(X[0], W),
+        ValueError,
+        r"conv2d: input of shape \(4, 8, 9\) has 3 dimensions: expected 4",
+    ),
+    "rank of input, 1d": (
+        lambda: F.conv1d(X, W),
+        ValueError,
+        r"conv1d: input of shape \(2, 4, 8, 9\) has 4 dimensions",
+    ),
+    "rank of input, 3d": (
+        lambda: F.conv3d(X, W),
+        ValueError,
+        r"conv3d: input of shape \(2, 4, 8, 9\) has 4 dimensions",
+    ),
+    "rank 0": (lambda: F.conv2d(ones(), W), ValueError, r"conv2d: input of shape \(\) has 0 dimensions"),
+    "rank of weight": (lambda: F.conv2d(X, W[0]), ValueError, r"conv2d: weight of shape \(4, 3, 3\) has 3 dimensions"),
+    "rank of bias": (
+        lambda: F.conv2d(X, W, ones(6, 1)),
+        ValueError,
+        r"conv2d: bias of shape \(6, 1\) has 2 dimensions",
+    ),
+    "channels": (
+        lambda: F.conv2d(X[:, :3], W),
+        ValueError,
+        r"conv2d: input of shape \(2, 3, 8, 9\) has 3 channels: .*expects 4",
+    ),
+    "length of bias": (lambda: F.conv2d(X, W, ones(5)), ValueError, r"conv2d: bias of shape \(5,\): expected \(6,\)"),
+    "groups and input": (lambda: F.conv2d(X, W, groups=3), ValueError, "groups=3 does not divide in_channels=4"),
+    "groups and weight": (
+        lambda: F.conv2d(X, ones(6, 1, 3, 3), groups=4),
+        ValueError,
+        "groups=4 does not divide out_channels=6",
+    ),
+    "groups and channels": (lambda: F.conv2d(X, W, groups=2), ValueError, "has 4 channels: .*groups=2 expects 8"),
+    "zero groups": (lambda: F.conv2d(X, W, groups=0), ValueError, "groups=0 must be at least 1"),
+    "negative groups": (lambda: F.conv2d(X, W, groups=-1), ValueError, "groups=-1 must be at least 1"),
+    "zero stride": (lambda: F.conv2d(X, W, stride=0), ValueError, "stride=0 must be at least 1"),
+    "negative stride": (lambda: F.conv2d(X, W, stride=(1, -2)), ValueError, r"stride=\(1, -2\) must be at least 1"),
+    "three strides": (
+        lambda: F.conv2d(X, W, stride=(1, 1, 1)),
+        ValueError,
+        r"stride=\(1, 1, 1\) has 3 values: expected 1 or 2",
+    ),
+    "no stride": (lambda: F.conv2d(X, W, stride=()), ValueError, r"stride=\(\) has 0 values"),
+    "stride of float": (lambda: F.conv2d(X, W, stride=1.5), TypeError, "stride=1.5: expected an integer"),
+    "stride of whole float": (lambda: F.conv2d(X, W, stride=2.0), TypeError, "stride=2.0: expected an integer"),
+    "stride of bool": (lambda: F.conv2d(X, W, stride=True), TypeError, "stride=True: expected an integer"),
+    "stride of None": (lambda: F.conv2d(X, W, stride=None), TypeError, "stride=None: expected an integer"),
+    "zero dilation": (lambda: F.conv2d(X, W, dilation=0), ValueError, "dilation=0 must be at least 1"),
+    "negative dilation": (lambda: F.conv2d(X, W, dilation=-1), ValueError, "dilation=-1 must be at least 1"),
+    "negative padding": (lambda: F.conv2d(X, W, padding=-1), ValueError, "padding=-1 must be at least 0"),
+    "padding of a word": (lambda: F.conv2d(X, W, padding="full"), ValueError, "padding='full': expected"),
+    "same with stride": (lambda: F.conv2d(X, W, padding="same", stride=2), ValueError, "padding='same' needs stride 1"),
+    "padding of triples": (
+        lambda: F.conv2d(X, W, padding=((1, 1, 1), (1, 1, 1))),
+        ValueError,
+        "padding=.*expected 2 pairs",
+    ),
+    "zero kernel": (lambda: F.conv2d(X, ones(6, 4, 0, 3)), ValueError, r"weight of shape \(6, 4, 0, 3\)"),
+    "no filters": (lambda: F.conv2d(X, ones(0, 4, 3, 3)), ValueError, r"weight of shape \(0, 4, 3, 3\)"),
+    "no channels": (lambda: F.conv2d(ones(2, 0, 8, 8), ones(6, 0, 3, 3)), ValueError, r"input of shape \(2, 0, 8, 8\)"),
+    "no pixels": (lambda: F.conv2d(ones(2, 4, 0, 8), W, padding=2), ValueError, r"input of shape \(2, 4, 0, 8\)"),
+    "empty output": (
+        lambda: F.conv2d(X[:, :, :2], W),
+        ValueError,
+        r"output would be empty: spatial dimension 0 has 2 elements and padding 0\+0, but kernel_size=3",
+    ),
+    "empty output, padded": (
+        lambda: F.conv2d(X, W, padding=1, dilation=5),
+        ValueError,
+        r"spatial dimension 0 has 8 elements and padding 1\+1, .*dilation=5 spans 11",
+    ),
+    "algorithm": (lambda: F.conv2d(X, W, algorithm="fastest"), ValueError, "algorithm='fastest' does not apply"),
+    "algorithm that does not apply": (
+        lambda: F.conv2d(X, W, algorithm="depthwise"),
+        ValueError,
+        "conv2d: algorithm='depthwise' does not apply to this problem; these do: direct",
+    ),
+    "float64 input": (
+        lambda: F.conv2d(X.astype(np.float64), W),
+        TypeError,
+        "conv2d: input has dtype float64: expected float32",
+    ),
+    "float64 weight": (lambda: F.conv2d(X, W.astype(np.float64)), TypeError, "conv2d: weight has dtype float64"),
+    "float16 bias": (lambda: F.conv2d(X, W, B.astype(np.float16)), TypeError, "conv2d: bias has dtype float16"),
+    "integer input": (lambda: F.conv2d(X.astype(np.int32), W), TypeError, "conv2d: input has dtype int32"),
+    "byte-swapped": (lambda: F.conv2d(X.astype(">f4"), W), TypeError, r"conv2d: input has dtype >f4 \(byte-swapped\)"),
+    "a list": (lambda: F.conv2d([[1.0]], W), TypeError, "conv2d: input is a list"),
+    "None": (lambda: F.conv2d(X, None), TypeError, "conv2d: weight is a NoneType"),
+    "overflowing padding": (lambda: F.conv2d(X, W, padding=2**62), ValueError, f"padding={2**62} must be below"),
+    "overflowing sum of padding": (lambda: F.conv2d(X, W, padding=2**31 - 1), ValueError, f"padding {2**31 - 1}"),
+    "overflowing dilation": (
+        lambda: F.conv2d(X, W, dilation=2**30, padding=2**30 - 8),
+        ValueError,
+        f"dilation={2**30} spans",
+    ),
+    "overflowing output": (
+        lambda: F.conv3d(ones(1, 1, 2, 2, 2), ones(1, 1, 2, 2, 2), padding=2**29),
+        ValueError,
+        f"conv3d: .*padding={2**29}.*overflows",
+    ),
+    "memory for the output": (lambda: F.conv2d(X, W, padding=10**6), MemoryError, "conv2d: .*padding=1000000.*MiB"),
+    "memory for the input": (
+        lambda: F.conv2d(huge(1000, 4, 10**5, 10**5), W),
+        MemoryError,
+        r"conv2d: input of shape \(1000, 4, 100000, 100000\).*MiB",
+    ),
+    "memory for the weight": (
+        lambda: F.conv2d(X, huge(10**10, 4, 3, 3)),
+        MemoryError,
+        r"conv2d: .*weight of shape \(10000000000, 4, 3, 3\).*MiB",
+    ),
+}
+
+BACKWARD = {
+    "data, rank": (
+        lambda: F.conv2d_backward_data(G[0], W, X.shape),
+        ValueError,
+        "conv2d_backward_data: grad_output of shape",
+    ),
+    "data, shape": (
+        lambda: F.conv2d_backward_data(G, W, (2, 4, 8, 8)),
+        ValueError,
+        r"conv2d_backward_data: grad_output of shape \(2, 6, 6, 7\): input_shape=\(2, 4, 8, 8\).*\(2, 6, 6, 6\)",
+    ),
+    "data, batch": (lambda: F.conv2d_backward_data(G, W, (3, 4, 8, 9)), ValueError, r"input_shape=\(3, 4, 8, 9\)"),
+    "data, channels": (
+        lambda: F.conv2d_backward_data(G, W, (2, 5, 8, 9)),
+        ValueError,
+        r"\(2, 5, 8, 9\) has 5 channels",
+    ),
+    "data, length": (
+        lambda: F.conv2d_backward_data(G, W, (2, 4, 8)),
+        ValueError,
+        r"input_shape=\(2, 4, 8\) has 3 dimensions",
+    ),
+    "data, float": (lambda: F.conv2d_backward_data(G, W, (2, 4, 8.0, 9)), TypeError, r"input_shape=\(2, 4, 8.0, 9\)"),
+    "data, an int": (lambda: F.conv2d_backward_data(G, W, 4), TypeError, "input_shape=4"),
+    "data, zero": (lambda: F.conv2d_backward_data(G, W, (2, 4, 0, 9)), ValueError, r"input_shape=\(2, 4, 0, 9\)"),
+    "data, overflow": (lambda: F.conv2d_backward_data(G, W, (2, 4, 2**40, 9)), ValueError, str(2**40)),
+    "weight, shape": (lambda: F.conv2d_backward_weight(G, X, (6, 4, 3, 2)), ValueError, r"weight_shape=\(6, 4, 3, 2\)"),
+    "weight, batch": (
+        lambda: F.conv2d_backward_weight(G, X[:1], W.shape),
+        ValueError,
+        r"conv2d_backward_weight: input of shape \(1, 4, 8, 9\) has a batch of 1: that of grad_output is 2",
+    ),
+    "weight, zero": (lambda: F.conv2d_backward_weight(G, X, (6, 4, 0, 3)), ValueError, r"weight_shape=\(6, 4, 0, 3\)"),
+    "weight, stride": (lambda: F.conv2d_backward_weight(G, X, W.shape, stride=0), ValueError, "stride=0"),
+    "weight, float64": (
+        lambda: F.conv2d_backward_weight(G.astype(float), X, W.shape),
+        TypeError,
+        "conv2d_backward_weight: grad_output has dtype float64",
+    ),
+    "bias, rank": (lambda: F.conv2d_backward_bias(G[0]), ValueError, "conv2d_backward_bias: grad_output of shape"),
+}
+
+LINEAR = {
+    "rank": (
+        lambda: F.linear(ones(2, 3, 4), ones(5, 4)),
+        ValueError,
+        r"linear: input of shape \(2, 3, 4\) has 3 dimensions",
+    ),
+    "features": (
+        lambda: F.linear(ones(2, 3), ones(5, 4)),
+        ValueError,
+        "linear: input of shape .* has 3 features: .*in_features=4",
+    ),
+    "weight": (lambda: F.linear(ones(2, 3), ones(3)), ValueError, r"linear: weight of shape \(3,\) has 1 dimensions"),
+    "bias": (
+        lambda: F.linear(ones(2, 3), ones(5, 3), ones(3)),
+        ValueError,
+        r"linear: bias of shape \(3,\): expected \(5,\)",
+    ),
+    "dtype": (lambda: F.linear(np.zeros((2, 3)), ones(5, 3)), TypeError, "linear: input has dtype float64"),
+    "backward data": (
+        lambda: F.linear_backward_data(ones(2, 4), ones(5, 3)),
+        ValueError,
+        "linear_backward_data: grad_output",
+    ),
+    "backward weight": (
+        lambda: F.linear_backward_weight(ones(2, 5), ones(3, 4)),
+        ValueError,
+        "linear_backward_weight: input",
+    ),
+    "memory": (lambda: F.linear(huge(10**7, 3), huge(10**7, 3)), MemoryError, "linear: .*10000000, 3.*MiB"),
+}
+
+SHAPE = {
+    "flatten range": (lambda: F.flatten(X, 4), ValueError, "flatten: start_dim=4"),
+    "flatten order": (lambda: F.flatten(X, 2, 1), ValueError, "start_dim=2 is behind end_dim=1"),
+    "flatten float": (lambda: F.flatten(X, 1.0), TypeError, "start_dim=1.0"),
+    "flatten dtype": (lambda: F.flatten(X.astype(float)), TypeError, "flatten: input has dtype float64"),
+    "unfold kernel": (lambda: F.unfold(X, 0), ValueError, "unfold: kernel_size=0 must be at least 1"),
+    "unfold empty": (lambda: F.unfold(X, 20), ValueError, "unfold: the output would be empty"),
+    "unfold rank": (lambda: F.unfold(ones(2, 3), 1), ValueError, r"unfold: input of shape \(2, 3\) has 2 dimensions"),
+    "unfold memory": (lambda: F.unfold(huge(1000, 100, 1000, 1000), 31), MemoryError, "unfold: .*kernel_size=31.*MiB"),
+    "fold windows": (lambda: F.fold(ones(1, 4, 5), (3, 3), 2), ValueError, "fold: .* has 5 windows: .*expects 4"),
+    "fold taps": (lambda: F.fold(ones(1, 5, 4), (3, 3), 2), ValueError, "fold: .*has 5 channels: .*multiple of 4"),
+    "fold size": (lambda: F.fold(ones(1, 4, 4), (3, 0), 2), ValueError, r"fold: output_size=\(3, 0\)"),
+    "fold size float": (lambda: F.fold(ones(1, 4, 4), 3.0, 2), TypeError, "fold: output_size=3.0"),
+}
+
+CASES = {
+    f"{family}: {name}": case
+    for family, cases in {"conv": CONV, "backward": BACKWARD, "linear": LINEAR, "shape": SHAPE}.items()
+    for name, case in cases.items()
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_refused(name, monkeypatch):
+    call, error, message = CASES[name]
+    monkeypatch.setattr(eager.Compiled, "run", lambda *_: pytest.fail("something ran"))
+    with pytest.raises(error, match=message) as caught:
+        call()
+    assert type(caught.value) is error
+
+
+def test_memory_is_what_the_machine_or_the_control_group_has(monkeypatch):
+    """A problem of 1 MiB is refused when there is less, and the same problem runs when there is more."""
+    x, w = ones(1, 1, 256, 256), ones(1, 1, 1, 1)
+    monkeypatch.setattr(plan, "memory_limit", lambda: 2**18)
+    with pytest.raises(MemoryError, match=r"conv2d: input of shape \(1, 1, 256, 256\)"):
+        F.conv2d(x, w)
+    monkeypatch.undo()
+    assert F.conv2d(x, w).sum() == 256 * 256
+
+
+def test_a_refused_call_changes_nothing():
+    expected = F.conv2d(X, W, B)
+    for call, error, _ in CONV.values():
+        with pytest.raises(error):
+            call()
+    np.testing.assert_array_equal(F.conv2d(X, W, B), expected)
