@@ -7,7 +7,9 @@
 namespace FC_CAT2(fc_, FC_ISA) {
 namespace {
 
-constexpr int64_t kRun = 8 * kTileM;           // pixels per tile of the problem
+constexpr int64_t kRun = 8 * kTileM;           // pixels per tile of the problem: this many, or
+constexpr int64_t kRunWork = 16384;            // as many as give a tile so many vector multiply-adds,
+constexpr int64_t kRunPointers = 8192;         // while its table of pointers stays in the second-level cache
 constexpr int64_t kGroupBytes = 256 * 1024;    // packed weights per tile of the problem
 
 struct ConvCut {
@@ -17,10 +19,13 @@ struct ConvCut {
 FC_INLINE ConvCut conv_cut(const ConvArgs* a) {
     ConvCut cut;
     const int64_t pixels = a->n * a->iD * a->iH * a->iW;
-    cut.run = kRun;
+    const int64_t work = max64(1, a->T * a->C * ceil_div(a->K, kWidth));
+    const int64_t most = max64(kRun, kRunPointers / max64(1, a->T) / kTileM * kTileM);
+    cut.run = max64(kRun, min64(most, ceil_div(kRunWork / work, kTileM) * kTileM));
     cut.chunks = ceil_div(pixels, cut.run);
     cut.blocks = ceil_div(a->K, kBlock);
-    cut.per_group = max64(1, min64(cut.blocks, kGroupBytes / max64(1, a->T * a->C * kBlock * 4)));
+    const int64_t least = pixels == 1 ? 4 : 1;  // conv_row takes four blocks at once
+    cut.per_group = min64(cut.blocks, max64(least, kGroupBytes / max64(1, a->T * a->C * kBlock * 4)));
     cut.groups = ceil_div(cut.blocks, cut.per_group);
     return cut;
 }
@@ -75,7 +80,7 @@ FC_INLINE void conv_run(const ConvArgs* a, int64_t begin, int64_t end, void* scr
 }
 
 FC_INLINE size_t conv_scratch(const ConvArgs* a) {
-    return static_cast<size_t>((a->T + 2) * kRun) * sizeof(void*);
+    return static_cast<size_t>((a->T + 2) * conv_cut(a).run) * sizeof(void*);
 }
 
 FC_INLINE int64_t f32_conv_direct_tiles(const ConvArgs* a) { return conv_tiles(a); }
