@@ -101,15 +101,13 @@ FC_INLINE void merge_chunk(double* mean, double* m2, int64_t channels, double ha
     }
 }
 
+// The chunk that begins with pixel `have` of its range, into the moments of the range so far.
 template <int W, int NV, bool Full>
-FC_INLINE void moments(const float* x, int64_t ld, int64_t pixels, int64_t channels, double* mean, double* m2) {
+FC_INLINE void moments(const float* x, int64_t ld, int64_t have, int64_t count, int64_t channels, double* mean,
+                       double* m2) {
     float m[NV * W], s1[NV * W], s2[NV * W];
-    for (int64_t c = 0; c < channels; ++c) mean[c] = m2[c] = 0.0;
-    for (int64_t i = 0; i < pixels; i += kNormChunk) {
-        const int64_t count = min64(kNormChunk, pixels - i);
-        chunk_moments<W, NV, Full>(x + i * ld, ld, count, static_cast<int>(channels), m, s1, s2);
-        merge_chunk(mean, m2, channels, static_cast<double>(i), static_cast<double>(count), m, s1, s2);
-    }
+    chunk_moments<W, NV, Full>(x, ld, count, static_cast<int>(channels), m, s1, s2);
+    merge_chunk(mean, m2, channels, static_cast<double>(have), static_cast<double>(count), m, s1, s2);
 }
 
 FC_INLINE int64_t f32_batchnorm_statistics_tiles(const NormStatisticsArgs* a) {
@@ -122,13 +120,18 @@ inline void f32_batchnorm_statistics_run(const NormStatisticsArgs* a, int64_t be
     const int64_t blocks = ceil_div(a->C, kNormChannels), pixels = a->n * a->pixels;
     for (int64_t tile = begin; tile < end; ++tile) {
         const int64_t p = tile / blocks, first = p * a->per_part, count = min64(a->per_part, pixels - first);
-        const int64_t stop = min64(a->C, (tile % blocks + 1) * kNormChannels);
+        const int64_t start = tile % blocks * kNormChannels, stop = min64(a->C, start + kNormChannels);
         double *mean = a->part + p * 2 * a->C, *m2 = mean + a->C;
-        int64_t c = tile % blocks * kNormChannels;
-        const float* x = a->x + first * a->ld;
-        for (; c + NV * W <= stop; c += NV * W) moments<W, NV, true>(x + c, a->ld, count, NV * W, mean + c, m2 + c);
-        for (; c + W <= stop; c += W) moments<W, 1, true>(x + c, a->ld, count, W, mean + c, m2 + c);
-        if (c < stop) moments<W, 1, false>(x + c, a->ld, count, stop - c, mean + c, m2 + c);
+        for (int64_t c = start; c < stop; ++c) mean[c] = m2[c] = 0.0;
+        for (int64_t i = 0; i < count; i += kNormChunk) {  // pixels outside, channels inside: memory is read in order
+            const int64_t few = min64(kNormChunk, count - i);
+            const float* x = a->x + (first + i) * a->ld;
+            int64_t c = start;
+            for (; c + NV * W <= stop; c += NV * W)
+                moments<W, NV, true>(x + c, a->ld, i, few, NV * W, mean + c, m2 + c);
+            for (; c + W <= stop; c += W) moments<W, 1, true>(x + c, a->ld, i, few, W, mean + c, m2 + c);
+            if (c < stop) moments<W, 1, false>(x + c, a->ld, i, few, stop - c, mean + c, m2 + c);
+        }
     }
 }
 
@@ -226,8 +229,9 @@ inline void f32_batchnorm_apply_run(const NormApplyArgs* a, int64_t begin, int64
     constexpr int W = kWidth, NV = kNormVectors;
     const int64_t per = apply_pixels(a->C), pixels = a->n * a->pixels;
     if (begin == 0 && a->batches) ++*a->batches;  // here and not in merge, whose tiles read it
-    for (int64_t tile = begin; tile < end; ++tile) {
-        const int64_t first = tile * per, count = min64(per, pixels - first);
+    const int64_t stop = min64(pixels, end * per);
+    for (int64_t first = begin * per; first < stop; first += kNormChunk) {
+        const int64_t count = min64(kNormChunk, stop - first);
         int64_t c = 0;
         for (; c + NV * W <= a->C; c += NV * W) apply_group<W, NV, true>(a, first, count, c, W);
         for (; c + W <= a->C; c += W) apply_group<W, 1, true>(a, first, count, c, W);

@@ -50,15 +50,11 @@ FC_NOINLINE void chunk_gradient(const NormBackwardArgs* a, int64_t first, int64_
 }
 
 template <int W, int NV, bool Full>
-FC_INLINE void gradient_sums(const NormBackwardArgs* a, int64_t first, int64_t pixels, int64_t c, int64_t channels,
+FC_INLINE void gradient_sums(const NormBackwardArgs* a, int64_t first, int64_t count, int64_t c, int64_t channels,
                              double* g, double* gd) {
     float s1[NV * W], s2[NV * W];
-    for (int64_t i = 0; i < channels; ++i) g[i] = gd[i] = 0.0;
-    for (int64_t i = 0; i < pixels; i += kNormChunk) {
-        const int64_t count = min64(kNormChunk, pixels - i);
-        chunk_gradient<W, NV, Full>(a, first + i, count, c, static_cast<int>(channels), s1, s2);
-        for (int64_t k = 0; k < channels; ++k) g[k] += s1[k], gd[k] += s2[k];
-    }
+    chunk_gradient<W, NV, Full>(a, first, count, c, static_cast<int>(channels), s1, s2);
+    for (int64_t k = 0; k < channels; ++k) g[k] += s1[k], gd[k] += s2[k];
 }
 
 FC_INLINE int64_t f32_batchnorm_backward_sums_tiles(const NormBackwardArgs* a) {
@@ -71,13 +67,17 @@ inline void f32_batchnorm_backward_sums_run(const NormBackwardArgs* a, int64_t b
     const int64_t blocks = ceil_div(a->C, kNormChannels), pixels = a->n * a->pixels;
     for (int64_t tile = begin; tile < end; ++tile) {
         const int64_t p = tile / blocks, first = p * a->per_part, count = min64(a->per_part, pixels - first);
-        const int64_t stop = min64(a->C, (tile % blocks + 1) * kNormChannels);
+        const int64_t start = tile % blocks * kNormChannels, stop = min64(a->C, start + kNormChannels);
         double *g = a->part + p * 2 * a->C, *gd = g + a->C;
-        int64_t c = tile % blocks * kNormChannels;
-        for (; c + NV * W <= stop; c += NV * W)
-            gradient_sums<W, NV, true>(a, first, count, c, NV * W, g + c, gd + c);
-        for (; c + W <= stop; c += W) gradient_sums<W, 1, true>(a, first, count, c, W, g + c, gd + c);
-        if (c < stop) gradient_sums<W, 1, false>(a, first, count, c, stop - c, g + c, gd + c);
+        for (int64_t c = start; c < stop; ++c) g[c] = gd[c] = 0.0;
+        for (int64_t i = first; i < first + count; i += kNormChunk) {
+            const int64_t few = min64(kNormChunk, first + count - i);
+            int64_t c = start;
+            for (; c + NV * W <= stop; c += NV * W)
+                gradient_sums<W, NV, true>(a, i, few, c, NV * W, g + c, gd + c);
+            for (; c + W <= stop; c += W) gradient_sums<W, 1, true>(a, i, few, c, W, g + c, gd + c);
+            if (c < stop) gradient_sums<W, 1, false>(a, i, few, c, stop - c, g + c, gd + c);
+        }
     }
 }
 
@@ -149,8 +149,9 @@ FC_INLINE size_t f32_batchnorm_backward_data_scratch(const NormBackwardArgs*) { 
 inline void f32_batchnorm_backward_data_run(const NormBackwardArgs* a, int64_t begin, int64_t end, void*) {
     constexpr int W = kWidth, NV = kNormVectors;
     const int64_t per = apply_pixels(a->C), pixels = a->n * a->pixels;
-    for (int64_t tile = begin; tile < end; ++tile) {
-        const int64_t first = tile * per, count = min64(per, pixels - first);
+    const int64_t stop = min64(pixels, end * per);
+    for (int64_t first = begin * per; first < stop; first += kNormChunk) {
+        const int64_t count = min64(kNormChunk, stop - first);
         int64_t c = 0;
         for (; c + NV * W <= a->C; c += NV * W) gradient_group<W, NV, true>(a, first, count, c, W);
         for (; c + W <= a->C; c += W) gradient_group<W, 1, true>(a, first, count, c, W);
