@@ -100,13 +100,11 @@ def prepare_torch(job: dict) -> list[Variant]:
     import torch
 
     torch.set_num_threads(job["threads"])
-    torch.inference_mode().__enter__()  # for the life of this process: no graph is recorded
     c = Conv(*job["conv"])
-    tensors = [torch.from_numpy(a) for a in arrays(job)]
-    made = [torch_variant(job, c, "contiguous", tensors), torch_variant(job, c, "channels_last", tensors)]
-    if job["pass"] == "forward":
-        made.append(torch_variant(job, c, "packed", tensors))
-    return made
+    names = ("contiguous", "channels_last", "packed") if job["pass"] == "forward" else ("contiguous", "channels_last")
+    with torch.inference_mode():
+        tensors = [torch.from_numpy(a) for a in arrays(job)]
+        return [torch_variant(job, c, name, tensors) for name in names]
 
 
 def torch_variant(job: dict, c: Conv, name: str, tensors: list) -> Variant:
@@ -145,7 +143,7 @@ def torch_variant(job: dict, c: Conv, name: str, tensors: list) -> Variant:
         def run():
             return convolve(*given)
 
-    return Variant(name, run, run().numpy())
+    return Variant(name, run, run().numpy(), context=torch.inference_mode)
 
 
 # ---- in the parent --------------------------------------------------------------------------------------------------

@@ -34,21 +34,17 @@ def prepare_torch(job: dict) -> list[Variant]:
     import torch
 
     torch.set_num_threads(job["threads"])
-    torch.inference_mode().__enter__()  # for the life of this process
-    image = torch.from_numpy(lenet.images(job["batch"])[0])
     made = []
-    for name in ("contiguous", "channels_last"):
-        layout = getattr(torch, f"{name}_format" if name == "contiguous" else name)
+    for name, layout in (("contiguous", torch.contiguous_format), ("channels_last", torch.channels_last)):
+        x = torch.from_numpy(lenet.images(job["batch"])[0]).contiguous(memory_format=layout)
         net = lenet.torch_network().eval().to(memory_format=layout)
-        x = image.contiguous(memory_format=layout)
-        made.append(Variant(f"eager {name}", lambda net=net, x=x: net(x), net(x).numpy()))
-        with torch.inference_mode(False), torch.no_grad():
-            plain = lenet.torch_network().eval().to(memory_format=layout)
-            given = torch.from_numpy(lenet.images(job["batch"])[0]).contiguous(memory_format=layout)
-            frozen = torch.jit.optimize_for_inference(torch.jit.freeze(torch.jit.trace(plain, given)))
+        with torch.no_grad():
+            frozen = torch.jit.optimize_for_inference(torch.jit.freeze(torch.jit.trace(net, x)))
+        with torch.inference_mode():
             for _ in range(3):  # the first calls specialise
-                frozen(given)
-        made.append(Variant(f"TorchScript {name}", lambda net=frozen, x=x: net(x), frozen(x).numpy()))
+                frozen(x)
+            made += [Variant(f"{kind} {name}", lambda call=call, x=x: call(x), call(x).numpy(), context=torch.inference_mode)
+                     for kind, call in (("eager", net), ("TorchScript", frozen))]
     return made
 
 

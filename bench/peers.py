@@ -141,7 +141,9 @@ def answer_to(message: dict, name: str, variants: dict[str, timing.Variant]) -> 
         variants.update((v.name, v) for v in made)
         gc.collect()
         return {"variants": [{"name": v.name, "info": v.info, "digest": timing.digest(v.output)} for v in made]}
-    return {"seconds": timing.burst(variants[message["variant"]], message["seconds"])}
+    variant = variants[message["variant"]]
+    with variant.context():
+        return {"seconds": timing.burst(variant, message["seconds"])}
 
 
 def serve(name: str) -> None:

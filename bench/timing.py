@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import statistics
 import sys
@@ -16,13 +17,15 @@ NOISY = 0.20  # a spread above this is called noise
 
 @dataclass
 class Variant:
-    """Something to time, inside its process: ``run`` once, ``refresh`` before a burst (default: a run), its output."""
+    """Something to time, inside its process: ``run`` once, ``refresh`` before a burst (default: a run), its output, and
+    a context that bursts run in."""
 
     name: str
     run: Callable[[], object]
     output: np.ndarray | None = None
     refresh: Callable[[], object] | None = None
     info: dict = field(default_factory=dict)
+    context: Callable[[], contextlib.AbstractContextManager] = contextlib.nullcontext
 
 
 @dataclass
