@@ -17,11 +17,9 @@ import signal
 import subprocess
 import sys
 import traceback
-from pathlib import Path
 
-from bench import timing
+from bench import ROOT, timing
 
-ROOT = Path(__file__).resolve().parent.parent
 PEERS = ("torch", "onnxruntime")
 # What each library takes for a cap on its instruction set; ONNX Runtime knows none.
 CAPS = {
@@ -53,10 +51,9 @@ class Peer:
 
     def __init__(self, name: str, threads: int, isa: str | None = None):
         self.name, self.environment = name, environment(threads, isa)
-        path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
         self.process = subprocess.Popen(
             [sys.executable, "-m", "bench.peers", name], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-            env={**os.environ, **self.environment, "PYTHONPATH": path}, cwd=ROOT)
+            env={**os.environ, **self.environment}, cwd=ROOT)
         self.stopped = False
 
     def ask(self, **message) -> dict:

@@ -12,8 +12,8 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from bench import timing
-from bench.peers import ROOT, Peer
+from bench import ROOT, timing
+from bench.peers import Peer
 
 
 @contextlib.contextmanager
