@@ -193,7 +193,7 @@ def measure(options, peers: dict[str, Peer], c: Conv, batch: int, threads: int, 
     torch = timing.best([m for m in measured if m.peer == "torch"])
     return {"network": c.network, "layer": c.layer, "count": c.count, "problem": str(c), **c._asdict(), "batch": batch,
             "threads": threads, "pass": which, "flops": flops, "cases": cases, "default": default.variant,
-            "peak_gflops": peak_time.info["flops"] / peak_time.median / 1e9, "peak_seconds": peak_time.seconds,
+            "peak_gflops": timing.peak_flops(peak_time) / 1e9, "peak_seconds": peak_time.seconds,
             "difference": difference, "ratio": timing.ratio(default, torch) if torch else None}, peak_time
 
 
@@ -201,7 +201,7 @@ def table(rows: list[dict], peaks: list[Measurement], title: str) -> None:
     """One line per convolution: time and share of the peak by algorithm, the default's marked, and the peer's best."""
     if not rows:
         return
-    gflops = sorted(p.info["flops"] / p.median / 1e9 for p in peaks)
+    gflops = sorted(timing.peak_flops(p) / 1e9 for p in peaks)
     algorithms = list(dict.fromkeys(case["variant"] for r in rows for case in r["cases"] if case["peer"] == "fastconv"))
     lines = []
     for r in rows:

@@ -80,7 +80,7 @@ def result(measured: list[timing.Measurement], peak: timing.Measurement, flops: 
            difference: float, settings: dict) -> dict:
     cases = [{**m.json(), "share_of_peak": timing.share_of_peak(m, flops, peak)} for m in measured]
     return {**settings, "flops": flops, "cases": cases, "ratios": ratios, "difference": difference,
-            "peak_gflops": peak.info["flops"] / peak.median / 1e9, "peak_seconds": peak.seconds}
+            "peak_gflops": timing.peak_flops(peak) / 1e9, "peak_seconds": peak.seconds}
 
 
 def show(title: str, result: dict) -> None:

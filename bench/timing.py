@@ -149,9 +149,13 @@ def ratio(ours: Measurement, peer: Measurement) -> dict:
 
 
 def share_of_peak(m: Measurement, flops: float, peak: Measurement) -> float:
-    """The median over rounds of this variant's FLOP/s by the peak's."""
-    per_run = peak.info["flops"]
-    return statistics.median(flops / t / (per_run / p) for t, p in zip(m.seconds, peak.seconds, strict=True))
+    """This variant's median FLOP/s by the peak's best round: noise makes the share smaller, never more than there is."""
+    return flops / m.median / peak_flops(peak)
+
+
+def peak_flops(peak: Measurement) -> float:
+    """FLOP/s of the best round."""
+    return peak.info["flops"] / min(peak.seconds)
 
 
 def geometric_mean(values: Sequence[float]) -> float:
@@ -167,8 +171,8 @@ def noise_lines(ratios: Sequence[dict], peaks: Sequence[Measurement]) -> list[st
                      f"range by median) above {NOISY:.0%}, up to {max(r['spread'] for r in noisy):.0%}")
     unsteady = [p for p in peaks if spread(p.seconds) > NOISY]
     if unsteady:
-        lines.append(f"WARNING: the FMA peak itself was unsteady in {len(unsteady)} of {len(peaks)} problems: shares of the "
-                     "peak mean little")
+        lines.append(f"WARNING: the FMA peak itself was unsteady in {len(unsteady)} of {len(peaks)} problems (its best "
+                     "round counts)")
     return lines
 
 
