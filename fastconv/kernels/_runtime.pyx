@@ -125,7 +125,7 @@ cdef class Memory:
 cdef class Step:
     """A kernel bound to its arguments.
 
-    `guard` is None, or what a StepList with this step holds while it runs (acquire and release): the BLAS on one thread.
+    `guard` is None, or what a StepList with this step holds while it runs (acquire, release): BLAS on one thread.
     """
 
     def __cinit__(self):

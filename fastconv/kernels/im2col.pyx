@@ -69,6 +69,11 @@ cdef void cut_rows(PanelArgs* a, int64_t columns) noexcept:
     a.rows = ceil_div(a.pixels, a.panels)
 
 
+cdef int64_t panel_start(const PanelArgs* a, int64_t image, int64_t at) noexcept nogil:
+    """The first pixel of an image's panel; its panels differ by at most one row."""
+    return image * a.pixels + a.pixels * at // a.panels
+
+
 cdef PanelArgs* bind(Step step, FcKernel* kernel, dict geometry) except NULL:
     if tuple(geometry["output"]) != tuple(geometry["space"]) or any(geometry.get("origin", ())) or \
             any(s != 1 for s in geometry.get("output_step", ())):
@@ -134,8 +139,7 @@ cdef void forward_tile(const PanelArgs* a, ConvArgs* panel, int64_t tile, void* 
     cdef const ConvArgs* c = &a.conv
     cdef int64_t split = tile % a.splits, at = tile // a.splits % a.panels
     cdef int64_t group = tile // (a.splits * a.panels) % c.G, image = tile // (a.splits * a.panels * c.G)
-    cdef int64_t first = image * a.pixels + a.pixels * at // a.panels
-    cdef int64_t last = image * a.pixels + a.pixels * (at + 1) // a.panels, rows = last - first
+    cdef int64_t first = panel_start(a, image, at), last = panel_start(a, image, at + 1), rows = last - first
     cdef int64_t k = c.K * split // a.splits, filters = c.K * (split + 1) // a.splits - k
     cdef int64_t tap = 0, channel, taps, channels, columns, lds = c.ldy, filter = group * c.K + k
     cdef const float* w = c.w + group * c.T * c.C * c.K + k
@@ -151,8 +155,7 @@ cdef void forward_tile(const PanelArgs* a, ConvArgs* panel, int64_t tile, void* 
                  sums, lds, own)
         tap = c.T
     panel.panel = <float*> scratch
-    panel.panel_begin = first
-    panel.panel_end = last
+    panel.panel_begin, panel.panel_end = first, last
     while tap < c.T:
         taps = min(a.taps, c.T - tap)
         channel = 0
@@ -200,16 +203,12 @@ def forward(dict geometry, *, size_t x, size_t w, size_t y, ldy, size_t bias=0, 
     cdef Step step = Step()
     cdef PanelArgs* a = bind(step, &forward_kernel, geometry)
     cdef ConvArgs* c = &a.conv
-    c.x = <const float*> x
-    c.w = <const float*> w
-    c.y = <float*> y
+    c.x, c.w, c.y = <const float*> x, <const float*> w, <float*> y
     c.ldy = ldy
     c.bias = <const float*> bias
     c.residual = <const float*> residual
     c.ldr = ldr
-    c.act = ACTIVATIONS[act]
-    c.act_a = act_a
-    c.act_b = act_b
+    c.act, c.act_a, c.act_b = ACTIVATIONS[act], act_a, act_b
     a.direct = a.direct and a.pixels > 1
     cut_rows(a, c.T * c.C + c.K)
     cut_columns(a, max(16, PANEL // max(1, a.rows)))
@@ -229,8 +228,7 @@ cdef int64_t data_tiles(void* args, int64_t n) noexcept nogil:
 cdef void data_tile_direct(const PanelArgs* a, int64_t tile, void* scratch) noexcept nogil:
     cdef const ConvArgs* c = &a.conv
     cdef int64_t at = tile % a.panels, group = tile // a.panels % c.G, image = tile // (a.panels * c.G)
-    cdef int64_t first = image * a.pixels + a.pixels * at // a.panels
-    cdef int64_t last = image * a.pixels + a.pixels * (at + 1) // a.panels
+    cdef int64_t first = panel_start(a, image, at), last = panel_start(a, image, at + 1)
     gemm_run(a.gemm, False, True, last - first, c.C, c.K, c.y + first * c.ldy + group * c.K, c.ldy,
              c.w + group * c.C * c.K, c.K, False, <float*> c.x + first * c.ldx + group * c.C, c.ldx,
              products_own(a, scratch))
@@ -245,23 +243,18 @@ cdef void data_tile(const PanelArgs* a, ConvArgs* panel, int64_t tile, void* scr
     cdef float* gx = <float*> c.x + image * size * c.ldx + group * c.C + channel
     cdef const float* gy
     cdef float* row = two_rows(a, scratch)
-    if channels == c.ldx:
-        memset(gx, 0, size * c.ldx * sizeof(float))
-    else:
-        for pixel in range(size):
-            memset(gx + pixel * c.ldx, 0, channels * sizeof(float))
+    for pixel in range(size):
+        memset(gx + pixel * c.ldx, 0, channels * sizeof(float))
     panel.panel = <float*> scratch
     for at in range(a.panels if a.pixels else 0):
-        first = image * a.pixels + a.pixels * at // a.panels
-        last = image * a.pixels + a.pixels * (at + 1) // a.panels
+        first, last = panel_start(a, image, at), panel_start(a, image, at + 1)
         rows, ldy = last - first, c.ldy
         gy = c.y + first * c.ldy + group * c.K
         if rows == 1:
             memcpy(row, gy, c.K * sizeof(float))
             memset(row + c.K, 0, c.K * sizeof(float))
             gy, rows, ldy = row, 2, c.K
-        panel.panel_begin = first
-        panel.panel_end = last
+        panel.panel_begin, panel.panel_end = first, last
         tap = 0
         while tap < c.T:
             taps = min(a.taps, c.T - tap)
@@ -294,9 +287,7 @@ def backward_data(dict geometry, *, size_t gy, ldy, size_t w, size_t gx) -> Step
     cdef Step step = Step()
     cdef PanelArgs* a = bind(step, &data_kernel, geometry)
     cdef ConvArgs* c = &a.conv
-    c.x = <const float*> gx
-    c.w = <const float*> w
-    c.y = <float*> gy
+    c.x, c.w, c.y = <const float*> gx, <const float*> w, <float*> gy
     c.ldy = ldy
     a.direct = a.direct and a.pixels > 1
     cut_rows(a, c.T * c.C + c.K)
@@ -327,6 +318,8 @@ cdef void weight_tile(const PanelArgs* a, ConvArgs* panel, int64_t tile, void* s
     cdef int64_t begin = min(pixels, part * per_part), count = min(pixels, begin + per_part) - begin
     cdef float* dw = a.dw + part * a.part_stride + ((group * c.T + tap) * c.C + channel) * c.K
     cdef const float* gy
+    cdef const float* matrix
+    cdef int64_t lda
     if not count:
         memset(dw, 0, columns * c.K * sizeof(float))
         return
@@ -337,15 +330,13 @@ cdef void weight_tile(const PanelArgs* a, ConvArgs* panel, int64_t tile, void* s
         first = begin + count * at // panels
         last = begin + count * (at + 1) // panels
         gy = c.y + first * c.ldy + group * c.K
-        if a.direct:
-            gemm_run(a.gemm, True, False, columns, c.K, last - first, panel.x + first * c.ldx, c.ldx, gy, c.ldy,
-                     at > 0, dw, c.K, products_own(a, scratch))
-        else:
-            panel.panel_begin = first
-            panel.panel_end = last
+        matrix, lda = panel.x + first * c.ldx, c.ldx
+        if not a.direct:
+            panel.panel_begin, panel.panel_end = first, last
             a.gather.run(panel, 0, 1, NULL)
-            gemm_run(a.gemm, True, False, columns, c.K, last - first, panel.panel, columns, gy, c.ldy, at > 0, dw,
-                     c.K, products_own(a, scratch))
+            matrix, lda = panel.panel, columns
+        gemm_run(a.gemm, True, False, columns, c.K, last - first, matrix, lda, gy, c.ldy, at > 0, dw, c.K,
+                 products_own(a, scratch))
 
 
 cdef void weight_run(const void* args, int64_t begin, int64_t end, void* scratch) noexcept nogil:
@@ -366,12 +357,8 @@ def backward_weight(dict geometry, *, size_t x, size_t gy, ldy, size_t dw, parts
     cdef Step step = Step()
     cdef PanelArgs* a = bind(step, &weight_kernel, geometry)
     cdef ConvArgs* c = &a.conv
-    c.x = <const float*> x
-    c.y = <float*> gy
-    c.ldy = ldy
-    a.dw = <float*> dw
-    a.parts = parts
-    a.part_stride = part_stride
+    c.x, c.y, c.ldy = <const float*> x, <float*> gy, ldy
+    a.dw, a.parts, a.part_stride = <float*> dw, parts, part_stride
     cut_weight(a)
     return step
 
@@ -408,7 +395,5 @@ cdef Step _windows(str kernel, dict geometry, size_t x, size_t y, ldy):
     cdef Step step = Step()
     cdef ConvArgs* a = <ConvArgs*> step.bind_name(kernel, sizeof(ConvArgs))
     fill(step, a, geometry)
-    a.x = <const float*> x
-    a.y = <float*> y
-    a.ldy = ldy
+    a.x, a.y, a.ldy = <const float*> x, <float*> y, ldy
     return step
