@@ -23,12 +23,12 @@ FC_INLINE float weight_sum(const CrossEntropyArgs* a) {
 
 // sum over c of weight[c] * (x[c] - largest)
 FC_INLINE float weighted_sum(const CrossEntropyArgs* a, const float* x, float largest) {
-    Vf<kWidth> sum = {};
+    RunSum sum;
     for_vectors(a->C, [&](int64_t c, int n) {
         const Vf<kWidth> shifted = load_or(x + c, n, largest) - largest;
-        sum += a->weight ? shifted * load_n<kWidth>(a->weight + c, n) : shifted;
+        sum.add(a->weight ? shifted * load_n<kWidth>(a->weight + c, n) : shifted);
     });
-    return sum_lanes<kWidth>(sum);
+    return sum.lanes();
 }
 
 inline void f32_cross_entropy_run(const CrossEntropyArgs* a, int64_t begin, int64_t end, void*) {

@@ -39,10 +39,24 @@ FC_INLINE float row_max(const float* x, int64_t C) {
     return lanes[0];
 }
 
+// A sum of many vectors: runs of 64 are added up apart from the total, which keeps the rounding error of long rows small.
+struct RunSum {
+    Vf<kWidth> total = {}, part = {};
+    int terms = 0;
+    FC_INLINE void add(Vf<kWidth> v) {
+        part += v;
+        if (++terms % 64 == 0) {
+            total += part;
+            part = Vf<kWidth>{};
+        }
+    }
+    FC_INLINE float lanes() const { return sum_lanes<kWidth>(total + part); }
+};
+
 FC_INLINE float row_exp_sum(const float* x, int64_t C, float largest) {
-    Vf<kWidth> sum = {};
-    for_vectors(C, [&](int64_t c, int n) { sum += vexp<kWidth>(load_or(x + c, n, -kInfinity) - largest); });
-    return sum_lanes<kWidth>(sum);
+    RunSum sum;
+    for_vectors(C, [&](int64_t c, int n) { sum.add(vexp<kWidth>(load_or(x + c, n, -kInfinity) - largest)); });
+    return sum.lanes();
 }
 
 FC_INLINE int64_t softmax_tiles(const SoftmaxArgs* a) { return ceil_div(a->n * a->pixels, rows_per_tile(a->C)); }
@@ -60,13 +74,13 @@ inline void f32_softmax_run(const SoftmaxArgs* a, int64_t begin, int64_t end, vo
         const float* x = a->x + p * a->ldx;
         float* y = a->y + p * a->ldy;
         const float largest = row_max(x, a->C);
-        Vf<kWidth> sum = {};
+        RunSum sum;
         for_vectors(a->C, [&](int64_t c, int n) {
             const Vf<kWidth> e = vexp<kWidth>(load_or(x + c, n, -kInfinity) - largest);
-            sum += e;
+            sum.add(e);
             store_n<kWidth>(y + c, e, n);
         });
-        const float inverse = 1.0f / sum_lanes<kWidth>(sum);
+        const float inverse = 1.0f / sum.lanes();
         for_vectors(a->C, [&](int64_t c, int n) { store_n<kWidth>(y + c, load_n<kWidth>(y + c, n) * inverse, n); });
     });
 }
@@ -91,11 +105,11 @@ inline void f32_softmax_backward_run(const SoftmaxArgs* a, int64_t begin, int64_
     softmax_rows(a, begin, end, [&](int64_t p) {
         const float *y = a->y + p * a->ldy, *gy = a->gy + p * a->ldgy;
         float* gx = a->gx + p * a->ldgx;
-        Vf<kWidth> sum = {};
+        RunSum sum;
         for_vectors(a->C, [&](int64_t c, int n) {
-            sum = mul_add<kWidth>(load_n<kWidth>(y + c, n), load_n<kWidth>(gy + c, n), sum);
+            sum.add(load_n<kWidth>(y + c, n) * load_n<kWidth>(gy + c, n));
         });
-        const float dot = sum_lanes<kWidth>(sum);
+        const float dot = sum.lanes();
         for_vectors(a->C, [&](int64_t c, int n) {
             store_n<kWidth>(gx + c, load_n<kWidth>(y + c, n) * (load_n<kWidth>(gy + c, n) - dot), n);
         });
@@ -109,9 +123,9 @@ inline void f32_log_softmax_backward_run(const SoftmaxArgs* a, int64_t begin, in
     softmax_rows(a, begin, end, [&](int64_t p) {
         const float *y = a->y + p * a->ldy, *gy = a->gy + p * a->ldgy;
         float* gx = a->gx + p * a->ldgx;
-        Vf<kWidth> sum = {};
-        for_vectors(a->C, [&](int64_t c, int n) { sum += load_n<kWidth>(gy + c, n); });
-        const float total = sum_lanes<kWidth>(sum);
+        RunSum sum;
+        for_vectors(a->C, [&](int64_t c, int n) { sum.add(load_n<kWidth>(gy + c, n)); });
+        const float total = sum.lanes();
         for_vectors(a->C, [&](int64_t c, int n) {
             const Vf<kWidth> e = vexp<kWidth>(load_n<kWidth>(y + c, n));
             store_n<kWidth>(gx + c, load_n<kWidth>(gy + c, n) - e * total, n);
