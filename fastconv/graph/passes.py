@@ -129,4 +129,4 @@ def place_concatenations(graph: Graph) -> dict[Tensor, tuple[Tensor, int]]:
 
 
 # operators whose output is another tensor's bytes, or must be dense
-KEEPS_OWN_LAYOUT = ("flatten", "unflatten", "linear_backward_data", "identity")
+KEEPS_OWN_LAYOUT = ("flatten", "unflatten", "linear_backward_data", "identity", "channel_slice")

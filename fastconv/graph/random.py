@@ -7,6 +7,7 @@ import operator
 import numpy as np
 
 _state: dict = {}
+_words = np.zeros(2, np.uint64)  # seed, and how many forwards have drawn since: dropout's steps read and count here
 
 
 def manual_seed(seed: int) -> None:
@@ -28,6 +29,7 @@ def manual_seed(seed: int) -> None:
         raise TypeError(f"manual_seed: seed={seed!r} is of type {type(seed).__name__}: expected an integer") from None
     if not 0 <= value < 2**64:
         raise ValueError(f"manual_seed: seed={seed} must be from 0 to 2**64 - 1")
+    _words[:] = value, 0
     _state["seed"], _state["generator"] = value, np.random.Generator(np.random.PCG64(value))
 
 
@@ -42,3 +44,9 @@ def default_generator() -> np.random.Generator:
     """The generator that initialisers draw from."""
     initial_seed()
     return _state["generator"]
+
+
+def random_state() -> np.ndarray:
+    """What dropout draws from: uint64 (seed, offset), always the same array; each forward that draws adds 1 to offset."""
+    initial_seed()
+    return _words

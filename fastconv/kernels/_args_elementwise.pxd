@@ -7,7 +7,7 @@ cdef extern from "fastconv/args.h" nogil:
         const float* x
         const float* z
         float* y
-        int64_t pixels, C, ldx, ldz, ldy
+        int64_t fixed_n, pixels, C, ldx, ldz, ldy
         double a, b
 
     ctypedef struct FcStride:
@@ -18,7 +18,7 @@ cdef extern from "fastconv/args.h" nogil:
         const float* z
         float* y
         FcStride sx, sz
-        int64_t pixels, C, ldy
+        int64_t fixed_n, pixels, C, ldy
         double alpha
 
     ctypedef struct SumArgs:
@@ -38,5 +38,6 @@ cdef extern from "fastconv/args.h" nogil:
         int64_t pixels, C, ldx, ldy, stream
         double p
 
-    ctypedef struct AdvanceArgs:
+    ctypedef struct DrawArgs:
+        FcRandomState* source
         FcRandomState* state

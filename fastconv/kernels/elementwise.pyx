@@ -4,15 +4,16 @@
 Addresses are those of the first element; `pixels` is D * H * W of one image, an `ld` the pixel stride in elements.
 """
 
-from fastconv.kernels._args_elementwise cimport (AdvanceArgs, BroadcastArgs, DropoutArgs, FcRandomState, FcStride, MapArgs,
+from fastconv.kernels._args_elementwise cimport (BroadcastArgs, DrawArgs, DropoutArgs, FcRandomState, FcStride, MapArgs,
                                                  SumArgs)
 from fastconv.kernels._runtime cimport Step
 
 
-def unary(str kernel, *, size_t x, size_t y, pixels, channels, ldx, ldy, a=0.0, b=0.0) -> Step:
+def unary(str kernel, *, size_t x, size_t y, pixels, channels, ldx, ldy, a=0.0, b=0.0, fixed_n=0) -> Step:
     """y = f(x) by the kernel of that name; a and b are its constants:
 
     f32_scale a * x + b; f32_leaky_relu a is the slope; f32_clip [a, b]; f32_elu a is alpha. y may be x.
+    fixed_n: images whatever the batch of the run, for what is no activation; 0: the batch.
     """
     cdef Step step = Step()
     cdef MapArgs* m = <MapArgs*> step.bind_name(kernel, sizeof(MapArgs))
@@ -24,21 +25,25 @@ def unary(str kernel, *, size_t x, size_t y, pixels, channels, ldx, ldy, a=0.0, 
     m.ldy = ldy
     m.a = a
     m.b = b
+    m.fixed_n = fixed_n
     return step
 
 
-def fill(size_t y, *, pixels, channels, ldy, value) -> Step:
+def fill(size_t y, *, pixels, channels, ldy, value, fixed_n=0) -> Step:
     """y = value."""
-    return unary("f32_fill", x=0, y=y, pixels=pixels, channels=channels, ldx=0, ldy=ldy, a=value)
+    return unary("f32_fill", x=0, y=y, pixels=pixels, channels=channels, ldx=0, ldy=ldy, a=value,
+                 fixed_n=fixed_n)
 
 
-def backward(str kernel, *, size_t gy, size_t kept, size_t gx, pixels, channels, ldgy, ldk, ldgx, a=0.0, b=0.0) -> Step:
+def backward(str kernel, *, size_t gy, size_t kept, size_t gx, pixels, channels, ldgy, ldk, ldgx, a=0.0, b=0.0,
+             fixed_n=0) -> Step:
     """gx = gy * f'(kept) by the kernel of that name, with the constants of the forward.
 
     `kept` is the forward's output for relu, leaky_relu (a >= 0), clip, sigmoid, tanh and elu (a >= 0), its input for
     silu, hardsigmoid, hardswish, gelu and gelu_tanh. gx may be gy or kept.
     """
-    cdef Step step = unary(kernel, x=gy, y=gx, pixels=pixels, channels=channels, ldx=ldgy, ldy=ldgx, a=a, b=b)
+    cdef Step step = unary(kernel, x=gy, y=gx, pixels=pixels, channels=channels, ldx=ldgy, ldy=ldgx, a=a, b=b,
+                           fixed_n=fixed_n)
     cdef MapArgs* m = <MapArgs*> step.c.args
     m.z = <const float*> kept
     m.ldz = ldk
@@ -51,12 +56,13 @@ cdef FcStride stride(object triple) except *:
     return s
 
 
-def binary(str kernel, *, size_t x, size_t z, size_t y, pixels, channels, x_stride, z_stride, ldy, alpha=1.0) -> Step:
+def binary(str kernel, *, size_t x, size_t z, size_t y, pixels, channels, x_stride, z_stride, ldy, alpha=1.0,
+           fixed_n=0) -> Step:
     """y = x + alpha * z by f32_add, y = x * z by f32_mul.
 
     A stride is (image, pixel, channel) in elements, channel 0 or 1; 0 repeats an operand: (pixels * ld, ld, 1) for a
     whole activation, (ld, 0, 1) for one of a single pixel, (0, 0, 1) for a vector of channels, (0, 0, 0) for a scalar.
-    y may be an operand that repeats nothing.
+    y may be an operand that repeats nothing; fixed_n as for `unary`.
     """
     cdef Step step = Step()
     cdef BroadcastArgs* m = <BroadcastArgs*> step.bind_name(kernel, sizeof(BroadcastArgs))
@@ -69,6 +75,7 @@ def binary(str kernel, *, size_t x, size_t z, size_t y, pixels, channels, x_stri
     m.C = channels
     m.ldy = ldy
     m.alpha = alpha
+    m.fixed_n = fixed_n
     return step
 
 
@@ -114,9 +121,10 @@ def dropout(*, size_t x, size_t y, size_t state, pixels, channels, ldx, ldy, p, 
     return step
 
 
-def random_advance(size_t state) -> Step:
-    """Adds one to the offset of a random state: the first step of a forward that draws random numbers."""
+def random_draw(size_t source, size_t state) -> Step:
+    """Copies a random state and adds one to the source's offset: the first step of a forward that draws numbers."""
     cdef Step step = Step()
-    cdef AdvanceArgs* m = <AdvanceArgs*> step.bind_name("random_advance", sizeof(AdvanceArgs))
+    cdef DrawArgs* m = <DrawArgs*> step.bind_name("random_draw", sizeof(DrawArgs))
+    m.source = <FcRandomState*> source
     m.state = <FcRandomState*> state
     return step

@@ -96,7 +96,7 @@ def cross_entropy(*, size_t x, size_t target, size_t kept, size_t part, pixels, 
 def cross_entropy_backward(*, size_t x, size_t target, size_t kept, size_t gy, gy_stride, size_t gx, ldgx, pixels,
                            channels, ldx, size_t norm=0, size_t weight=0, ignore_index=-100,
                            label_smoothing=0.0) -> Step:
-    """The gradient of the logits; gy is a scalar (gy_stride 0) or one float per pixel (1), times `norm` if given."""
+    """The gradient of the logits; gy is a scalar (gy_stride 0), one float per pixel (1) or 0 for 1; times `norm` if given."""
     cdef Step step = Step()
     cdef CrossEntropyArgs* a = bind_cross_entropy(step, "f32_cross_entropy_backward", x, target, weight, kept, pixels,
                                                   channels, ldx, ignore_index, label_smoothing)
@@ -127,7 +127,10 @@ def squared_error(*, size_t x, size_t target, size_t part, pixels, channels, ldx
 
 def squared_error_backward(*, size_t x, size_t target, size_t gy, ldgy, size_t gx, ldgx, pixels, channels, ldx, ldt,
                            size_t norm=0, factor=2.0) -> Step:
-    """gx = factor * (x - target) * gy * norm; gy is a scalar where ldgy is 0. factor=-2 gives the target's gradient."""
+    """gx = factor * (x - target) * gy * norm; gy is a scalar where ldgy is 0, and 1 where it is 0 itself.
+
+    factor=-2 gives the target's gradient.
+    """
     cdef Step step = Step()
     cdef SquaredErrorArgs* a = <SquaredErrorArgs*> step.bind_name("f32_squared_error_backward", sizeof(SquaredErrorArgs))
     a.x = <const float*> x

@@ -10,6 +10,7 @@ typedef struct MapArgs {
     const float* x;
     const float* z;         // or null
     float* y;               // may be x or z
+    int64_t fixed_n;        // images whatever the batch of the run; 0: the batch
     int64_t pixels, C, ldx, ldz, ldy;
     double a, b;            // constants of f
 } MapArgs;
@@ -25,6 +26,7 @@ typedef struct BroadcastArgs {
     const float *x, *z;
     float* y;               // may be an operand that is not broadcast
     FcStride sx, sz;
+    int64_t fixed_n;        // as in MapArgs
     int64_t pixels, C, ldy;
     double alpha;           // f32_add: x + alpha * z
 } BroadcastArgs;
@@ -39,7 +41,7 @@ typedef struct SumArgs {
     int64_t keep_images, keep_pixels, keep_channels;
 } SumArgs;
 
-// What the random numbers of a run are made from; `offset` grows by one per forward run.
+// What the random numbers of a run are made from.
 typedef struct FcRandomState {
     uint64_t seed, offset;
 } FcRandomState;
@@ -55,9 +57,10 @@ typedef struct DropoutArgs {
     double p;
 } DropoutArgs;
 
-typedef struct AdvanceArgs {
+// state = source, and source->offset grows by one: each forward run draws its own numbers, its backward the same again.
+typedef struct DrawArgs {
     int64_t n;
-    FcRandomState* state;
-} AdvanceArgs;
+    FcRandomState *source, *state;
+} DrawArgs;
 
 #endif

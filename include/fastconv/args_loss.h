@@ -23,7 +23,7 @@ typedef struct CrossEntropyArgs {
     float* loss;            // [n * pixels] or null
     float* kept;            // [n * pixels][2]: largest logit, sum of exp(logit - largest)
     double* part;
-    const float* gy;        // backward: gradient of the loss, gy[pixel * gy_stride]
+    const float* gy;        // backward: gradient of the loss, gy[pixel * gy_stride]; null: 1
     int64_t gy_stride;      // 0 for a scalar, 1 for one per pixel
     const float* norm;      // backward: one factor more, or null
     float* gx;
@@ -37,7 +37,7 @@ typedef struct SquaredErrorArgs {
     const float *x, *target;
     float* loss;            // per element or null
     double* part;
-    const float* gy;        // backward: a scalar (ldgy = 0), or one per element
+    const float* gy;        // backward: a scalar (ldgy = 0), or one per element; null: 1
     const float* norm;      // backward: one factor more, or null
     float* gx;
     int64_t pixels, C, ldx, ldt, ldl, ldgy, ldgx, per_tile;

@@ -18,8 +18,9 @@ FC_INLINE bool stride_is_flat(const FcStride& s, const BroadcastArgs* a) {
 FC_INLINE bool broadcast_is_flat(const BroadcastArgs* a) {
     return stride_is_flat(a->sx, a) && stride_is_flat(a->sz, a) && a->ldy == a->C;
 }
+FC_INLINE int64_t broadcast_pixels(const BroadcastArgs* a) { return (a->fixed_n ? a->fixed_n : a->n) * a->pixels; }
 FC_INLINE int64_t broadcast_tiles(const BroadcastArgs* a) {
-    const int64_t pixels = a->n * a->pixels;
+    const int64_t pixels = broadcast_pixels(a);
     return broadcast_is_flat(a) ? ceil_div(pixels * a->C, kMapTile) : ceil_div(pixels, max64(1, kMapTile / a->C));
 }
 
@@ -38,7 +39,7 @@ FC_INLINE void broadcast_row(const F& f, const float* x, int64_t cx, const float
 
 template <class F>
 FC_INLINE void broadcast_run(const BroadcastArgs* a, int64_t begin, int64_t end, const F& f) {
-    const int64_t pixels = a->n * a->pixels;
+    const int64_t pixels = broadcast_pixels(a);
     if (broadcast_is_flat(a)) {
         const int64_t first = begin * kMapTile, count = min64(pixels * a->C, end * kMapTile) - first;
         broadcast_row(f, a->x + first, 1, a->z + first, 1, a->y + first, count);

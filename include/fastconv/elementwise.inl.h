@@ -19,15 +19,16 @@ FC_INLINE bool map_is_flat(const MapArgs* a) {
     return (!a->x || a->ldx == a->C) && a->ldy == a->C && (!a->z || a->ldz == a->C);
 }
 FC_INLINE int64_t map_pixels_per_tile(const MapArgs* a) { return max64(1, kMapTile / a->C); }
+FC_INLINE int64_t map_pixels(const MapArgs* a) { return (a->fixed_n ? a->fixed_n : a->n) * a->pixels; }
 FC_INLINE int64_t map_tiles(const MapArgs* a) {
-    const int64_t pixels = a->n * a->pixels;
+    const int64_t pixels = map_pixels(a);
     return map_is_flat(a) ? ceil_div(pixels * a->C, kMapTile) : ceil_div(pixels, map_pixels_per_tile(a));
 }
 
 // Calls row(element offsets in x, z and y, count) for the runs of the tiles.
 template <class Row>
 FC_INLINE void map_rows(const MapArgs* a, int64_t begin, int64_t end, const Row& row) {
-    const int64_t pixels = a->n * a->pixels;
+    const int64_t pixels = map_pixels(a);
     if (map_is_flat(a)) {
         const int64_t first = begin * kMapTile;
         row(first, first, first, min64(pixels * a->C, end * kMapTile) - first);

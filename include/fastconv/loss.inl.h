@@ -78,7 +78,7 @@ inline void f32_cross_entropy_backward_run(const CrossEntropyArgs* a, int64_t be
         const float* x = a->x + p * a->ldx;
         const bool inside = t >= 0 && t < a->C;
         const float largest = a->kept[2 * p], inverse = 1.0f / a->kept[2 * p + 1];
-        const float scale = a->gy[p * a->gy_stride] * (a->norm ? *a->norm : 1.0f);
+        const float scale = (a->gy ? a->gy[p * a->gy_stride] : 1.0f) * (a->norm ? *a->norm : 1.0f);
         const float w = keep * (!inside ? __builtin_nanf("") : a->weight ? a->weight[t] : 1.0f);
         const float of_softmax = (w + s * weights) * inverse;
         for_vectors(a->C, [&](int64_t c, int n) {
@@ -128,9 +128,9 @@ FC_INLINE size_t f32_squared_error_backward_scratch(const SquaredErrorArgs*) { r
 
 inline void f32_squared_error_backward_run(const SquaredErrorArgs* a, int64_t begin, int64_t end, void*) {
     const int64_t last = min64(a->n * a->pixels, end * a->per_tile);
-    const float factor = static_cast<float>(a->factor) * (a->norm ? *a->norm : 1.0f);
+    const float one = 1.0f, factor = static_cast<float>(a->factor) * (a->norm ? *a->norm : 1.0f);
     for (int64_t p = begin * a->per_tile; p < last; ++p) {
-        const float *x = a->x + p * a->ldx, *t = a->target + p * a->ldt, *gy = a->gy + p * a->ldgy;
+        const float *x = a->x + p * a->ldx, *t = a->target + p * a->ldt, *gy = a->gy ? a->gy + p * a->ldgy : &one;
         for_vectors(a->C, [&](int64_t c, int n) {
             const Vf<kWidth> g = a->ldgy ? load_n<kWidth>(gy + c, n) : splat<kWidth>(*gy);
             const Vf<kWidth> d = load_n<kWidth>(x + c, n) - load_n<kWidth>(t + c, n);

@@ -99,10 +99,14 @@ inline void f32_dropout_run(const DropoutArgs* a, int64_t begin, int64_t end, vo
     }
 }
 
-// The first step of a forward that draws random numbers; one tile whatever the batch.
-FC_INLINE int64_t random_advance_tiles(const AdvanceArgs*) { return 1; }
-FC_INLINE size_t random_advance_scratch(const AdvanceArgs*) { return 0; }
-inline void random_advance_run(const AdvanceArgs* a, int64_t, int64_t, void*) { ++a->state->offset; }
+// The first step of a forward that draws random numbers; one tile whatever the batch. The source is shared by all
+// engines, and those of two threads must not get the same offset.
+FC_INLINE int64_t random_draw_tiles(const DrawArgs*) { return 1; }
+FC_INLINE size_t random_draw_scratch(const DrawArgs*) { return 0; }
+inline void random_draw_run(const DrawArgs* a, int64_t, int64_t, void*) {
+    a->state->seed = a->source->seed;
+    a->state->offset = __atomic_fetch_add(&a->source->offset, 1, __ATOMIC_RELAXED);
+}
 
 }  // namespace
 }  // namespace

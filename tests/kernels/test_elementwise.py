@@ -335,14 +335,27 @@ def test_dropout_keeps_the_mean_and_streams_differ():
             assert abs(both - 0.49) < 5 * math.sqrt(0.25 / x.size)
 
 
-def test_random_advance():
-    state = random_state(7, 2**64 - 1)
+def test_random_draw():
+    source, state = random_state(7, 2**64 - 1), random_state(0, 0)
     x = np.ones((1, 1000), np.float32)
     y = guarded(1000)
-    steps = StepList([elementwise.random_advance(address(state)),
+    steps = StepList([elementwise.random_draw(address(source), address(state)),
                       elementwise.dropout(x=address(x), y=address(y), state=address(state), channels=1000, pixels=1,
                                           ldx=1000, ldy=1000, p=0.5)], 1)
-    for offset in (0, 1, 2):
+    for offset in (2**64 - 1, 0, 1):
         steps.run(2)
         assert state.tolist() == [7, offset]
+        assert source.tolist() == [7, (offset + 1) % 2**64]
         np.testing.assert_array_equal(y[None] > 0, words((1, 1000), 7, offset, 0) >= 2**31)
+
+
+def test_fixed_n_does_not_follow_the_batch():
+    x, y, z = guarded((3, 5)), guarded((3, 5)), guarded((3, 5))
+    x[...] = np.arange(15).reshape(3, 5)
+    same = {"pixels": 1, "channels": 5, "fixed_n": 3}
+    for n in (0, 1, 9):
+        y[...], z[...] = NAN, NAN
+        run([elementwise.unary("f32_scale", x=address(x), y=address(y), ldx=5, ldy=5, a=2.0, **same),
+             elementwise.binary("f32_add", x=address(x), z=address(y), y=address(z), x_stride=(5, 5, 1),
+                                z_stride=(5, 5, 1), ldy=5, **same)], n)
+        np.testing.assert_array_equal(z, 3 * x)

@@ -1,0 +1,123 @@
+"""Activations and their gradients: from the output where that is possible, so that the input's memory can be reused."""
+
+from __future__ import annotations
+
+from math import isnan, prod
+
+from fastconv.graph.ir import FLAT, Node, Operator, Tensor, Type, apply, fail, register
+from fastconv.graph.lower import Lowering, channels, pixels_per_image
+from fastconv.kernels import elementwise as kernels
+
+
+def extent(shape: tuple[int, ...], layout: str) -> dict:
+    """A tensor as the kernels see it: pixels of channels, or one fixed row where it is no activation."""
+    if layout == FLAT:
+        return {"pixels": 1, "channels": prod(shape), "fixed_n": 1}
+    return {"pixels": pixels_per_image(shape), "channels": channels(shape)}
+
+
+def pixel_stride(tensor: Tensor, cx: Lowering, write: bool = False) -> tuple:
+    """Where a tensor lies and its pixel stride; one row if it is flat."""
+    view = cx.write(tensor) if write else cx.read(tensor)
+    return view.ref, prod(tensor.shape) if tensor.layout == FLAT else view.ld
+
+
+def want_float(op: str, name: str, tensor: Tensor) -> None:
+    if tensor.dtype != "float32":
+        fail(op, f"{name} has dtype {tensor.dtype}: expected float32", TypeError)
+
+
+def infer(op: str, inputs: list, attrs: dict) -> list[Type]:
+    want_float(op, "input", inputs[0])
+    return [inputs[0].type]
+
+
+def infer_backward(op: str, inputs: list, attrs: dict) -> list[Type]:
+    gy, kept = inputs
+    if gy.shape != kept.shape:
+        fail(op, f"grad_output of shape {gy.shape}: expected {kept.shape}, the shape of the input")
+    return [kept.type]
+
+
+def number(op: str, attrs: dict, name: str, low: float = float("-inf")) -> None:
+    """Checks an attribute, a number of at least ``low``, and makes it a float."""
+    value = attrs[name]
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        fail(op, f"{name}={value!r}: expected a number", TypeError)
+    if isnan(value) or value < low:
+        fail(op, f"{name}={value!r}: expected a number" + (f" of at least {low:g}" if low > float("-inf") else ""))
+    attrs[name] = float(value)
+
+
+class Activation:
+    """One activation: how its attributes become the kernel's constants, and whether its backward reads the output."""
+
+    def __init__(self, name: str, from_output: bool, constants=lambda attrs: (), check=lambda attrs: None,
+                 kernel=None):
+        self.name, self.constants, self.check = name, constants, check
+        self.from_output = from_output if callable(from_output) else lambda attrs: from_output
+        self.kernel = kernel or (lambda attrs: name)
+        register(Operator(name, self.infer, self.lower, self.gradient))
+        backward = f"{name}_backward"
+        register(Operator(backward, lambda inputs, attrs: infer_backward(backward, inputs, attrs), self.lower_backward))
+
+    def infer(self, inputs: list, attrs: dict) -> list[Type]:
+        self.check(attrs)
+        return infer(self.name, inputs, attrs)
+
+    def gradient(self, node: Node, grads: list) -> list:
+        kept = node.output if self.from_output(node.attrs) else node.inputs[0]
+        return [apply(f"{self.name}_backward", [grads[0], kept], **node.attrs)]
+
+    def arguments(self, attrs: dict) -> dict:
+        return dict(zip("ab", self.constants(attrs), strict=False))
+
+    def lower(self, node: Node, cx: Lowering) -> None:
+        x, ldx = pixel_stride(node.inputs[0], cx)
+        y, ldy = pixel_stride(node.output, cx, True)
+        cx.step(kernels.unary, f"f32_{self.kernel(node.attrs)}", x=x, y=y, ldx=ldx, ldy=ldy,
+                info={"input": node.inputs[0].shape, "output": node.output.shape}, **self.arguments(node.attrs),
+                **extent(node.output.shape, node.output.layout))
+
+    def lower_backward(self, node: Node, cx: Lowering) -> None:
+        gy, ldgy = pixel_stride(node.inputs[0], cx)
+        kept, ldk = pixel_stride(node.inputs[1], cx)
+        gx, ldgx = pixel_stride(node.output, cx, True)
+        cx.step(kernels.backward, f"f32_{self.kernel(node.attrs)}_backward", gy=gy, kept=kept, gx=gx, ldgy=ldgy, ldk=ldk,
+                ldgx=ldgx, info={"input": node.inputs[0].shape, "output": node.output.shape},
+                **self.arguments(node.attrs), **extent(node.output.shape, node.output.layout))
+
+
+def check_clip(attrs: dict) -> None:
+    number("clip", attrs, "low")
+    number("clip", attrs, "high")
+    if attrs["low"] > attrs["high"]:
+        fail("clip", f"low={attrs['low']} is above high={attrs['high']}")
+
+
+def check_slope(attrs: dict) -> None:
+    attrs.setdefault("negative_slope", 0.01)
+    number("leaky_relu", attrs, "negative_slope")
+
+
+def check_alpha(attrs: dict) -> None:
+    attrs.setdefault("alpha", 1.0)
+    number("elu", attrs, "alpha", 0.0)  # the backward reads the output, whose sign is then the input's
+
+
+def check_approximate(attrs: dict) -> None:
+    if attrs.setdefault("approximate", "none") not in ("none", "tanh"):
+        fail("gelu", f"approximate={attrs['approximate']!r}: expected 'none' or 'tanh'")
+
+
+Activation("relu", True)
+Activation("leaky_relu", lambda attrs: attrs["negative_slope"] >= 0, lambda attrs: (attrs["negative_slope"],), check_slope)
+Activation("clip", True, lambda attrs: (attrs["low"], attrs["high"]), check_clip)
+Activation("sigmoid", True)
+Activation("tanh", True)
+Activation("elu", True, lambda attrs: (attrs["alpha"],), check_alpha)
+Activation("silu", False)
+Activation("hardsigmoid", False)
+Activation("hardswish", False)
+Activation("gelu", False, check=check_approximate,
+           kernel=lambda attrs: "gelu" if attrs["approximate"] == "none" else "gelu_tanh")
