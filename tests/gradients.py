@@ -5,6 +5,8 @@ import numpy as np
 from fastconv.graph import eager, passes
 from fastconv.graph.autodiff import differentiate
 from fastconv.graph.ir import FLAT, PIXELS, apply, building
+from fastconv.graph.lower import Lowering
+from fastconv.graph.program import Program
 from fastconv.graph.trace import trace
 
 
@@ -45,18 +47,19 @@ def run(function, arrays, gy=None, *, flat=(), constant=(), batch=None):
     graph.outputs = [y]
     passes.fuse_epilogue(graph)
     outputs = [y, *(g for g in gradients if g is not None)]
+    lowered = Lowering(graph, planned)
+    lowered.placed = passes.place_concatenations(graph)
+    lowered.run()
     for i, tensor in enumerate(outputs):
-        tensor.name = f"output{i}"
-    compiled = eager.lower(graph, graph.inputs, outputs, planned)
-    program = compiled.bind()
-    np.frombuffer(program.arena, np.uint8)[:] = 255  # NaN
-    for tensor, array in zip(graph.inputs, [*arrays, *([] if gy is None else [np.asarray(gy)])], strict=True):
-        compiled.set_input(tensor, array)
-    results = [compiled.new_output(t, n) for t in outputs]
-    program.run("forward", n)
-    program.run("backward", n)
-    made = iter(results[1:])
-    return results[0], [None if g is None else next(made) for g in gradients]
+        eager.leave(lowered, tensor, f"output:{i}", "backward" if i else "forward")
+    lowered.finish()
+    for tensor in graph.inputs:
+        if tensor.dtype == "float32":
+            lowered.slot(tensor).expect(tensor.shape, tensor.layout == PIXELS)
+    compiled = eager.Compiled(lowered, graph.inputs, outputs, [], ("forward", "backward"), Program(lowered))
+    np.frombuffer(compiled.program.arena, np.uint8)[:] = 255  # NaN
+    made = iter(compiled.run([*arrays, *([] if gy is None else [np.asarray(gy)])], n))
+    return next(made), [None if g is None else next(made) for g in gradients]
 
 
 def float32(rng, *shape):
