@@ -62,6 +62,18 @@ def test_end_to_end_and_named_algorithms(tmp_path):
     assert "NCHW in, NCHW out" in done.stdout
 
 
+@pytest.mark.parametrize("benchmark, work", [("infer", shapes.LENET5_MULTIPLY_ADDS),
+                                             ("train", shapes.LENET5_TRAINING_MULTIPLY_ADDS)])
+def test_lenet(tmp_path, benchmark, work):
+    target = tmp_path / "lenet.json"
+    done = run(benchmark, "--quick", "--batch", "2", "--peers", "none", "--threads", "1", "--json", str(target))
+    assert done.returncode == 0, done.stderr
+    (result,) = json.loads(target.read_text())["results"]
+    assert (result["batch"], result["threads"], result["flops"]) == (2, 1, 2 * 2 * work)
+    assert [case["peer"] for case in result["cases"]] == ["fastconv"] and result["ratios"] == []
+    assert len(result["cases"][0]["seconds"]) == 3 and result["peak_gflops"] > 0
+
+
 @pytest.mark.parametrize("arguments, message", [
     (["conv", "--shapes", "lenet6"], "lenet6"),
     (["conv", "--shapes", "lenet5/conv9"], "its layers are conv1, conv2"),
