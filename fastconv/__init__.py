@@ -3,7 +3,11 @@
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from fastconv._version import __version__ as __version__
+from fastconv._path import package_path
+
+__path__ = package_path(__path__)
+
+from fastconv._version import __version__ as __version__  # noqa: E402  (from the folder that was just chosen)
 
 if TYPE_CHECKING:
     from fastconv import data, functional, nn, optim, zoo
