@@ -279,6 +279,35 @@ def test_squared_error_step():
     close(net[0].bias.data, w["0.bias"] - 0.5 * gb)
 
 
+class Arithmetic(nn.Module):
+    """Sums, differences and products of activations, parameters and numbers, behind an operator that takes residuals."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(2, 3, 1)
+        self.thin = nn.Conv2d(2, 1, 1)
+        self.image = nn.Parameter(np.arange(12).reshape(1, 1, 3, 4))
+        self.channel = nn.Parameter(np.array([2.0, -3.0, 5.0]).reshape(1, 3, 1, 1))
+
+    def forward(self, x):
+        y = self.conv(x)
+        return (self.thin(x) + self.image, self.image - y, y + y, -y, 2 - y, y - 2, 3 * y + 1, y * self.channel,
+                self.conv(x) + self.channel, self.conv(x) - y, self.channel - y)
+
+
+@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize("n", [1, 2])
+def test_arithmetic(n, training):
+    net = Arithmetic()
+    x = images(n, (2, 3, 4))
+    y = ref.conv(x, net.conv.weight.data, net.conv.bias.data)
+    image, channel = net.image.data.astype(np.float64), net.channel.data.astype(np.float64)
+    expected = (ref.conv(x, net.thin.weight.data, net.thin.bias.data) + image, image - y, y + y, -y, 2 - y, y - 2,
+                3 * y + 1, y * channel, y + channel, y - y, channel - y)
+    for i, (a, b) in enumerate(zip(fc.compile(net, x.shape, training=training)(x), expected, strict=True)):
+        np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-5, err_msg=str(i))
+
+
 def test_lenet5():
     fc.manual_seed(0)
     net = fc.zoo.lenet5()

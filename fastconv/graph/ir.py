@@ -60,6 +60,12 @@ class Tensor:
     def __sub__(self, other):
         return apply("sub", [self, other])
 
+    def __rsub__(self, other):
+        return apply("sub", [other, self])
+
+    def __neg__(self):
+        return apply("mul", [self, -1.0])
+
     def __mul__(self, other):
         return apply("mul", [self, other])
 

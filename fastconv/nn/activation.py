@@ -98,7 +98,7 @@ class ELU(Module):
 
     def __init__(self, alpha: float = 1.0, inplace: bool = False):
         super().__init__()
-        self.alpha = number("ELU", "alpha", alpha, -INFINITY, INFINITY)
+        self.alpha = number("ELU", "alpha", alpha, 0, INFINITY)
         self.inplace = flag("ELU", "inplace", inplace)
 
     def forward(self, x):
