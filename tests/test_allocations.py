@@ -94,8 +94,10 @@ def counter(tmp_path_factory):
 
 
 def counts(counter, code, threads):
+    # with its own threads at 1 already, OpenBLAS need not be switched for im2col: switching makes OpenBLAS itself allocate
+    environment = {**os.environ, "LD_PRELOAD": str(counter), "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
     done = subprocess.run([sys.executable, "-c", PRELUDE + textwrap.dedent(code), str(threads)], capture_output=True,
-                          text=True, env={**os.environ, "LD_PRELOAD": str(counter)})
+                          text=True, env=environment)
     assert done.returncode == 0, done.stderr
     return tuple(int(v) for v in done.stdout.split())
 

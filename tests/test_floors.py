@@ -144,7 +144,7 @@ def test_importing_fastconv_imports_next_to_nothing():
     assert "fastconv" in loaded
     heavy = [m for m in loaded if m.split(".")[0] in ("numpy", "threadpoolctl", "tqdm", "matplotlib", "torch", "onnx")]
     assert heavy == []
-    assert [m for m in loaded if m.startswith("fastconv.")] == ["fastconv._version"]
+    assert [m for m in loaded if m.startswith("fastconv.")] == ["fastconv._path", "fastconv._version"]
 
 
 def test_every_public_name_is_there():
