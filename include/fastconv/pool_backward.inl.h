@@ -5,7 +5,7 @@
 //     gather, 4 vectors of channels of one input pixel:   acc[m] += (index[o][m] == tap) ? gy[o][m] : 0
 //
 // Bound by the loads of gy and of the indices (gather) or by the stores to gx (boxes).
-#include "fastconv/pool_window.inl.h"
+#include "fastconv/pool_index.inl.h"
 
 namespace FC_CAT2(fc_, FC_ISA) {
 namespace {
@@ -31,8 +31,14 @@ FC_INLINE Cover pool_cover(const PoolAxis& x, int64_t i) {
         return {o, 1, ceil_div((i + 1) * x.out, x.in) - o, i, 0};
     }
     // Window o sees i at distance t = i + p - o*s from its start; a tap is a multiple of the dilation up to its span.
-    const int64_t q = i + x.p, span = (x.k - 1) * x.dil, period = x.dil / gcd(x.s, x.dil);
+    const int64_t q = i + x.p, span = (x.k - 1) * x.dil;
     int64_t o = min64(q / x.s, x.out - 1);
+    if (x.dil == 1) {
+        const int64_t t = q - o * x.s;
+        if (t > span) return {0, 0, 0, 0, 0};
+        return {o, -1, min64(o, (span - t) / x.s) + 1, t, x.s};
+    }
+    const int64_t period = x.dil / gcd(x.s, x.dil);
     for (int64_t tries = 1; tries < period && o >= 0 && (q - o * x.s) % x.dil; ++tries) --o;
     const int64_t t = q - o * x.s;
     if (o < 0 || t % x.dil || t > span) return {0, 0, 0, 0, 0};
@@ -139,9 +145,10 @@ FC_INLINE void pool_gather(const PoolArgs* a, int64_t begin, int64_t end, void* 
             for (int64_t w = part.w0; w < part.w1; ++w) covers[w - part.w0] = pool_cover(aw, w);
             known = part.w0;
         }
-        for (int64_t row = part.row0; row < part.row1; ++row) {
-            const int64_t n = row / (a->xH * a->xD);
-            const Cover d = pool_cover(ad, row / a->xH % a->xD), h = pool_cover(ah, row % a->xH);
+        PoolRow at_row = pool_row(part.row0, a->xD, a->xH);
+        for (int64_t row = part.row0; row < part.row1; ++row, next_row(at_row, a->xD, a->xH)) {
+            const int64_t n = at_row.n;
+            const Cover d = pool_cover(ad, at_row.d), h = pool_cover(ah, at_row.h);
             for (int64_t w = part.w0; w < part.w1; ++w) {
                 const Cover& cover = covers[w - part.w0];
                 float* gx = a->x + (row * a->xW + w) * a->ldx;
@@ -209,9 +216,10 @@ FC_INLINE void pool_boxes(const PoolArgs* a, int64_t begin, int64_t end) {
     const PoolAxis ad = axis_d(a), ah = axis_h(a), aw = axis_w(a);
     for (int64_t tile = begin; tile < end; ++tile) {
         const PoolPart part = pool_part(cut, tile);
-        for (int64_t row = part.row0; row < part.row1; ++row) {
-            const int64_t n = row / (a->yH * a->yD);
-            const Box bd = pool_box(ad, row / a->yH % a->yD), bh = pool_box(ah, row % a->yH);
+        PoolRow at_row = pool_row(part.row0, a->yD, a->yH);
+        for (int64_t row = part.row0; row < part.row1; ++row, next_row(at_row, a->yD, a->yH)) {
+            const int64_t n = at_row.n;
+            const Box bd = pool_box(ad, at_row.d), bh = pool_box(ah, at_row.h);
             for (int64_t ow = part.w0; ow < part.w1; ++ow) {
                 const Box bw = pool_box(aw, ow);
                 int64_t c = part.c0;

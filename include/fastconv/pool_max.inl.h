@@ -1,68 +1,10 @@
 // Max pooling, with and without the winner's index. PyTorch's rules: the first tap inside is taken whatever it holds,
 // a later one when it is greater or NaN; a window without a tap inside gives -inf and no index.
 // See pool_window.inl.h for the tiles; per tap one load, two comparisons and one or two selections.
-#include "fastconv/pool_window.inl.h"
+#include "fastconv/pool_index.inl.h"
 
 namespace FC_CAT2(fc_, FC_ISA) {
 namespace {
-
-// ---- indices: bytes (255: none) or int32 (-1: none); both are -1 before they are narrowed ---------------------------
-
-template <int W>
-struct Bytes {
-    typedef uint8_t B __attribute__((vector_size(W)));
-};
-
-// n < W bytes as two overlapping words of N or fewer bytes; nothing past them is touched.
-template <int N>
-FC_INLINE void copy_few(uint8_t* to, const uint8_t* from, int n) {
-    if (n >= N) {
-        uint8_t a[N], b[N];
-        memcpy(a, from, N);
-        memcpy(b, from + n - N, N);
-        memcpy(to, a, N);
-        memcpy(to + n - N, b, N);
-    } else if constexpr (N > 2) {
-        copy_few<N / 2>(to, from, n);
-    } else if (n) {
-        *to = *from;
-    }
-}
-
-template <int W, bool kFull>
-FC_INLINE void store_index(uint8_t* p, Vi<W> v, int lanes) {
-    const typename Bytes<W>::B b = __builtin_convertvector(v, typename Bytes<W>::B);
-    if (kFull) {
-        memcpy(p, &b, W);
-    } else {
-        uint8_t t[W];
-        memcpy(t, &b, W);
-        copy_few<W / 2>(p, t, lanes);
-    }
-}
-template <int W, bool kFull>
-FC_INLINE void store_index(int32_t* p, Vi<W> v, int lanes) {
-    store_lanes<W, kFull>(reinterpret_cast<float*>(p), (Vf<W>)v, lanes);
-}
-template <int W, bool kFull>
-FC_INLINE Vi<W> load_index(const uint8_t* p, int lanes) {
-    typename Bytes<W>::B b;
-    if (kFull) {
-        memcpy(&b, p, W);
-    } else {
-        uint8_t t[W];
-        memset(t, 255, W);
-        copy_few<W / 2>(t, p, lanes);
-        memcpy(&b, t, W);
-    }
-    return __builtin_convertvector(b, Vi<W>);
-}
-template <int W, bool kFull>
-FC_INLINE Vi<W> load_index(const int32_t* p, int lanes) {
-    return (Vi<W>)load_lanes<W, kFull>(reinterpret_cast<const float*>(p), lanes);
-}
-
-// ---- forward --------------------------------------------------------------------------------------------------------
 
 template <class Index>
 struct MaxTile {

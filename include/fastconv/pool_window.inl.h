@@ -69,6 +69,21 @@ FC_INLINE PoolPart pool_part(const PoolCut& cut, int64_t tile) {
     return part;
 }
 
+// The place of a row, moved along without divisions.
+struct PoolRow {
+    int64_t n, d, h;
+};
+
+FC_INLINE PoolRow pool_row(int64_t row, int64_t D, int64_t H) {
+    return {row / (H * D), row / H % D, row % H};
+}
+FC_INLINE void next_row(PoolRow& row, int64_t D, int64_t H) {
+    if (++row.h == H) {
+        row.h = 0;
+        if (++row.d == D) row.d = 0, ++row.n;
+    }
+}
+
 // One axis of the problem.
 struct PoolAxis {
     int64_t in, out, k, s, dil, p, q, adaptive;
@@ -95,9 +110,9 @@ FC_INLINE Span pool_span(const PoolAxis& x, int64_t o, bool include_pad) {
         const int64_t begin = o * x.in / x.out, end = ceil_div((o + 1) * x.in, x.out);
         return {begin, begin, end - begin, end - begin};
     }
-    const int64_t begin = o * x.s - x.p;
-    const int64_t first = begin < 0 ? ceil_div(-begin, x.dil) : 0;
-    const int64_t last = x.in > begin ? min64(x.k, ceil_div(x.in - begin, x.dil)) : 0;
+    const int64_t begin = o * x.s - x.p, room = max64(0, x.in - begin);
+    const int64_t first = begin >= 0 ? 0 : x.dil == 1 ? -begin : ceil_div(-begin, x.dil);
+    const int64_t last = min64(x.k, x.dil == 1 ? room : ceil_div(room, x.dil));
     const int64_t count = max64(0, last - first);
     // PyTorch: with padding included, a window of ceil_mode still ends where the padding does.
     const int64_t divisor = include_pad ? min64(begin + x.k, x.in + x.q) - begin : count;
@@ -184,10 +199,10 @@ FC_INLINE void pool_walk(const PoolArgs* a, int64_t begin, int64_t end) {
     win.tap_d = (a->adaptive ? a->xH : a->kH) * win.tap_h;
     for (int64_t tile = begin; tile < end; ++tile) {
         const PoolPart part = pool_part(cut, tile);
-        for (int64_t row = part.row0; row < part.row1; ++row) {
-            const int64_t oh = row % a->yH, od = row / a->yH % a->yD, n = row / (a->yH * a->yD);
-            const Span d = pool_span(ad, od, a->include_pad), h = pool_span(ah, oh, a->include_pad);
-            const float* x = a->x + (n * image + (d.at * a->xH + h.at) * a->xW) * a->ldx;
+        PoolRow at_row = pool_row(part.row0, a->yD, a->yH);
+        for (int64_t row = part.row0; row < part.row1; ++row, next_row(at_row, a->yD, a->yH)) {
+            const Span d = pool_span(ad, at_row.d, a->include_pad), h = pool_span(ah, at_row.h, a->include_pad);
+            const float* x = a->x + (at_row.n * image + (d.at * a->xH + h.at) * a->xW) * a->ldx;
             win.nd = d.count;
             win.nh = h.count;
             for (int64_t ow = part.w0; ow < part.w1;) {
