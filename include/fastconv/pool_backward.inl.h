@@ -1,6 +1,6 @@
 // Gradients of pooling. Every input pixel gathers from the windows that cover it, in a fixed order, so overlapping
-// windows need no atomics and no zeroing. Where max windows do not overlap, the walk goes over the windows instead:
-// each owns a box of input pixels, and its gradient and index are loaded once for all of them.
+// windows need no atomics and no zeroing. Where windows do not overlap, the walk goes over the windows instead, each of
+// which owns a box of input pixels.
 //
 //     gather, 4 vectors of channels of one input pixel:   acc[m] += (index[o][m] == tap) ? gy[o][m] : 0
 //
@@ -128,9 +128,6 @@ FC_INLINE int64_t windows_per_pixel(const PoolArgs* a) {
 FC_INLINE PoolCut pool_gather_cut(const PoolArgs* a) {
     return pool_cut(a->n * a->xD * a->xH, a->xW, a->C, 1 + (a->adaptive ? 1 : windows_per_pixel(a)));
 }
-FC_INLINE size_t pool_gather_scratch(const PoolArgs* a) {
-    return static_cast<size_t>(pool_gather_cut(a).piece) * sizeof(Cover);
-}
 
 template <class Gather, int W>
 FC_INLINE void pool_gather(const PoolArgs* a, int64_t begin, int64_t end, void* scratch) {
@@ -192,42 +189,89 @@ FC_INLINE int64_t tap_at(const PoolAxis& x, const Box& box, int64_t i) {
     return t % x.dil ? -1 : t / x.dil;
 }
 
-template <class Index, int W, bool kFull>
-FC_INLINE void scatter_box(const PoolArgs* a, const PoolAxis& ad, const PoolAxis& ah, const PoolAxis& aw, int64_t n,
-                           const Box& bd, const Box& bh, const Box& bw, int64_t pixel, int64_t c, int lanes) {
-    const Vf<W> g = load_lanes<W, kFull>(a->y + pixel * a->ldy + c, lanes);
-    const Vi<W> won = load_index<W, kFull>(static_cast<const Index*>(a->index) + pixel * a->ldi + c, lanes);
+// What a window gives to the pixel at one of its taps (-1: to a pixel that is none).
+template <class Index>
+struct MaxShare {
+    FC_INLINE MaxShare(const PoolArgs*, const PoolRow&, int64_t) {}
+    template <int W, bool kFull>
+    struct Value {
+        Vf<W> g;
+        Vi<W> won;
+        FC_INLINE Value(const MaxShare&, const PoolArgs* a, int64_t pixel, int64_t c, int lanes)
+            : g(load_lanes<W, kFull>(a->y + pixel * a->ldy + c, lanes)),
+              won(load_index<W, kFull>(static_cast<const Index*>(a->index) + pixel * a->ldi + c, lanes)) {}
+        // An index of -1 or 255 is nobody's, and so is the tap -2.
+        FC_INLINE Vf<W> at(int64_t tap) const {
+            return won == splat_i<W>(static_cast<int32_t>(tap < 0 ? -2 : tap)) ? g : Vf<W>{};
+        }
+    };
+};
+struct AvgShare {
+    float part;
+    FC_INLINE AvgShare(const PoolArgs* a, const PoolRow& row, int64_t ow) {
+        const bool pad = a->include_pad;
+        const int64_t count = pool_span(axis_d(a), row.d, pad).divisor * pool_span(axis_h(a), row.h, pad).divisor *
+                              pool_span(axis_w(a), ow, pad).divisor;
+        part = 1.0f / static_cast<float>(a->divisor ? a->divisor : max64(1, count));
+    }
+    template <int W, bool kFull>
+    struct Value {
+        Vf<W> g;
+        FC_INLINE Value(const AvgShare& share, const PoolArgs* a, int64_t pixel, int64_t c, int lanes)
+            : g(load_lanes<W, kFull>(a->y + pixel * a->ldy + c, lanes) * splat<W>(share.part)) {}
+        FC_INLINE Vf<W> at(int64_t tap) const { return tap < 0 ? Vf<W>{} : g; }
+    };
+};
+
+// Calls each(gx, tap) for every pixel of a box.
+template <class Each>
+FC_INLINE void walk_box(const PoolArgs* a, const PoolAxis* axis, int64_t n, const Box& bd, const Box& bh, const Box& bw,
+                        Each each) {
     for (int64_t d = bd.begin; d < bd.end; ++d)
         for (int64_t h = bh.begin; h < bh.end; ++h) {
-            const int64_t kd = tap_at(ad, bd, d), kh = tap_at(ah, bh, h);
+            const int64_t kd = tap_at(axis[0], bd, d), kh = tap_at(axis[1], bh, h);
             const int64_t base = kd < 0 || kh < 0 ? -1 : (kd * a->kH + kh) * a->kW;
-            float* gx = a->x + ((n * a->xD + d) * a->xH + h) * a->xW * a->ldx + c;
+            float* gx = a->x + ((n * a->xD + d) * a->xH + h) * a->xW * a->ldx;
             for (int64_t w = bw.begin; w < bw.end; ++w) {
-                const int64_t kw = tap_at(aw, bw, w);
-                const int32_t tap = static_cast<int32_t>(base < 0 || kw < 0 ? -2 : base + kw);  // -2: nobody's index
-                store_lanes<W, kFull>(gx + w * a->ldx, won == splat_i<W>(tap) ? g : Vf<W>{}, lanes);
+                const int64_t kw = tap_at(axis[2], bw, w);
+                each(gx + w * a->ldx, base < 0 || kw < 0 ? -1 : base + kw);
             }
         }
 }
 
-template <class Index, int W>
+template <class Share, int W>
 FC_INLINE void pool_boxes(const PoolArgs* a, int64_t begin, int64_t end) {
+    using Full = typename Share::template Value<W, true>;
+    using Tail = typename Share::template Value<W, false>;
     const PoolCut cut = pool_box_cut(a);
-    const PoolAxis ad = axis_d(a), ah = axis_h(a), aw = axis_w(a);
+    const PoolAxis axis[3] = {axis_d(a), axis_h(a), axis_w(a)};
     for (int64_t tile = begin; tile < end; ++tile) {
         const PoolPart part = pool_part(cut, tile);
+        const int64_t c0 = part.c0, c1 = part.c1, whole = c0 + (c1 - c0) / W * W;
+        const int lanes = static_cast<int>(c1 - whole);
         PoolRow at_row = pool_row(part.row0, a->yD, a->yH);
         for (int64_t row = part.row0; row < part.row1; ++row, next_row(at_row, a->yD, a->yH)) {
-            const int64_t n = at_row.n;
-            const Box bd = pool_box(ad, at_row.d), bh = pool_box(ah, at_row.h);
+            const Box bd = pool_box(axis[0], at_row.d), bh = pool_box(axis[1], at_row.h);
             for (int64_t ow = part.w0; ow < part.w1; ++ow) {
-                const Box bw = pool_box(aw, ow);
-                int64_t c = part.c0;
-                for (; c + W <= part.c1; c += W)
-                    scatter_box<Index, W, true>(a, ad, ah, aw, n, bd, bh, bw, row * a->yW + ow, c, W);
-                if (c < part.c1)
-                    scatter_box<Index, W, false>(a, ad, ah, aw, n, bd, bh, bw, row * a->yW + ow, c,
-                                                 static_cast<int>(part.c1 - c));
+                const Box bw = pool_box(axis[2], ow);
+                const int64_t pixel = row * a->yW + ow;
+                const Share share(a, at_row, ow);
+                if (c1 - c0 == W) {  // one vector stays in a register for the whole box
+                    const Full v(share, a, pixel, c0, W);
+                    walk_box(a, axis, at_row.n, bd, bh, bw,
+                             [&](float* gx, int64_t tap) { store<W>(gx + c0, v.at(tap)); });
+                } else if (c1 - c0 < W) {
+                    const Tail v(share, a, pixel, c0, lanes);
+                    walk_box(a, axis, at_row.n, bd, bh, bw,
+                             [&](float* gx, int64_t tap) { store_n<W>(gx + c0, v.at(tap), lanes); });
+                } else {  // pixel by pixel, so that the stores run through memory in order
+                    walk_box(a, axis, at_row.n, bd, bh, bw, [&](float* gx, int64_t tap) {
+                        for (int64_t c = c0; c < whole; c += W)
+                            store<W>(gx + c, Full(share, a, pixel, c, W).at(tap));
+                        if (lanes)
+                            store_n<W>(gx + whole, Tail(share, a, pixel, whole, lanes).at(tap), lanes);
+                    });
+                }
             }
         }
     }
@@ -235,44 +279,43 @@ FC_INLINE void pool_boxes(const PoolArgs* a, int64_t begin, int64_t end) {
 
 // ---- kernels --------------------------------------------------------------------------------------------------------
 
-template <class Index>
-FC_INLINE void maxpool_backward(const PoolArgs* a, int64_t begin, int64_t end, void* scratch) {
+template <class Gather, class Share>
+FC_INLINE void pool_backward(const PoolArgs* a, int64_t begin, int64_t end, void* scratch) {
     if (pool_disjoint(a)) {
         if (a->C <= kHalf) {
-            pool_boxes<Index, kHalf>(a, begin, end);
+            pool_boxes<Share, kHalf>(a, begin, end);
         } else {
-            pool_boxes<Index, kWidth>(a, begin, end);
+            pool_boxes<Share, kWidth>(a, begin, end);
         }
     } else if (a->C <= kHalf) {
-        pool_gather<MaxGather<Index>, kHalf>(a, begin, end, scratch);
+        pool_gather<Gather, kHalf>(a, begin, end, scratch);
     } else {
-        pool_gather<MaxGather<Index>, kWidth>(a, begin, end, scratch);
+        pool_gather<Gather, kWidth>(a, begin, end, scratch);
     }
 }
-FC_INLINE int64_t maxpool_backward_tiles(const PoolArgs* a) {
+FC_INLINE int64_t pool_backward_tiles(const PoolArgs* a) {
     return pool_disjoint(a) ? pool_box_cut(a).tiles : pool_gather_cut(a).tiles;
 }
+FC_INLINE size_t pool_backward_scratch(const PoolArgs* a) {
+    return pool_disjoint(a) ? 0 : static_cast<size_t>(pool_gather_cut(a).piece) * sizeof(Cover);
+}
 
-FC_INLINE int64_t f32_maxpool_backward_u8_tiles(const PoolArgs* a) { return maxpool_backward_tiles(a); }
-FC_INLINE size_t f32_maxpool_backward_u8_scratch(const PoolArgs* a) { return pool_gather_scratch(a); }
+FC_INLINE int64_t f32_maxpool_backward_u8_tiles(const PoolArgs* a) { return pool_backward_tiles(a); }
+FC_INLINE size_t f32_maxpool_backward_u8_scratch(const PoolArgs* a) { return pool_backward_scratch(a); }
 inline void f32_maxpool_backward_u8_run(const PoolArgs* a, int64_t begin, int64_t end, void* scratch) {
-    maxpool_backward<uint8_t>(a, begin, end, scratch);
+    pool_backward<MaxGather<uint8_t>, MaxShare<uint8_t>>(a, begin, end, scratch);
 }
 
-FC_INLINE int64_t f32_maxpool_backward_i32_tiles(const PoolArgs* a) { return maxpool_backward_tiles(a); }
-FC_INLINE size_t f32_maxpool_backward_i32_scratch(const PoolArgs* a) { return pool_gather_scratch(a); }
+FC_INLINE int64_t f32_maxpool_backward_i32_tiles(const PoolArgs* a) { return pool_backward_tiles(a); }
+FC_INLINE size_t f32_maxpool_backward_i32_scratch(const PoolArgs* a) { return pool_backward_scratch(a); }
 inline void f32_maxpool_backward_i32_run(const PoolArgs* a, int64_t begin, int64_t end, void* scratch) {
-    maxpool_backward<int32_t>(a, begin, end, scratch);
+    pool_backward<MaxGather<int32_t>, MaxShare<int32_t>>(a, begin, end, scratch);
 }
 
-FC_INLINE int64_t f32_avgpool_backward_tiles(const PoolArgs* a) { return pool_gather_cut(a).tiles; }
-FC_INLINE size_t f32_avgpool_backward_scratch(const PoolArgs* a) { return pool_gather_scratch(a); }
+FC_INLINE int64_t f32_avgpool_backward_tiles(const PoolArgs* a) { return pool_backward_tiles(a); }
+FC_INLINE size_t f32_avgpool_backward_scratch(const PoolArgs* a) { return pool_backward_scratch(a); }
 inline void f32_avgpool_backward_run(const PoolArgs* a, int64_t begin, int64_t end, void* scratch) {
-    if (a->C <= kHalf) {
-        pool_gather<AvgGather, kHalf>(a, begin, end, scratch);
-    } else {
-        pool_gather<AvgGather, kWidth>(a, begin, end, scratch);
-    }
+    pool_backward<AvgGather, AvgShare>(a, begin, end, scratch);
 }
 
 }  // namespace
