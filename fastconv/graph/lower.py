@@ -121,6 +121,7 @@ class Lowering:
         self.extra: dict[Any, Any] = {}  # what operators share across a graph (random state, targets)
         self.checks: list[Callable[[int], None]] = []  # called with the batch before a forward; may refuse it
         self.changed: list[Parameter] = []  # what a forward writes: running statistics
+        self.counters: list[Any] = []  # and the integer arrays that it counts up
         self.kept: set[Tensor] = set()  # tensors whose memory outlives the run (gradients that users read)
         self._views: dict[Tensor, View] = {}
         self._padded: dict[tuple, View] = {}

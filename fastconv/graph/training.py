@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
@@ -20,13 +21,101 @@ from fastconv.kernels import update as kernels
 RULES = {"sgd": kernels.sgd, "adam": kernels.adam, "adamw": kernels.adamw}
 
 
-class TrainingTape:
-    """Runs training steps; plans once per shape of input and target.
+class LossTape:
+    """Runs a network and its loss, forward only; plans once per shape of input and target.
 
     Parameters
     ----------
     model, loss : callable
         Over symbolic tensors: ``model(*inputs) -> prediction``, ``loss(prediction, target) -> scalar``.
+    algorithm, threads, cache_size
+        As for :func:`fastconv.compile`.
+    """
+
+    training = False
+
+    def __init__(self, model: Callable, loss: Callable, *, algorithm=None, threads: int | None = None,
+                 cache_size: int = 4):
+        self.model, self.loss = model, loss
+        self.algorithm, self.threads, self.cache_size = algorithm, threads or 0, cache_size
+        self._value = np.zeros((), np.float32)
+        self._plans: OrderedDict[tuple, _Planned] = OrderedDict()
+        self._last: _Planned | None = None
+        self._lock = threading.Lock()
+
+    def run(self, *arrays) -> float:
+        """The loss of a batch: the inputs, then the target.
+
+        Parameters
+        ----------
+        *arrays : ndarray
+            Inputs float32 ``(N, C, ...)``; the target of integers (class indices) or float32.
+
+        Raises
+        ------
+        TypeError, ValueError
+            Before anything has run: a wrong dtype or shape, a class index out of range.
+        """
+        with self._lock:
+            self._forward(arrays)
+            return float(self._value)
+
+    def predictions(self) -> np.ndarray:
+        """What the model predicted in the last run: a view that the next one overwrites."""
+        if self._last is None:
+            raise RuntimeError("predictions: no step has run yet")
+        return self._last.prediction[: self._last.n]
+
+    def _forward(self, arrays: Sequence) -> _Planned:
+        planned = self._last
+        if planned is None or not planned.accept(arrays):
+            planned, arrays = self._plan(arrays)
+            if not planned.accept(arrays):
+                raise RuntimeError("the tape does not accept the arrays that it was planned for")
+        planned.check_targets()
+        self._last = planned
+        planned.remember()
+        planned.program.run("forward", planned.n)
+        return planned
+
+    # ---- planning -------------------------------------------------------------------------------------------------
+
+    def _plan(self, arrays: Sequence) -> tuple[_Planned, Sequence]:
+        """The plan for these arrays, and the arrays as NumPy's; says what is wrong with them."""
+        op = "step" if self.training else "evaluate"
+        if len(arrays) < 2:
+            raise TypeError(f"{op}: {len(arrays)} arrays given: expected the inputs and the target")
+        inputs = [as_float32(op, f"input {i}", a) for i, a in enumerate(arrays[:-1])]
+        target = np.asarray(arrays[-1])
+        if target.dtype.kind in "iu":
+            specs_target = (target.shape, "target", "pixels", "int64")
+        else:
+            target = as_float32(op, "target", arrays[-1])
+            specs_target = (target.shape, "target", "pixels", "float32")
+        for name, a in [*((f"input {i}", a) for i, a in enumerate(inputs)), ("target", target)]:
+            if a.ndim < 1 or a.shape[0] != inputs[0].shape[0]:
+                raise ValueError(f"{op}: {name} of shape {a.shape}: its batch differs from the first input's shape "
+                                 f"{inputs[0].shape}")
+        if inputs[0].shape[0] < 1:
+            raise ValueError(f"{op}: input 0 of shape {inputs[0].shape} is an empty batch")
+        key = (*(a.shape[1:] for a in inputs), target.shape[1:], target.dtype.kind)
+        found = self._plans.get(key)
+        if found is not None and found.batch >= inputs[0].shape[0]:
+            self._plans.move_to_end(key)
+            return found, [*inputs, target]
+        planned = self._plans[key] = _Planned(self, [(a.shape, f"input{i}") for i, a in enumerate(inputs)], specs_target)
+        while len(self._plans) > self.cache_size:
+            self._plans.popitem(last=False)
+        return planned, [*inputs, target]
+
+
+class TrainingTape(LossTape):
+    """Runs training steps; plans once per shape of input and target.
+
+    Parameters
+    ----------
+    model, loss : callable
+        As for :class:`LossTape`.
     rule : object
         An update rule of :mod:`fastconv.optim`: ``name``, ``state_names`` and ``hyper(step)``.
     clip_norm, clip_value : float, optional
@@ -44,6 +133,8 @@ class TrainingTape:
         Per parameter (by id) and state name, the rule's float32 buffers.
     """
 
+    training = True
+
     def __init__(self, model: Callable, loss: Callable, rule, *, clip_norm: float | None = None,
                  clip_value: float | None = None, accumulate: int = 1, algorithm=None, threads: int | None = None,
                  cache_size: int = 4):
@@ -52,49 +143,39 @@ class TrainingTape:
                 raise ValueError(f"{name}={value!r} must be above 0")
         if isinstance(accumulate, bool) or not isinstance(accumulate, int) or accumulate < 1:
             raise ValueError(f"accumulate={accumulate!r}: expected an integer of at least 1")
-        self.model, self.loss, self.rule = model, loss, rule
-        self.clip_norm, self.clip_value, self.accumulate = clip_norm, clip_value, accumulate
-        self.algorithm, self.threads, self.cache_size = algorithm, threads or 0, cache_size
+        super().__init__(model, loss, algorithm=algorithm, threads=threads, cache_size=cache_size)
+        self.rule, self.clip_norm, self.clip_value, self.accumulate = rule, clip_norm, clip_value, accumulate
         self.steps = 0
         self.state: dict[tuple[int, str], np.ndarray] = {}
         self.hyper, self.summing = kernels.Hyper(), kernels.Hyper(grad_scale=1.0 / accumulate)
         self._micro = 0
         self._sums: dict[int, np.ndarray] = {}
-        self._value = np.zeros((), np.float32)
-        self._plans: OrderedDict[tuple, _Planned] = OrderedDict()
-        self._last: _Planned | None = None
-        self._lock = threading.Lock()
 
     def step(self, *arrays) -> float:
         """One step on a batch: the inputs, then the target. Returns the loss before the update.
 
         Parameters
         ----------
-        *arrays : ndarray
-            Inputs float32 ``(N, C, ...)``; the target of integers (class indices) or float32.
+        *arrays
+            As for :meth:`LossTape.run`.
 
         Raises
         ------
         TypeError, ValueError
             Before anything has run: a wrong dtype or shape, a class index out of range.
+        FloatingPointError
+            When the loss is infinite or not a number. Parameters, running statistics and the rule's state are then as
+            they were before this step.
         """
         with self._lock:
-            planned = self._last
-            if planned is None or not planned.accept(arrays):
-                planned = self._last = self._plan(arrays)
-                if not planned.accept(arrays):
-                    raise RuntimeError("the training tape does not accept the arrays that it was planned for")
-            planned.check_targets()
-            planned.program.run("forward", planned.n)
+            planned = self._forward(arrays)
+            loss = float(self._value)
+            if not math.isfinite(loss):
+                planned.restore()
+                raise FloatingPointError(f"step {self.steps + 1}: the loss is {loss}")
             planned.program.run("backward", planned.n)
             self._finish(planned)
-            return float(self._value)
-
-    def predictions(self) -> np.ndarray:
-        """What the model predicted in the last step: a view that the next step overwrites."""
-        if self._last is None:
-            raise RuntimeError("predictions: no step has run yet")
-        return self._last.prediction[: self._last.n]
+            return loss
 
     def _finish(self, planned: _Planned) -> None:
         program = planned.program
@@ -111,32 +192,10 @@ class TrainingTape:
         program.run("update", planned.n)
         touch(planned.updated)
 
-    # ---- planning -------------------------------------------------------------------------------------------------
-
-    def _plan(self, arrays: Sequence) -> _Planned:
-        if len(arrays) < 2:
-            raise TypeError(f"step: {len(arrays)} arrays given: expected the inputs and the target")
-        inputs = [as_float32("step", f"input {i}", a) for i, a in enumerate(arrays[:-1])]
-        target = np.asarray(arrays[-1])
-        if target.dtype.kind in "iu":
-            specs_target = (target.shape, "target", "pixels", "int64")
-        else:
-            specs_target = (as_float32("step", "target", target).shape, "target", "pixels", "float32")
-        for name, a in [*((f"input {i}", a) for i, a in enumerate(inputs)), ("target", target)]:
-            if a.ndim < 1 or a.shape[0] != inputs[0].shape[0]:
-                raise ValueError(f"step: {name} of shape {a.shape}: its batch differs from the first input's shape "
-                                 f"{inputs[0].shape}")
-        if inputs[0].shape[0] < 1:
-            raise ValueError(f"step: input 0 of shape {inputs[0].shape} is an empty batch")
-        key = (*(a.shape[1:] for a in inputs), target.shape[1:], target.dtype.kind)
-        found = self._plans.get(key)
-        if found is not None and found.batch >= inputs[0].shape[0]:
-            self._plans.move_to_end(key)
-            return found
-        planned = self._plans[key] = _Planned(self, [(a.shape, f"input{i}") for i, a in enumerate(inputs)], specs_target)
-        while len(self._plans) > self.cache_size:
-            self._plans.popitem(last=False)
-        return planned
+    def restart(self, steps: int) -> None:
+        """Goes on as if so many updates had been done; gradients that are accumulated so far are dropped."""
+        with self._lock:
+            self.steps, self._micro = steps, 0
 
     def buffer(self, parameter: Parameter, name: str) -> np.ndarray:
         """The rule's state of a parameter, zeros at first."""
@@ -149,20 +208,24 @@ class TrainingTape:
 class _Planned:
     """One plan of a training tape."""
 
-    def __init__(self, tape: TrainingTape, inputs: list, target: tuple):
+    def __init__(self, tape: LossTape, inputs: list, target: tuple):
         self.batch, self.n = inputs[0][0][0], 0
         graph, structure = trace(lambda *t: self._model_and_loss(tape, t), [*inputs, target])
-        optimise(graph, True)
+        optimise(graph, tape.training)
         prediction, loss = graph.outputs
         if loss.shape != ():
             raise ValueError(f"the loss has shape {loss.shape}: expected a scalar (reduction 'mean' or 'sum')")
-        self.parameters = [t for t in graph.parameters if t.parameter.requires_grad]
-        gradients = differentiate(graph, [(loss, None)], self.parameters)
-        plan = Plan(graph, structure, self.batch, tape.algorithm, finish=lambda lowered: self._update(
-            tape, lowered, gradients))
+        finish = None
+        if tape.training:
+            self.parameters = [t for t in graph.parameters if t.parameter.requires_grad]
+            gradients = differentiate(graph, [(loss, None)], self.parameters)
+            finish = lambda lowered: self._update(tape, lowered, gradients)  # noqa: E731
+        plan = Plan(graph, structure, self.batch, tape.algorithm, finish=finish)
         self.lowered = plan.lowered
         self.program = Program(plan.lowered)
         self.program.threads = tape.threads
+        self.written = [(p, np.empty(p.shape, np.float32)) for p in self.lowered.changed]
+        self.counted = [(c, c.copy()) for c in self.lowered.counters]
         self.slots = [plan.lowered.slots.get(t.name) for t in graph.inputs]
         self.target = graph.inputs[-1]
         self.integers = None
@@ -174,7 +237,7 @@ class _Planned:
             plan.lowered.slots[name].take(array, True)
 
     @staticmethod
-    def _model_and_loss(tape: TrainingTape, tensors):
+    def _model_and_loss(tape: LossTape, tensors):
         prediction = tape.model(*tensors[:-1])
         return prediction, tape.loss(prediction, tensors[-1])
 
@@ -219,6 +282,20 @@ class _Planned:
                 n = got
         self.n = n
         return True
+
+    def remember(self) -> None:
+        """Keeps what the next forward writes of the module: running statistics."""
+        for parameter, copy in self.written:
+            copy[...] = parameter.data
+        for counter, copy in self.counted:
+            copy[...] = counter
+
+    def restore(self) -> None:
+        """Takes back what the last forward wrote of the module."""
+        for parameter, copy in self.written:
+            parameter.data = copy
+        for counter, copy in self.counted:
+            counter[...] = copy
 
     def check_targets(self) -> None:
         if self.integers is None or not self.classes:

@@ -110,6 +110,7 @@ def lower(node: Node, cx: Lowering) -> None:
             batches = attrs.get("num_batches_tracked")
             if batches is not None:
                 running["batches"] = keywords["batches"] = batches.ctypes.data
+                cx.counters.append(batches)
         cx.checks.append(EnoughValues(node.path, x.shape))
         cx.step(kernels.statistics, view.ref, part, ld=view.ld, op="batch_norm statistics", **p.cut)
         cx.step(kernels.merge, part, stats, eps=attrs["eps"], op="batch_norm merge", **affine, **running, **p.cut)
