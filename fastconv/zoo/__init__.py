@@ -1,19 +1,12 @@
 """Networks by name, with untrained weights."""
 
-from collections.abc import Callable
-
 from fastconv.nn import Module
 from fastconv.zoo.alexnet import alexnet
 from fastconv.zoo.lenet import lenet5
 from fastconv.zoo.mobilenet import mobilenet_v1, mobilenet_v2
+from fastconv.zoo.registry import NETWORKS
 from fastconv.zoo.resnet import resnet18, resnet34, resnet50, resnet101
 from fastconv.zoo.vgg import vgg11, vgg13, vgg16, vgg19
-
-NETWORKS: dict[str, Callable[..., Module]] = {
-    function.__name__: function
-    for function in (alexnet, lenet5, mobilenet_v1, mobilenet_v2, resnet18, resnet34, resnet50, resnet101, vgg11, vgg13,
-                     vgg16, vgg19)
-}
 
 
 def create(name: str, **keywords) -> Module:
@@ -36,4 +29,19 @@ def create(name: str, **keywords) -> Module:
     return NETWORKS[name](**keywords)
 
 
-__all__ = ["NETWORKS", "create", *NETWORKS]  # noqa: PLE0604
+__all__ = [
+    "NETWORKS",
+    "alexnet",
+    "create",
+    "lenet5",
+    "mobilenet_v1",
+    "mobilenet_v2",
+    "resnet101",
+    "resnet18",
+    "resnet34",
+    "resnet50",
+    "vgg11",
+    "vgg13",
+    "vgg16",
+    "vgg19",
+]

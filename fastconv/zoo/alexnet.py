@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fastconv import nn
+from fastconv.zoo.registry import network
 
 
 class AlexNet(nn.Module):
@@ -25,6 +26,7 @@ class AlexNet(nn.Module):
         return self.classifier(self.avgpool(self.features(x)).flatten(1))
 
 
+@network
 def alexnet(num_classes: int = 1000, in_channels: int = 3) -> AlexNet:
     """AlexNet."""
     return AlexNet(num_classes, in_channels)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from fastconv import nn
+from fastconv.zoo.registry import network
 
 
+@network
 def lenet5(num_classes: int = 10, in_channels: int = 1) -> nn.Sequential:
     """For images of 32x32: two convolutions of 5x5 with pooling, then 120, 84 and ``num_classes`` features."""
     return nn.Sequential(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fastconv import nn
+from fastconv.zoo.registry import network
 
 
 def _block(in_channels: int, out_channels: int, kernel_size: int, stride: int = 1, groups: int = 1,
@@ -82,11 +83,13 @@ class MobileNetV2(nn.Module):
         return self.classifier(self.avgpool(self.features(x)).flatten(1))
 
 
+@network
 def mobilenet_v1(num_classes: int = 1000, in_channels: int = 3) -> MobileNetV1:
     """MobileNet, version 1."""
     return MobileNetV1(num_classes, in_channels)
 
 
+@network
 def mobilenet_v2(num_classes: int = 1000, in_channels: int = 3) -> MobileNetV2:
     """MobileNet, version 2."""
     return MobileNetV2(num_classes, in_channels)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from fastconv import nn
+from fastconv.zoo.registry import network
 
 
 def _conv(in_channels: int, out_channels: int, kernel_size: int, stride: int = 1) -> nn.Conv2d:
@@ -97,21 +98,25 @@ class ResNet(nn.Module):
         return self.fc(self.avgpool(x).flatten(1))
 
 
+@network
 def resnet18(num_classes: int = 1000, in_channels: int = 3) -> ResNet:
     """ResNet with 18 layers."""
     return ResNet(BasicBlock, (2, 2, 2, 2), num_classes, in_channels)
 
 
+@network
 def resnet34(num_classes: int = 1000, in_channels: int = 3) -> ResNet:
     """ResNet with 34 layers."""
     return ResNet(BasicBlock, (3, 4, 6, 3), num_classes, in_channels)
 
 
+@network
 def resnet50(num_classes: int = 1000, in_channels: int = 3) -> ResNet:
     """ResNet with 50 layers."""
     return ResNet(Bottleneck, (3, 4, 6, 3), num_classes, in_channels)
 
 
+@network
 def resnet101(num_classes: int = 1000, in_channels: int = 3) -> ResNet:
     """ResNet with 101 layers."""
     return ResNet(Bottleneck, (3, 4, 23, 3), num_classes, in_channels)

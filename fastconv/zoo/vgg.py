@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from fastconv import nn
+from fastconv.zoo.registry import network
 
 CONFIGURATIONS: dict[int, tuple[int | str, ...]] = {
     11: (64, "M", 128, "M", 256, 256, "M", 512, 512, "M", 512, 512, "M"),
@@ -56,21 +57,25 @@ class VGG(nn.Module):
         return self.classifier(self.avgpool(self.features(x)).flatten(1))
 
 
+@network
 def vgg11(num_classes: int = 1000, in_channels: int = 3, batch_norm: bool = False) -> VGG:
     """VGG with 11 layers."""
     return VGG(CONFIGURATIONS[11], batch_norm, num_classes, in_channels)
 
 
+@network
 def vgg13(num_classes: int = 1000, in_channels: int = 3, batch_norm: bool = False) -> VGG:
     """VGG with 13 layers."""
     return VGG(CONFIGURATIONS[13], batch_norm, num_classes, in_channels)
 
 
+@network
 def vgg16(num_classes: int = 1000, in_channels: int = 3, batch_norm: bool = False) -> VGG:
     """VGG with 16 layers."""
     return VGG(CONFIGURATIONS[16], batch_norm, num_classes, in_channels)
 
 
+@network
 def vgg19(num_classes: int = 1000, in_channels: int = 3, batch_norm: bool = False) -> VGG:
     """VGG with 19 layers."""
     return VGG(CONFIGURATIONS[19], batch_norm, num_classes, in_channels)

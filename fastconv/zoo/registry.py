@@ -1,0 +1,31 @@
+"""The table of networks; each network remembers how it was made."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+
+from fastconv.nn import Module
+
+NETWORKS: dict[str, Callable[..., Module]] = {}
+
+
+def network(function: Callable[..., Module]) -> Callable[..., Module]:
+    """Adds a constructor to the table.
+
+    What it makes has an attribute ``network``, ``{"name": ..., "arguments": {...}}``: what a model file needs for the
+    network to be rebuilt.
+    """
+    signature = inspect.signature(function)
+
+    @functools.wraps(function)
+    def build(*arguments, **keywords):
+        module = function(*arguments, **keywords)
+        bound = signature.bind(*arguments, **keywords)
+        bound.apply_defaults()
+        module.network = {"name": function.__name__, "arguments": dict(bound.arguments)}
+        return module
+
+    NETWORKS[function.__name__] = build
+    return build
