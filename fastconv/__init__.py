@@ -10,28 +10,35 @@ __path__ = package_path(__path__)
 from fastconv._version import __version__ as __version__  # noqa: E402  (from the folder that was just chosen)
 
 if TYPE_CHECKING:
-    from fastconv import data, functional, nn, optim, zoo
+    from fastconv import data, functional, nn, optim, train, zoo
     from fastconv._include import get_include
+    from fastconv.config import show_config
     from fastconv.graph.engine import Engine, compile
     from fastconv.graph.parameter import Parameter
     from fastconv.graph.random import initial_seed, manual_seed
+    from fastconv.interop.native import load
     from fastconv.kernels.threads import get_num_threads, set_num_threads
+    from fastconv.train.trainer import Trainer
 
-_MODULES = ("data", "functional", "nn", "optim", "zoo")
+_MODULES = ("data", "functional", "nn", "optim", "train", "zoo")
 _NAMES = {
     "Engine": "graph.engine",
     "Parameter": "graph.parameter",
+    "Trainer": "train.trainer",
     "compile": "graph.engine",
     "get_include": "_include",
     "get_num_threads": "kernels.threads",
     "initial_seed": "graph.random",
+    "load": "interop.native",
     "manual_seed": "graph.random",
     "set_num_threads": "kernels.threads",
+    "show_config": "config",
 }
 
 __all__ = [  # noqa: PLE0604
     "Engine",
     "Parameter",
+    "Trainer",
     "__version__",
     "compile",
     "data",
@@ -39,10 +46,13 @@ __all__ = [  # noqa: PLE0604
     "get_include",
     "get_num_threads",
     "initial_seed",
+    "load",
     "manual_seed",
     "nn",
     "optim",
     "set_num_threads",
+    "show_config",
+    "train",
     "zoo",
 ]
 

@@ -15,6 +15,7 @@ FLOORS = {
     "fastconv.kernels": 1,
     "fastconv.graph": 2,
     "fastconv.ops": 2,
+    "fastconv.config": 2,
     "fastconv.functional": 2.5,  # sits on floor 2, and nothing below it knows it
     "fastconv.nn": 3,
     "fastconv.train": 4,

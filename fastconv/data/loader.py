@@ -39,8 +39,8 @@ class DataLoader:
         own, keyed by (seed, epoch, position), in the background thread; returns the batch to go on with. What is drawn
         depends on nothing that was drawn before, so an epoch that is resumed goes on with the same numbers.
     transform : callable, optional
-        Called after `augment` with each batch (a tuple of arrays it may change in place), in order, in the background thread; returns
-        the batch that is handed out: a tuple, a list or a single array.
+        Called after `augment` with each batch (a tuple of arrays it may change in place), in order, in the background
+        thread; returns the batch that is handed out: a tuple, a list or a single array.
 
     Raises
     ------

@@ -38,8 +38,15 @@ def progress(iterable=None, desc=None, total=None):
     return _Silent(iterable)
 
 
+def silent(iterable=None, desc=None, total=None):
+    """What `progress` returns where there is nothing to show."""
+    return _Silent(iterable)
+
+
 class _Silent:
     """The part of tqdm's interface that is promised above, without a bar."""
+
+    disable = True  # tqdm's word for a bar that does not show
 
     def __init__(self, iterable):
         self._iterable = iterable
@@ -58,7 +65,7 @@ class _Silent:
     def update(self, n=1):
         pass
 
-    def set_postfix(self, **values):
+    def set_postfix(self, *ordered, **values):
         pass
 
     def close(self):

@@ -1,0 +1,1 @@
+"""Files of fastconv and of others."""

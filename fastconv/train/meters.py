@@ -1,0 +1,76 @@
+"""Loss and metrics averaged over the batches of a pass."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from fastconv.train.metrics import RunningAverage, accuracy, top_k
+
+RESERVED = ("epoch", "loss", "lr", "seconds")
+
+
+class Meters:
+    """Averages of the loss and of metrics, weighted with the sizes of the batches.
+
+    Parameters
+    ----------
+    metrics : str, callable, or sequence of them
+        As for :class:`fastconv.Trainer`.
+    ignore_index : int, optional
+        Positions whose target is this class do not count for the metrics of classes.
+    """
+
+    def __init__(self, metrics: Any, ignore_index: int | None = None):
+        if isinstance(metrics, str) or callable(metrics):
+            metrics = (metrics,)
+        self._ignore = ignore_index
+        self._of_classes: dict[str, Callable] = {}
+        self._others: dict[str, Callable] = {}
+        for metric in metrics:
+            name = metric if isinstance(metric, str) else getattr(metric, "__name__", type(metric).__name__)
+            if name in RESERVED or name in self.names():
+                raise ValueError(f"Trainer: metrics has {name!r} " + ("which the log needs itself" if name in RESERVED
+                                                                     else "twice"))
+            if not isinstance(metric, str):
+                if not callable(metric):
+                    raise TypeError(f"Trainer: metrics has a {type(metric).__name__}: expected names and functions")
+                self._others[name] = metric
+            elif metric == "accuracy":
+                self._of_classes[name] = accuracy
+            elif re.fullmatch(r"top[1-9]\d*", metric):
+                self._of_classes[name] = partial(top_k, k=int(metric[3:]))
+            else:
+                raise ValueError(f"Trainer: metrics has {metric!r}: expected 'accuracy', 'top5' (any number) or a function")
+        self._averages = {name: RunningAverage() for name in ("loss", *self.names())}
+
+    def names(self) -> list[str]:
+        return [*self._of_classes, *self._others]
+
+    def update(self, loss: float, prediction: np.ndarray, target: Any) -> None:
+        """Adds a batch."""
+        target = np.asarray(target)
+        self._averages["loss"].update(loss, len(prediction))
+        for name, metric in self._others.items():
+            self._averages[name].update(metric(prediction, target), len(prediction))
+        if not self._of_classes or target.dtype.kind not in "iu":
+            return
+        if self._ignore is not None:
+            counted = target != self._ignore
+            if not counted.all():
+                prediction, target = np.moveaxis(prediction, 1, -1)[counted], target[counted]
+        if target.size:
+            for name, metric in self._of_classes.items():
+                self._averages[name].update(metric(prediction, target), target.size)
+
+    def averages(self) -> dict[str, float]:
+        """The averages so far; what has none is left out, except the loss (NaN)."""
+        return {name: meter.average for name, meter in self._averages.items() if meter.count or name == "loss"}
+
+    def texts(self) -> dict[str, str]:
+        """The averages for people."""
+        return {name: f"{value:.4f}" for name, value in self.averages().items()}

@@ -1,0 +1,354 @@
+"""The training loop: batches through the training tape, metrics, schedules, validation."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from fastconv.data import ArrayDataset, DataLoader
+from fastconv.graph.arrays import as_float32
+from fastconv.graph.engine import PRECISIONS, Engine, compile
+from fastconv.graph.parameter import touch
+from fastconv.graph.training import RULES, LossTape, TrainingTape
+from fastconv.train import state
+from fastconv.train.meters import Meters
+from fastconv.train.metrics import MetricLog
+from fastconv.train.model import save
+from fastconv.train.progress import progress, silent
+
+
+class Trainer:
+    """Trains a module: :meth:`fit` is the loop, :meth:`step` one step for a loop of one's own.
+
+    Parameters
+    ----------
+    module : nn.Module
+        Its parameters are trained in place. A module in evaluation mode is set to training mode; submodules that were
+        set to evaluation mode by themselves stay in it.
+    loss : callable
+        ``loss(prediction, target)`` over symbolic tensors, such as :class:`fastconv.nn.CrossEntropyLoss`; a scalar.
+    optimizer : object
+        An update rule of :mod:`fastconv.optim`.
+    schedule : object, optional
+        A schedule of :mod:`fastconv.optim` over this optimizer; stepped after each update or each epoch, as its
+        ``interval`` says. One that ``needs_metric`` gets the validation loss (with ``mode="max"`` the first metric), or
+        that of the training where there is no validation.
+    metrics : str, callable, or sequence of them, default ("accuracy",)
+        "accuracy" and "top5" (any number) for targets of class indices, left out for others; or functions
+        ``f(prediction, target) -> float`` over arrays, under their own names.
+    clip_grad_norm, clip_grad_value : float, optional
+        Gradient clipping before each update, as PyTorch's functions of these names.
+    accumulate : int, default 1
+        Gradients of so many steps are averaged for one update. Steps that are left over at the end of an epoch count
+        for the first update of the next one.
+    algorithm, threads
+        As for :func:`fastconv.compile`.
+    precision : {"highest", "high", "medium"}, default "highest"
+        As for :func:`fastconv.compile`; today every value trains with float32 kernels.
+    seed : int, default 0
+        Of the shuffling, where :meth:`fit` makes the loader. Parameters and dropout follow ``fastconv.manual_seed``.
+
+    Attributes
+    ----------
+    log : MetricLog
+        A row for each epoch so far.
+    epoch, steps : int
+        Epochs and updates done.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For wrong arguments, naming the rule.
+    """
+
+    def __init__(self, module, loss: Callable, optimizer, *, schedule=None, metrics: Any = ("accuracy",),
+                 clip_grad_norm: float | None = None, clip_grad_value: float | None = None, accumulate: int = 1,
+                 algorithm=None, precision: str = "highest", threads: int | None = None, seed: int = 0):
+        if not hasattr(module, "symbolic"):
+            raise TypeError(f"Trainer: module is a {type(module).__name__}: expected an nn.Module")
+        if not callable(loss):
+            raise TypeError(f"Trainer: loss is a {type(loss).__name__}: expected a loss such as nn.CrossEntropyLoss()")
+        if getattr(optimizer, "name", None) not in RULES or not hasattr(optimizer, "hyper"):
+            raise TypeError(f"Trainer: optimizer is a {type(optimizer).__name__}: expected an update rule of "
+                            "fastconv.optim, such as SGD(lr=0.05, momentum=0.9)")
+        if schedule is not None and getattr(schedule, "optimizer", None) is not optimizer:
+            raise ValueError(f"Trainer: schedule={type(schedule).__name__} must be made for this trainer's optimizer")
+        if precision not in PRECISIONS:
+            raise ValueError(f"Trainer: precision={precision!r}: expected one of {', '.join(PRECISIONS)}")
+        if threads is not None and (isinstance(threads, bool) or not isinstance(threads, int) or threads < 1):
+            raise ValueError(f"Trainer: threads={threads!r}: expected an integer of at least 1")
+        self.module, self.loss, self.optimizer, self.schedule = module, loss, optimizer, schedule
+        self.seed, self.epoch, self.log = seed, 0, MetricLog()
+        self._ignore = getattr(loss, "ignore_index", None)
+        self._metrics = metrics
+        self._meters()
+        self._options = {"algorithm": algorithm, "threads": threads}
+        self._precision = precision
+        if not module.training:
+            module.train()
+        self._tape = TrainingTape(module.symbolic(True), loss, optimizer, clip_norm=clip_grad_norm,
+                                  clip_value=clip_grad_value, accumulate=accumulate, **self._options)
+        self._evaluation: LossTape | None = None
+        self._engine: Engine | None = None
+        self._loader: DataLoader | None = None
+        self._loader_state: dict | None = None
+        self._stopped = False
+
+    # ---- training -------------------------------------------------------------------------------------------------
+
+    @property
+    def steps(self) -> int:
+        return self._tape.steps
+
+    def step(self, *batch) -> float:
+        """One step of training.
+
+        Parameters
+        ----------
+        *batch : array
+            The inputs, float32 ``(N, C, ...)``, then the target: class indices of any integer dtype, or float32.
+
+        Returns
+        -------
+        float
+            The loss of this batch, before the update.
+
+        Raises
+        ------
+        TypeError, ValueError
+            A wrong dtype, shape or class index; nothing has run then.
+        FloatingPointError
+            The loss is infinite or not a number; the parameters are those from before this step.
+        """
+        updates = self._tape.steps
+        try:
+            loss = self._tape.step(*batch)
+        except FloatingPointError as error:
+            raise FloatingPointError(
+                f"Trainer: {error} (learning rate {self.optimizer.lr:g}): the parameters are those from before this step; "
+                "a smaller learning rate or clip_grad_norm=1 may help, or the data are not finite") from None
+        except KeyboardInterrupt:
+            touch(self.module.parameters())  # it may have come between the update and its announcement
+            raise
+        if self.schedule is not None and self._tape.steps > updates and self.schedule.interval == "step":
+            self.schedule.step()
+        return loss
+
+    def fit(self, train, epochs: int, validation=None, batch_size: int | None = None, callbacks: Sequence[Callable] = (),
+            verbose: bool | None = None) -> MetricLog:
+        """Trains for so many epochs.
+
+        Parameters
+        ----------
+        train : DataLoader, Dataset or (x, y)
+            Batches; or samples or arrays, which are shuffled anew for each epoch.
+        epochs : int
+            How many, counted from here: a second call goes on.
+        validation : DataLoader, Dataset or (x, y), optional
+            Evaluated after each epoch.
+        batch_size : int, default 32 (validation: 256)
+            Of what is not a DataLoader.
+        callbacks : sequence of callable
+            Called with the trainer and the epoch's row (a dict) after each epoch; may call :meth:`stop`.
+        verbose : bool, optional
+            None: a progress bar on a terminal, nothing elsewhere. True: a line per epoch elsewhere. False: nothing.
+
+        Returns
+        -------
+        MetricLog
+            A row per epoch, earlier calls' first: epoch, loss and metrics (averages over the epoch's steps), val_loss and
+            val_ metrics, lr (of the last update) and seconds (without validation).
+
+        Raises
+        ------
+        TypeError, ValueError
+            For wrong arguments and data.
+        FloatingPointError
+            When the loss is infinite or not a number; the parameters are those from before that step.
+        KeyboardInterrupt
+            The network, the optimizer and :attr:`log` are then usable as they are.
+        """
+        if isinstance(epochs, bool) or not isinstance(epochs, (int, np.integer)) or epochs < 1:
+            raise ValueError(f"Trainer.fit: epochs={epochs!r}: expected an integer of at least 1")
+        for callback in callbacks:
+            if not callable(callback):
+                raise TypeError(f"Trainer.fit: callbacks has a {type(callback).__name__}: expected callables")
+        if isinstance(train, DataLoader) and batch_size is not None:
+            raise ValueError(f"Trainer.fit: batch_size={batch_size} was given, but train is a DataLoader and has one")
+        loader = self._load("train", train, 32 if batch_size is None else batch_size, shuffle=True)
+        if loader is not train:
+            loader.set_epoch(self.epoch)
+        if validation is not None:
+            validation = self._load("validation", validation, 256 if batch_size is None else batch_size)
+        if self._loader_state is not None:
+            loader.load_state_dict(self._loader_state)
+            self._loader_state = None
+        self._check_schedule(len(loader) * int(epochs))
+        self._loader, self._stopped = loader, False
+        last = self.epoch + int(epochs)
+        while self.epoch < last and not self._stopped:
+            row, shown = self._fit_epoch(loader, last, verbose)
+            if validation is not None:
+                row.update({f"val_{name}": value for name, value in self.evaluate(validation).items()})
+            row["lr"], row["seconds"] = row.pop("lr"), row.pop("seconds")
+            self.log.append(row)
+            self._end_epoch(row)
+            if verbose and not shown and sys.stderr is not None:
+                print(_line(row, last), file=sys.stderr, flush=True)
+            for callback in callbacks:
+                callback(self, row)
+        return self.log
+
+    def stop(self) -> None:
+        """Lets :meth:`fit` end after the epoch under way; for callbacks."""
+        self._stopped = True
+
+    def _fit_epoch(self, loader: DataLoader, last: int, verbose: bool | None) -> tuple[dict, bool]:
+        """The epoch's row without validation, and whether a bar was shown."""
+        meters, start = self._meters(), time.perf_counter()
+        with (silent if verbose is False else progress)(loader, f"epoch {self.epoch + 1}/{last}") as bar:
+            for batch in bar:
+                rate = self.optimizer.lr
+                loss = self.step(*batch)
+                meters.update(loss, self._tape.predictions(), batch[-1])
+                bar.set_postfix(meters.texts(), refresh=False)
+        self.epoch += 1
+        row = {"epoch": self.epoch, **meters.averages(), "lr": rate, "seconds": time.perf_counter() - start}
+        return row, not bar.disable
+
+    def _end_epoch(self, row: dict) -> None:
+        schedule = self.schedule
+        if schedule is None or schedule.interval != "epoch":
+            return
+        if not getattr(schedule, "needs_metric", False):
+            schedule.step()
+            return
+        names = ["loss"]
+        if getattr(schedule, "mode", "min") == "max":
+            names = self._meters().names() or names
+        schedule.step(row.get(f"val_{names[0]}", row.get(names[0])))
+
+    def _check_schedule(self, batches: int) -> None:
+        total = getattr(self.schedule, "total_steps", None)
+        if total is None or self.schedule.interval != "step":
+            return
+        updates = batches // self._tape.accumulate
+        if self.schedule.last_epoch + updates > total:
+            raise ValueError(f"Trainer.fit: {updates} updates after {self.schedule.last_epoch} are more than the schedule's "
+                             f"total_steps={total}")
+
+    # ---- evaluation -----------------------------------------------------------------------------------------------
+
+    def evaluate(self, data, batch_size: int | None = None) -> dict[str, float]:
+        """Loss and metrics of data, the network in evaluation mode.
+
+        Parameters
+        ----------
+        data : DataLoader, Dataset or (x, y)
+        batch_size : int, default 256
+            Of what is not a DataLoader.
+
+        Returns
+        -------
+        dict
+            "loss" and the metrics: averages of the batches, weighted with their sizes.
+        """
+        loader = self._load("data", data, 256 if batch_size is None else batch_size)
+        if self._evaluation is None:
+            self._evaluation = LossTape(self.module.symbolic(False), self.loss, **self._options)
+        meters = self._meters()
+        for batch in loader:
+            meters.update(self._evaluation.run(*batch), self._evaluation.predictions(), batch[-1])
+        return meters.averages()
+
+    def predict(self, x, batch_size: int = 256) -> np.ndarray:
+        """What the network, in evaluation mode, makes of ``x``.
+
+        Parameters
+        ----------
+        x : array
+            float32 ``(N, C, ...)``.
+        batch_size : int, default 256
+            How many go through the network at once.
+
+        Returns
+        -------
+        ndarray
+            ``(N, ...)``; a new array.
+        """
+        x = as_float32("Trainer.predict", "x", x)
+        if isinstance(batch_size, bool) or not isinstance(batch_size, (int, np.integer)) or batch_size < 1:
+            raise ValueError(f"Trainer.predict: batch_size={batch_size!r}: expected an integer of at least 1")
+        if self._engine is None:
+            shape = (min(max(len(x), 1), int(batch_size)), *x.shape[1:]) if x.ndim else x.shape
+            self._engine = compile(self.module, shape, precision=self._precision, **self._options)
+        first = self._engine(x[:batch_size])
+        if not isinstance(first, np.ndarray):
+            raise TypeError(f"Trainer.predict: the network returns a {type(first).__name__}, not one array: use "
+                            "fastconv.compile")
+        if len(x) <= batch_size:
+            return first
+        out = np.empty((len(x), *first.shape[1:]), np.float32)
+        out[:batch_size] = first
+        for start in range(int(batch_size), len(x), int(batch_size)):
+            self._engine(x[start: start + batch_size], out=out[start: start + batch_size])
+        return out
+
+    # ---- files and state ------------------------------------------------------------------------------------------
+
+    def save(self, path, preprocessing: dict | None = None) -> None:
+        """Writes the network to a safetensors file, from which :func:`fastconv.load` rebuilds those of the zoo.
+
+        Parameters
+        ----------
+        path : str or os.PathLike
+        preprocessing : dict, optional
+            As for :func:`fastconv.train.model.save`.
+        """
+        save(self.module, path, preprocessing)
+
+    def state_dict(self) -> dict:
+        """All that training goes on from: plain dicts, lists, numbers and copies of arrays.
+
+        Keys: "format", "model" (the module's state), "optimizer" ("rule", "steps", and "state": for each parameter's name
+        its buffers), "schedule" and "loader" (None where there is none), "epoch", "log" (rows). Gradients that are
+        accumulated between updates are not kept.
+        """
+        return state.collect(self)
+
+    def load_state_dict(self, saved: dict) -> None:
+        """Takes over a :meth:`state_dict`; the next :meth:`fit` goes on where its loader was.
+
+        Raises
+        ------
+        ValueError, TypeError
+            The state is of another network, rule or schedule. The trainer is then as it was.
+        """
+        state.restore(self, saved)
+
+    # ---- helpers --------------------------------------------------------------------------------------------------
+
+    def _meters(self) -> Meters:
+        return Meters(self._metrics, self._ignore)
+
+    def _load(self, name: str, data, batch_size: int, shuffle: bool = False) -> DataLoader:
+        """A loader over data, which may be one already; it has a batch."""
+        if isinstance(data, (tuple, list)) and data and all(hasattr(a, "shape") for a in data):
+            data = ArrayDataset(*data)
+        if not isinstance(data, DataLoader):
+            if not hasattr(data, "__len__") or not hasattr(data, "__getitem__"):
+                raise TypeError(f"Trainer: {name} is a {type(data).__name__}: expected a DataLoader, a dataset with __len__ "
+                                "and __getitem__, or arrays (x, y)")
+            data = DataLoader(data, batch_size, shuffle=shuffle, seed=self.seed)
+        if len(data) == 0:
+            raise ValueError(f"Trainer: {name} has no batch")
+        return data
+
+
+def _line(row: dict, last: int) -> str:
+    values = "  ".join(f"{name} {value:.4g}" for name, value in row.items() if name not in ("epoch", "seconds"))
+    return f"epoch {row['epoch']}/{last}  {values}  {row['seconds']:.1f} s"
