@@ -231,9 +231,38 @@ SHAPE = {
     "fold size float": (lambda: F.fold(ones(1, 4, 4), 3.0, 2), TypeError, "fold: output_size=3.0"),
 }
 
+NORM = {
+    "rank": (lambda: F.batch_norm(ones(3), B, B), ValueError, r"batch_norm: input of shape \(3,\) has 1 dimensions"),
+    "channels": (lambda: F.batch_norm(X, ones(5), ones(5)), ValueError, r"running_mean of shape \(5,\): .*4 channels"),
+    "one of two": (lambda: F.batch_norm(X, ones(4), None), ValueError, "running_var=None"),
+    "weight": (lambda: F.batch_norm(X, None, None, ones(3)), ValueError, r"batch_norm: weight of shape \(3,\)"),
+    "eps": (lambda: F.batch_norm(X, None, None, eps=-1.0), ValueError, "batch_norm: eps=-1.0"),
+    "momentum": (lambda: F.batch_norm(X, ones(4), ones(4), momentum="a"), TypeError, "batch_norm: momentum='a'"),
+    "training": (lambda: F.batch_norm(X, None, None, None, None, 0.1), TypeError, "batch_norm: training=0.1"),
+    "dtype": (lambda: F.batch_norm(X.astype(float), None, None), TypeError, "batch_norm: input has dtype float64"),
+    "dtype of statistics": (
+        lambda: F.batch_norm(X, np.ones(4), np.ones(4), training=True),
+        TypeError,
+        "batch_norm: running_mean has dtype float64",
+    ),
+    "read-only": (
+        lambda: F.batch_norm(X, huge(4), ones(4), training=True),
+        ValueError,
+        "batch_norm: running_mean is read-only",
+    ),
+    "shared": (lambda: F.batch_norm(X, B[:4], B[1:5], training=True), ValueError, "share memory"),
+    "gradient": (
+        lambda: F.batch_norm_backward(X[:, :, 1:], X, None, None),
+        ValueError,
+        r"batch_norm_backward: grad_output of shape \(2, 4, 7, 9\): expected \(2, 4, 8, 9\)",
+    ),
+    "memory": (lambda: F.batch_norm(huge(10**8, 4, 100, 100), None, None), MemoryError, "batch_norm: .*100000000.*MiB"),
+}
+
+
 CASES = {
     f"{family}: {name}": case
-    for family, cases in {"conv": CONV, "backward": BACKWARD, "linear": LINEAR, "shape": SHAPE}.items()
+    for family, cases in {"conv": CONV, "backward": BACKWARD, "linear": LINEAR, "shape": SHAPE, "norm": NORM}.items()
     for name, case in cases.items()
 }
 
@@ -263,3 +292,11 @@ def test_a_refused_call_changes_nothing():
         with pytest.raises(error):
             call()
     np.testing.assert_array_equal(F.conv2d(X, W, B), expected)
+
+
+def test_batch_norm_of_one_value_per_channel():
+    """PyTorch's rule; it depends on the batch of the run, and the statistics stay as they were."""
+    mean, var = ones(4), ones(4)
+    with pytest.raises(ValueError, match="batch_norm: Expected more than 1 value per channel"):
+        F.batch_norm(ones(1, 4), mean, var, training=True)
+    assert (mean == 1).all() and (var == 1).all()

@@ -289,3 +289,42 @@ def test_unfold_and_fold(problem, seed):
     y = R.exact_integers(rng, columns.shape, 8)
     np.testing.assert_array_equal(F.fold(y, x_shape[2:], w_shape[2:], **geometry), R.fold(y, x_shape[2:], w_shape[2:],
                                                                                            **geometry))
+
+
+# ---- batch normalisation --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shape", [(4, 3, 5, 6), (7, 5), (2, 17, 9), (2, 3, 2, 3, 4), (1, 2, 2, 2), (0, 3, 4, 4)])
+@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize("affine", [False, True])
+def test_batch_norm(shape, training, affine):
+    rng = np.random.default_rng(9)
+    c = shape[1]
+    x, g = normal(rng, *shape) * 3 + 5, normal(rng, *shape)
+    w, b = (normal(rng, c), normal(rng, c)) if affine else (None, None)
+    mean, var = normal(rng, c), normal(rng, c) ** 2 + 0.5
+    new_mean, new_var = mean.copy(), var.copy()
+    y = F.batch_norm(x, new_mean, new_var, w, b, training, 0.3, 1e-3)
+    expected = R.batch_norm(x, mean, var, w, b, training, 0.3, 1e-3)
+    assert y.shape == shape and R.rel_l2(y, expected.output) < 2e-6
+    assert R.rel_l2(new_mean, expected.running_mean) < 1e-6 and R.rel_l2(new_var, expected.running_var) < 1e-6
+    assert training or (np.array_equal(mean, new_mean) and np.array_equal(var, new_var))
+    before = new_mean.copy(), new_var.copy()
+    got = F.batch_norm_backward(g, x, new_mean, new_var, w, training, 1e-3)
+    for a, e in zip(got, R.batch_norm_backward(g, x, *before, w, training, 1e-3), strict=True):
+        assert a.shape == e.shape and R.rel_l2(a, e) < 5e-6
+    assert np.array_equal(new_mean, before[0]) and np.array_equal(new_var, before[1])
+    if shape[0]:
+        np.testing.assert_allclose(F.batch_norm(x, None, None, w, b), R.batch_norm(x, None, None, w, b).output, rtol=1e-5,
+                                   atol=1e-5)
+
+
+def test_running_statistics_in_place_wherever_they_lie():
+    x = normal(np.random.default_rng(10), 4, 3, 2, 2)
+    whole = np.ones((3, 4), np.float32)
+    mean, var = whole[:, 1], whole[::-1, 2]
+    expected = R.batch_norm(x, mean.copy(), var.copy(), training=True)
+    F.batch_norm(x, mean, var, training=True)
+    np.testing.assert_allclose(mean, expected.running_mean, rtol=1e-5)
+    np.testing.assert_allclose(var, expected.running_var, rtol=1e-5)
+    assert (whole[:, [0, 3]] == 1).all()

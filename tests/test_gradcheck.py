@@ -39,6 +39,7 @@ CASES = {
     "conv3d": (lambda x, w: F.conv3d(x, w, padding=1, stride=2), [(1, 2, 4, 3, 5), (3, 2, 2, 3, 2)]),
     "linear": (F.linear, [(5, 7), (3, 7), (3,)]),
     "flattened": (lambda x, w: F.linear(F.flatten(x, 1), w), [(2, 3, 2, 2), (4, 12)]),
+    "batch_norm": (lambda x, w, b: F.batch_norm(x, None, None, w, b, True), [(3, 4, 3, 2), (4,), (4,)]),
     "unfold": (lambda x: F.unfold(x, (2, 3), padding=1), [(2, 3, 4, 5)]),
     "fold": (lambda x: F.fold(x, (4, 5), (2, 3), stride=(1, 2)), [(2, 12, 6)]),
 }

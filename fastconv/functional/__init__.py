@@ -51,6 +51,8 @@ from fastconv.functional.conv import linear as linear
 from fastconv.functional.conv import linear_backward_bias as linear_backward_bias
 from fastconv.functional.conv import linear_backward_data as linear_backward_data
 from fastconv.functional.conv import linear_backward_weight as linear_backward_weight
+from fastconv.functional.norm import batch_norm as batch_norm
+from fastconv.functional.norm import batch_norm_backward as batch_norm_backward
 from fastconv.functional.shape import flatten as flatten
 from fastconv.functional.shape import fold as fold
 from fastconv.functional.shape import unfold as unfold

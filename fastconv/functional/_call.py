@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from fastconv.graph.eager import Argument, check_ndim, run_backward, run_op
 from fastconv.graph.ir import FLAT, PIXELS, Tensor, Type, apply, showing
 
 
-def call(op: str, shown: str, *arguments: Argument, **attrs) -> Any:
-    """Applies an operator to arrays or to symbolic tensors."""
+def call(op: str, shown: str, *arguments: Argument, updates: Sequence[int] = (), **attrs) -> Any:
+    """Applies an operator to arrays, those at the positions ``updates`` changed in place, or to symbolic tensors."""
     if not any(isinstance(a.value, Tensor) for a in arguments):
-        return run_op(op, arguments, attrs, shown)
+        return run_op(op, arguments, attrs, shown, updates)
     for a in arguments:
         if isinstance(a.value, Tensor):
             decide(shown, a)

@@ -66,7 +66,7 @@ class Problem:
     evaluate: Callable[[], list[np.ndarray]]  # the outputs, in float64, at what the values now hold
 
 
-def gradcheck(function, inputs, *, eps: float = 1e-2, rtol: float = 1e-3, max_elements: int = 1000, seed: int = 0,
+def gradcheck(function, inputs, *, eps: float = 4e-2, rtol: float = 1e-3, max_elements: int = 1000, seed: int = 0,
               raise_exception: bool = True) -> bool:
     """Compares the gradients of a function with central differences.
 
@@ -80,7 +80,7 @@ def gradcheck(function, inputs, *, eps: float = 1e-2, rtol: float = 1e-3, max_el
         It must give the same result each time (no dropout).
     inputs : array or sequence of arrays
         float32, or integers (class indices), which are not differentiated; not modified.
-    eps : float, default 1e-2
+    eps : float, default 4e-2
         The first step of the differences, in units of each input's RMS.
     rtol : float, default 1e-3
         Largest relative difference: ``|analytic - numeric| / max(|analytic|, |numeric|, RMS of the input's gradient)``.
