@@ -259,10 +259,51 @@ NORM = {
     "memory": (lambda: F.batch_norm(huge(10**8, 4, 100, 100), None, None), MemoryError, "batch_norm: .*100000000.*MiB"),
 }
 
+POOL = {
+    "rank": (lambda: F.max_pool2d(X[0], 2), ValueError, r"max_pool2d: input of shape \(4, 8, 9\) has 3 dimensions"),
+    "zero kernel": (lambda: F.max_pool2d(X, 0), ValueError, "max_pool2d: kernel_size=0 must be at least 1"),
+    "negative kernel": (lambda: F.avg_pool2d(X, (2, -1)), ValueError, r"avg_pool2d: kernel_size=\(2, -1\)"),
+    "zero stride": (lambda: F.max_pool2d(X, 2, 0), ValueError, "max_pool2d: stride=0 must be at least 1"),
+    "negative padding": (lambda: F.max_pool2d(X, 2, 2, -1), ValueError, "max_pool2d: padding=-1 must be at least 0"),
+    "padding": (lambda: F.max_pool2d(X, 2, 2, 2), ValueError, "max_pool2d: padding=2 must be at most half"),
+    "dilation": (lambda: F.max_pool2d(X, 2, 2, 0, 0), ValueError, "max_pool2d: dilation=0 must be at least 1"),
+    "ceil_mode": (lambda: F.max_pool2d(X, 2, ceil_mode=2), TypeError, "max_pool2d: ceil_mode=2: expected True or False"),
+    "indices": (lambda: F.max_pool2d(X, 2, return_indices=1), TypeError, "max_pool2d: return_indices=1"),
+    "indices, kernel": (lambda: F.max_pool2d(X, 0, return_indices=True), ValueError, "max_pool2d: kernel_size=0"),
+    "indices, rank": (lambda: F.max_pool2d(X[0], 2, return_indices=True), ValueError, "max_pool2d: input of shape"),
+    "empty output": (lambda: F.max_pool2d(X, 10), ValueError, "max_pool2d: the output would be empty: .*kernel_size=10"),
+    "divisor": (lambda: F.avg_pool2d(X, 2, divisor_override=0), ValueError, "avg_pool2d: divisor_override=0"),
+    "float64": (lambda: F.avg_pool2d(X.astype(float), 2), TypeError, "avg_pool2d: input has dtype float64"),
+    "float kernel": (lambda: F.avg_pool2d(X, 2.0), TypeError, "avg_pool2d: kernel_size=2.0: expected an integer"),
+    "output_size": (lambda: F.adaptive_avg_pool2d(X, 0), ValueError, "adaptive_avg_pool2d: output_size=.*at least 1"),
+    "output_sizes": (lambda: F.adaptive_max_pool2d(X, (1, 1, 1)), ValueError, r"output_size=\(1, 1, 1\) has 3 values"),
+    "backward": (
+        lambda: F.max_pool2d_backward(X, X, 2),
+        ValueError,
+        r"max_pool2d_backward: grad_output of shape \(2, 4, 8, 9\): expected \(2, 4, 4, 4\)",
+    ),
+    "avg backward": (
+        lambda: F.avg_pool2d_backward(X, X.shape, 2),
+        ValueError,
+        r"avg_pool2d_backward: grad_output of shape \(2, 4, 8, 9\): input_shape=\(2, 4, 8, 9\)",
+    ),
+    "avg backward, shape": (lambda: F.avg_pool2d_backward(X, (2, 4, 8), 2), ValueError, "input_shape=.*3 dimensions"),
+    "memory": (lambda: F.max_pool2d(huge(10**6, 64, 1000, 1000), 2), MemoryError, "max_pool2d: .*1000000, 64.*MiB"),
+    "memory, adaptive": (lambda: F.adaptive_avg_pool2d(X, 10**6), MemoryError, "output_size=1000000.*MiB"),
+    "overflow": (lambda: F.adaptive_avg_pool2d(X, 2**31 - 1), ValueError, f"output_size={2**31 - 1}.*overflows"),
+}
+
 
 CASES = {
     f"{family}: {name}": case
-    for family, cases in {"conv": CONV, "backward": BACKWARD, "linear": LINEAR, "shape": SHAPE, "norm": NORM}.items()
+    for family, cases in {
+        "conv": CONV,
+        "backward": BACKWARD,
+        "linear": LINEAR,
+        "shape": SHAPE,
+        "norm": NORM,
+        "pool": POOL,
+    }.items()
     for name, case in cases.items()
 }
 

@@ -210,19 +210,28 @@ def test_equal_but_different_attributes_are_told_apart():
 
 
 def test_the_cache_is_bounded(monkeypatch):
-    cache = eager.Cache(keep_program=200_000, keep_total=300_000, keep_plans=20)
+    cache = eager.Cache(keep_program=400_000, keep_total=500_000, keep_plans=1000)
     monkeypatch.setattr(eager, "cache", cache)
     w = np.ones((1, 1, 1, 1), np.float32)
     for side in range(1, 60):
         F.conv2d(np.ones((1, 1, side, side), np.float32), w)
-        assert cache.nbytes <= 300_000 and len(cache) <= 20
+        assert cache.nbytes <= 500_000
         assert cache.nbytes == sum(size for _, size in cache._idle.values())
-    assert 1 < len(cache) < 20
-    F.conv2d(np.ones((1, 1, 400, 400), np.float32), w)
-    (big, size), = list(cache._idle.values())[-1:]
-    assert size == 0 and big.program is None
-    y = F.conv2d(np.full((1, 1, 400, 400), 2, np.float32), w)
-    assert y.min() == 2 == y.max()
+    assert 1 < len(cache) < 59
+    cache.keep_plans = 5
+    for side in range(1, 20):
+        F.conv2d(np.ones((1, 1, side, side), np.float32), w)
+    assert len(cache) == 5
+
+
+def test_the_memory_of_a_large_program_is_given_back(monkeypatch):
+    cache = eager.Cache(keep_program=400_000)
+    monkeypatch.setattr(eager, "cache", cache)
+    for value in (1, 2):
+        y = F.conv2d(np.full((1, 1, 400, 400), value, np.float32), np.ones((1, 1, 1, 1), np.float32))
+        assert y.min() == value == y.max()
+        (big, size), = cache._idle.values()
+        assert size == 0 == cache.nbytes and big.program is None
 
 
 def test_a_failed_call_keeps_nothing():
@@ -328,3 +337,107 @@ def test_running_statistics_in_place_wherever_they_lie():
     np.testing.assert_allclose(mean, expected.running_mean, rtol=1e-5)
     np.testing.assert_allclose(var, expected.running_var, rtol=1e-5)
     assert (whole[:, [0, 3]] == 1).all()
+
+
+# ---- pooling --------------------------------------------------------------------------------------------------------------
+
+MAX = {1: F.max_pool1d, 2: F.max_pool2d, 3: F.max_pool3d}
+MAX_BACKWARD = {1: F.max_pool1d_backward, 2: F.max_pool2d_backward, 3: F.max_pool3d_backward}
+AVG = {1: F.avg_pool1d, 2: F.avg_pool2d, 3: F.avg_pool3d}
+AVG_BACKWARD = {1: F.avg_pool1d_backward, 2: F.avg_pool2d_backward, 3: F.avg_pool3d_backward}
+ADAPTIVE = {
+    1: (F.adaptive_avg_pool1d, F.adaptive_avg_pool1d_backward, F.adaptive_max_pool1d, F.adaptive_max_pool1d_backward),
+    2: (F.adaptive_avg_pool2d, F.adaptive_avg_pool2d_backward, F.adaptive_max_pool2d, F.adaptive_max_pool2d_backward),
+    3: (F.adaptive_avg_pool3d, F.adaptive_avg_pool3d_backward, F.adaptive_max_pool3d, F.adaptive_max_pool3d_backward)}
+
+
+@st.composite
+def pool_problems(draw):
+    """Shape and arguments of a pool whose output is not empty."""
+    dims = draw(st.integers(1, 3))
+    dilated = draw(st.booleans())
+    axes = []
+    for _ in range(dims):
+        k, s, d = draw(st.integers(1, 4)), draw(st.integers(1, 4)), draw(st.integers(1, 2)) if dilated else 1
+        p = draw(st.integers(0, (d * (k - 1) + 1) // 2))
+        axes.append((k, s, d, p, max(1, d * (k - 1) + 1 - 2 * p) + draw(st.integers(0, 9 - 2 * dims))))
+    kernel, stride, dilation, padding, size = zip(*axes, strict=True)
+    keywords = {"kernel_size": kernel, "padding": padding, "ceil_mode": draw(st.booleans())}
+    if draw(st.booleans()):
+        keywords["stride"] = stride
+    return (draw(st.integers(0, 3)), draw(st.integers(1, 19)), *size), keywords, dilation
+
+
+@settings(max_examples=150, deadline=None)
+@given(pool_problems(), st.integers(0, 2**32 - 1))
+def test_max_pool_and_its_gradient(problem, seed):
+    shape, keywords, dilation = problem
+    keywords = {**keywords, "dilation": dilation}
+    rng, dims = np.random.default_rng(seed), len(shape) - 2
+    x = rng.integers(-3, 4, shape).astype(np.float32)  # ties
+    x[rng.random(shape) < 0.05] = np.nan
+    x[rng.random(shape) < 0.05] = -np.inf
+    expected = R.max_pool(x, **keywords)
+    y, indices = MAX[dims](x, **keywords, return_indices=True)
+    assert indices.dtype == np.int64
+    np.testing.assert_array_equal(y, expected.values)
+    np.testing.assert_array_equal(indices, expected.indices)
+    np.testing.assert_array_equal(MAX[dims](x, **keywords), y)
+    g = R.exact_integers(rng, y.shape, 8)
+    np.testing.assert_array_equal(MAX_BACKWARD[dims](g, x, **keywords), R.max_pool_backward(g, expected.indices, shape))
+
+
+@settings(max_examples=100, deadline=None)
+@given(pool_problems(), st.booleans(), st.sampled_from([None, None, 3]), st.integers(0, 2**32 - 1))
+def test_avg_pool_and_its_gradient(problem, count_include_pad, divisor, seed):
+    shape, keywords, dilation = problem
+    rng, dims = np.random.default_rng(seed), len(shape) - 2
+    size = tuple(max(1, length) for length in shape[2:])
+    keywords = {**keywords, "count_include_pad": count_include_pad, **({} if dims == 1 else {"divisor_override": divisor})}
+    keywords["padding"] = tuple(min(p, k // 2) for p, k in zip(keywords["padding"], keywords["kernel_size"], strict=True))
+    size = tuple(max(length, k) for length, k in zip(size, keywords["kernel_size"], strict=True))
+    x = normal(rng, *shape[:2], *size)
+    expected = R.avg_pool(x, **keywords)
+    y = AVG[dims](x, **keywords)
+    assert y.shape == expected.shape and R.rel_l2(y, expected) < 1e-6
+    g = normal(rng, *y.shape)
+    gx = AVG_BACKWARD[dims](g, x.shape, **keywords)
+    assert R.rel_l2(gx, R.avg_pool_backward(g, x.shape, **keywords)) < 1e-6
+    assert R.adjoint_gap(y, g, x, gx) < 1e-6
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.tuples(st.integers(1, 9), st.integers(1, 9)), min_size=1, max_size=3), st.integers(0, 2),
+       st.integers(1, 18), st.integers(0, 2**32 - 1))
+def test_adaptive_pools_and_their_gradients(axes, n, c, seed):
+    size, out = zip(*axes, strict=True)
+    rng, dims = np.random.default_rng(seed), len(axes)
+    x = R.exact_integers(rng, (n, c, *size), 3)
+    avg, avg_backward, largest, largest_backward = ADAPTIVE[dims]
+    y = avg(x, out)
+    assert R.rel_l2(y, R.adaptive_avg_pool(x, out)) < 1e-6
+    g = R.exact_integers(rng, y.shape, 8)
+    assert R.rel_l2(avg_backward(g, x.shape, out), R.adaptive_avg_pool_backward(g, x.shape, out)) < 1e-6
+    values, indices = R.adaptive_max_pool(x, out)
+    got, got_indices = largest(x, out, return_indices=True)
+    np.testing.assert_array_equal(got, values)
+    np.testing.assert_array_equal(got_indices, indices)
+    np.testing.assert_array_equal(largest(x, out), values)
+    np.testing.assert_array_equal(largest_backward(g, x, out), R.max_pool_backward(g, indices, x.shape))
+
+
+def test_pools_take_one_number_for_all_axes():
+    x = normal(np.random.default_rng(11), 2, 3, 9, 8)
+    np.testing.assert_array_equal(F.max_pool2d(x, 2), R.max_pool(x, 2).values)
+    np.testing.assert_array_equal(F.max_pool2d(x, 3, 2, 1, ceil_mode=True), R.max_pool(x, 3, 2, 1, ceil_mode=True).values)
+    np.testing.assert_allclose(F.avg_pool2d(x, 3, 2, 1), R.avg_pool(x, 3, 2, 1), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(F.adaptive_avg_pool2d(x, 1), R.global_avg_pool(x), rtol=1e-5, atol=1e-6)
+    np.testing.assert_array_equal(F.adaptive_max_pool2d(x, (None, 3)), R.adaptive_max_pool(x, (9, 3))[0])
+
+
+def test_indices_of_windows_with_more_taps_than_a_byte_counts():
+    x = normal(np.random.default_rng(12), 2, 3, 20, 24)
+    for kernel in [(15, 17), (16, 16)]:  # 255 and 256 taps
+        values, indices = F.max_pool2d(x, kernel, 1, return_indices=True)
+        np.testing.assert_array_equal(indices, R.max_pool(x, kernel, 1).indices)
+        np.testing.assert_array_equal(values, R.max_pool(x, kernel, 1).values)

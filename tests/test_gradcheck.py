@@ -40,6 +40,10 @@ CASES = {
     "linear": (F.linear, [(5, 7), (3, 7), (3,)]),
     "flattened": (lambda x, w: F.linear(F.flatten(x, 1), w), [(2, 3, 2, 2), (4, 12)]),
     "batch_norm": (lambda x, w, b: F.batch_norm(x, None, None, w, b, True), [(3, 4, 3, 2), (4,), (4,)]),
+    "max_pool2d": (lambda x: F.max_pool2d(x, 3, 2, 1), [(2, 3, 7, 6)]),
+    "avg_pool3d": (lambda x: F.avg_pool3d(x, 2, 1, 1, count_include_pad=False), [(2, 2, 3, 4, 3)]),
+    "adaptive_avg_pool1d": (lambda x: F.adaptive_avg_pool1d(x, 3), [(2, 3, 7)]),
+    "adaptive_max_pool2d": (lambda x: F.adaptive_max_pool2d(x, (2, 3)), [(2, 3, 5, 4)]),
     "unfold": (lambda x: F.unfold(x, (2, 3), padding=1), [(2, 3, 4, 5)]),
     "fold": (lambda x: F.fold(x, (4, 5), (2, 3), stride=(1, 2)), [(2, 12, 6)]),
 }

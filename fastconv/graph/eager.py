@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import Any, NamedTuple
@@ -69,11 +69,17 @@ class Compiled:
                 self._point(tensor.name, array, False)
         for position in self.updates:
             self._point(f"update:{position}", arrays[position], True)
-        outputs = [np.empty((n, *t.shape[1:]) if t.layout == PIXELS else t.shape, np.float32) for t in self.outputs]
-        for i, array in enumerate(outputs):
-            self._point(f"output:{i}", array, True)
+        outputs = [np.empty((n, *t.shape[1:]) if t.layout == PIXELS else t.shape, t.dtype) for t in self.outputs]
+        for i, (tensor, array) in enumerate(zip(self.outputs, outputs, strict=True)):
+            if tensor.dtype == "float32":
+                self._point(f"output:{i}", array, True)
         for segment in self.segments:
             self.program.run(segment, n)
+        for tensor, array in zip(self.outputs, outputs, strict=True):
+            if tensor.dtype != "float32":
+                view, c = self.lowered.read(tensor), tensor.shape[1]
+                pixels = self.program.array(view.ref, (tensor.shape[0], *tensor.shape[2:], c), tensor.dtype)
+                array[...] = np.moveaxis(pixels[:n], -1, 1)
         return outputs
 
     def _point(self, name: str, array: np.ndarray, write: bool) -> None:
@@ -125,7 +131,8 @@ class Cache:
 cache = Cache()
 
 
-def run_op(op: str, arguments: Sequence[Argument], attrs: dict, shown: str = "", updates: Sequence[int] = ()) -> Any:
+def run_op(op: str, arguments: Sequence[Argument], attrs: dict, shown: str = "", updates: Sequence[int] = (),
+           also: Callable[[Node], Tensor] | None = None) -> Any:
     """Runs one operator on arrays.
 
     Parameters
@@ -140,13 +147,15 @@ def run_op(op: str, arguments: Sequence[Argument], attrs: dict, shown: str = "",
         The function's name in messages; default ``op``.
     updates : sequence of int
         Positions of arguments that the operator changes in place.
+    also : callable, optional
+        Gives a further output of the node, which is not float32 (the winners of a max pool).
 
     Returns
     -------
     ndarray or tuple of ndarray
         Fresh arrays, one per output of the operator.
     """
-    outputs = _run(op, arguments, attrs, shown or op, updates, (), ())
+    outputs = _run(op, arguments, attrs, shown or op, updates, (), (), also)
     return outputs[0] if len(outputs) == 1 else tuple(outputs)
 
 
@@ -156,7 +165,7 @@ def run_backward(op: str, arguments: Sequence[Argument], attrs: dict, grad_outpu
     return _run(op, arguments, attrs, shown, (), grad_outputs, wanted)
 
 
-def _run(op, arguments, attrs, shown, updates, grad_outputs, wanted) -> list[np.ndarray]:
+def _run(op, arguments, attrs, shown, updates, grad_outputs, wanted, also=None) -> list[np.ndarray]:
     everything = (*arguments, *grad_outputs)
     arrays = [None if a.value is None and a.optional else check_array(shown, a) for a in everything]
     n = batch_of(shown, everything, arrays)
@@ -165,14 +174,14 @@ def _run(op, arguments, attrs, shown, updates, grad_outputs, wanted) -> list[np.
     specs = tuple(None if v is None else (planned_shape(v.shape, a.layout), a.layout, a.dtype)
                   for a, v in zip(everything, arrays, strict=True))
     try:
-        key = (op, shown, specs, frozen(attrs), tuple(wanted))
+        key = (op, shown, specs, frozen(attrs), tuple(wanted), also)
         hash(key)
         compiled = cache.take(key)
     except TypeError:  # an attribute that cannot be hashed: the shape rule will say what is wrong with it
         key, compiled = (), None
     if compiled is None:
         names = [a.name for a in everything]
-        compiled = compile_op(op, shown, names, specs, dict(attrs), updates, len(grad_outputs), wanted)
+        compiled = compile_op(op, shown, names, specs, dict(attrs), updates, len(grad_outputs), wanted, also)
     outputs = compiled.run([v for v in arrays if v is not None], n)
     if key:
         cache.put(key, compiled)
@@ -180,7 +189,7 @@ def _run(op, arguments, attrs, shown, updates, grad_outputs, wanted) -> list[np.
 
 
 def compile_op(op: str, shown: str, names: Sequence[str], specs: Sequence, attrs: dict, updates: Sequence[int] = (),
-               seeds: int = 0, wanted: Sequence[int] = ()) -> Compiled:
+               seeds: int = 0, wanted: Sequence[int] = (), also: Callable[[Node], Tensor] | None = None) -> Compiled:
     """Builds, lowers and plans the graph of one node, or of its gradients; raises what its shape rule says."""
     import fastconv.ops  # noqa: F401  (registers the operators)
 
@@ -193,6 +202,9 @@ def compile_op(op: str, shown: str, names: Sequence[str], specs: Sequence, attrs
         made = apply(op, tensors, **attrs)
         outputs = graph.outputs = list(made) if isinstance(made, tuple) else [made]
         check_overflow(graph, given, shown)
+        if also:
+            also(graph.nodes[0])
+            outputs = graph.outputs = graph.nodes[0].outputs
         if grads:
             outputs = differentiate_op(graph, grads, [tensors[i] for i in wanted], shown)
         lowered = Lowering(graph, batch)
@@ -200,7 +212,8 @@ def compile_op(op: str, shown: str, names: Sequence[str], specs: Sequence, attrs
             check_memory(sum(4 * prod(t.shape) for t in (*graph.inputs, *graph.outputs)))
             lowered.run()
             for i, tensor in enumerate(outputs):
-                leave(lowered, tensor, f"output:{i}", "backward" if grads else "forward")
+                if tensor.dtype == "float32":
+                    leave(lowered, tensor, f"output:{i}", "backward" if grads else "forward")
             changed = [graph.inputs.index(tensors[i]) for i in updates if tensors[i] is not None]
             for i in changed:
                 leave(lowered, graph.inputs[i], f"update:{i}", "forward")

@@ -231,7 +231,7 @@ def compare(problem: Problem, eps: float, rtol: float, max_elements: int, rng) -
         raise ValueError("gradcheck: function gives values that are not finite")
     if not problem.values:
         raise ValueError("gradcheck: there is nothing to differentiate with respect to")
-    rounding = 4 * 2.0**-24 * np.sqrt(sum(((g * y) ** 2).sum() for g, y in zip(problem.cotangents, base, strict=True)))
+    rounding = 8 * 2.0**-24 * np.sqrt(sum(((g * y) ** 2).sum() for g, y in zip(problem.cotangents, base, strict=True)))
     worst = None
     checked = 0
     for name, value, gradient in zip(problem.names, problem.values, problem.gradients, strict=True):

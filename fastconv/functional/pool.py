@@ -1,0 +1,265 @@
+"""Pooling over windows, and its backward passes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from fastconv.functional._call import activation, call, gradient, shape_like
+from fastconv.graph.eager import check_array, planned_shape, run_op
+from fastconv.graph.ir import PIXELS, Tensor, showing
+
+# ---- maximum --------------------------------------------------------------------------------------------------------------
+
+
+def _max(op, shown, dims, input, attrs, return_indices):
+    from fastconv.ops import pool
+
+    x = activation("input", input, dims + 2)
+    if not isinstance(return_indices, (bool, np.bool_)):
+        raise TypeError(f"{shown}: return_indices={return_indices!r}: expected True or False")
+    if not return_indices:
+        return call(op, shown, x, **attrs)
+    if isinstance(input, Tensor):
+        raise ValueError(f"{shown}: return_indices=True works on arrays only")
+    shape = planned_shape(check_array(shown, x).shape, PIXELS)
+    normal = dict(attrs)
+    with showing(shown):
+        out = (pool.max_shape if op == "max_pool" else pool.adaptive_shape)(op, shape, normal)
+    values, taps = run_op(op, [x], attrs, shown, also=pool.argmax)
+    geometry, _ = pool.problem(shape, out, normal)
+    return values, _flat_indices(taps, geometry, dims)
+
+
+def _flat_indices(taps: np.ndarray, geometry: dict, dims: int) -> np.ndarray:
+    """From the winner's tap in each window to its row-major position in the image; -1 where there is none."""
+    none = taps == (255 if taps.dtype == np.uint8 else -1)
+    if geometry.get("adaptive"):
+        return taps.astype(np.int64)
+    size, kernel, stride = (geometry[key][3 - dims:] for key in ("input", "kernel", "stride"))
+    dilation, low = geometry.get("dilation", (1,) * 3)[3 - dims:], geometry.get("low", (0,) * 3)[3 - dims:]
+    flat = np.zeros(taps.shape, np.int64)
+    for axis, tap in enumerate(np.unravel_index(np.where(none, 0, taps).astype(np.int64), kernel)):
+        window = np.arange(taps.shape[2 + axis]).reshape(-1, *(1,) * (dims - 1 - axis))
+        flat = flat * size[axis] + (window * stride[axis] - low[axis] + tap * dilation[axis])
+    return np.where(none, -1, flat)
+
+
+def _window(kernel_size, stride, padding, dilation, ceil_mode) -> dict:
+    return {"kernel_size": kernel_size, "stride": stride, "padding": padding, "dilation": dilation, "ceil_mode": ceil_mode}
+
+
+def max_pool1d(input, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False, return_indices=False):
+    """Maximum over windows of ``(N, C, L)``; see :func:`max_pool2d`."""
+    return _max("max_pool", "max_pool1d", 1, input, _window(kernel_size, stride, padding, dilation, ceil_mode),
+                return_indices)
+
+
+def max_pool2d(input, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False, return_indices=False):
+    """Maximum over windows of ``(N, C, H, W)``.
+
+    Parameters
+    ----------
+    input : array, shape (N, C, H, W), float32
+    kernel_size, dilation : int or sequence of int
+    stride : int or sequence of int, optional
+        Default ``kernel_size``.
+    padding : int or sequence of int, default 0
+        At most half of the window; what is added is never the maximum. (front, back) pairs must be less than the window.
+    ceil_mode : bool, default False
+        Whether a last window that is only partly inside counts.
+    return_indices : bool, default False
+
+    Returns
+    -------
+    ndarray, shape (N, C, P, Q), float32
+        The first of equal values wins; NaN is larger than all numbers.
+    indices : ndarray, shape (N, C, P, Q), int64
+        Only with ``return_indices``: the winner's position in its H x W image, row-major.
+    """
+    return _max("max_pool", "max_pool2d", 2, input, _window(kernel_size, stride, padding, dilation, ceil_mode),
+                return_indices)
+
+
+def max_pool3d(input, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False, return_indices=False):
+    """Maximum over windows of ``(N, C, D, H, W)``; see :func:`max_pool2d`."""
+    return _max("max_pool", "max_pool3d", 3, input, _window(kernel_size, stride, padding, dilation, ceil_mode),
+                return_indices)
+
+
+def max_pool1d_backward(grad_output, input, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False):
+    """Gradient of :func:`max_pool1d`; see :func:`max_pool2d_backward`."""
+    return gradient("max_pool", "max_pool1d_backward", grad_output, activation("input", input, 3),
+                    **_window(kernel_size, stride, padding, dilation, ceil_mode))
+
+
+def max_pool2d_backward(grad_output, input, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False):
+    """Gradient of :func:`max_pool2d` with respect to its input: each window's gradient is added to its winner.
+
+    ``grad_output`` has the shape of the output; the other arguments are those of the forward.
+    """
+    return gradient("max_pool", "max_pool2d_backward", grad_output, activation("input", input, 4),
+                    **_window(kernel_size, stride, padding, dilation, ceil_mode))
+
+
+def max_pool3d_backward(grad_output, input, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False):
+    """Gradient of :func:`max_pool3d`; see :func:`max_pool2d_backward`."""
+    return gradient("max_pool", "max_pool3d_backward", grad_output, activation("input", input, 5),
+                    **_window(kernel_size, stride, padding, dilation, ceil_mode))
+
+
+# ---- mean -----------------------------------------------------------------------------------------------------------------
+
+
+def _means(kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override=None) -> dict:
+    return {"kernel_size": kernel_size, "stride": stride, "padding": padding, "ceil_mode": ceil_mode,
+            "count_include_pad": count_include_pad, "divisor_override": divisor_override}
+
+
+def avg_pool1d(input, kernel_size, stride=None, padding=0, ceil_mode=False, count_include_pad=True):
+    """Mean over windows of ``(N, C, L)``; see :func:`avg_pool2d`."""
+    return call("avg_pool", "avg_pool1d", activation("input", input, 3),
+                **_means(kernel_size, stride, padding, ceil_mode, count_include_pad))
+
+
+def avg_pool2d(input, kernel_size, stride=None, padding=0, ceil_mode=False, count_include_pad=True, divisor_override=None):
+    """Mean over windows of ``(N, C, H, W)``.
+
+    Parameters
+    ----------
+    input : array, shape (N, C, H, W), float32
+    kernel_size : int or sequence of int
+    stride : int or sequence of int, optional
+        Default ``kernel_size``.
+    padding : int or sequence of int, default 0
+        Zeros, at most half of the window.
+    ceil_mode : bool, default False
+        Whether a last window that is only partly inside counts.
+    count_include_pad : bool, default True
+        Whether the padding counts in the divisor.
+    divisor_override : int, optional
+        The divisor, instead of the size of the window.
+
+    Returns
+    -------
+    ndarray, shape (N, C, P, Q), float32
+    """
+    return call("avg_pool", "avg_pool2d", activation("input", input, 4),
+                **_means(kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override))
+
+
+def avg_pool3d(input, kernel_size, stride=None, padding=0, ceil_mode=False, count_include_pad=True, divisor_override=None):
+    """Mean over windows of ``(N, C, D, H, W)``; see :func:`avg_pool2d`."""
+    return call("avg_pool", "avg_pool3d", activation("input", input, 5),
+                **_means(kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override))
+
+
+def _avg_backward(dims, grad_output, input_shape, means):
+    name = f"avg_pool{dims}d_backward"
+    return call("avg_pool_backward", name, activation("grad_output", grad_output, dims + 2),
+                input_shape=shape_like(name, "input_shape", input_shape, dims + 2), **means)
+
+
+def avg_pool1d_backward(grad_output, input_shape, kernel_size, stride=None, padding=0, ceil_mode=False,
+                        count_include_pad=True):
+    """Gradient of :func:`avg_pool1d`; see :func:`avg_pool2d_backward`."""
+    return _avg_backward(1, grad_output, input_shape, _means(kernel_size, stride, padding, ceil_mode, count_include_pad))
+
+
+def avg_pool2d_backward(grad_output, input_shape, kernel_size, stride=None, padding=0, ceil_mode=False,
+                        count_include_pad=True, divisor_override=None):
+    """Gradient of :func:`avg_pool2d` with respect to its input, of shape ``input_shape``.
+
+    ``grad_output`` has the shape of the output; the other arguments are those of the forward.
+    """
+    return _avg_backward(2, grad_output, input_shape, _means(kernel_size, stride, padding, ceil_mode, count_include_pad,
+                                                             divisor_override))
+
+
+def avg_pool3d_backward(grad_output, input_shape, kernel_size, stride=None, padding=0, ceil_mode=False,
+                        count_include_pad=True, divisor_override=None):
+    """Gradient of :func:`avg_pool3d`; see :func:`avg_pool2d_backward`."""
+    return _avg_backward(3, grad_output, input_shape, _means(kernel_size, stride, padding, ceil_mode, count_include_pad,
+                                                             divisor_override))
+
+
+# ---- windows by the size of the output ------------------------------------------------------------------------------------
+
+
+def adaptive_avg_pool1d(input, output_size):
+    """Mean over windows that cut ``(N, C, L)`` into ``output_size`` parts; see :func:`adaptive_avg_pool2d`."""
+    return call("adaptive_avg_pool", "adaptive_avg_pool1d", activation("input", input, 3), output_size=output_size)
+
+
+def adaptive_avg_pool2d(input, output_size):
+    """Mean over windows that cut ``(N, C, H, W)`` into ``output_size`` parts.
+
+    Window i of an axis of length L goes from ``floor(i * L / out)`` to ``ceil((i + 1) * L / out)``; one int as
+    ``output_size`` stands for all axes, None keeps an axis' length.
+    """
+    return call("adaptive_avg_pool", "adaptive_avg_pool2d", activation("input", input, 4), output_size=output_size)
+
+
+def adaptive_avg_pool3d(input, output_size):
+    """Mean over windows that cut ``(N, C, D, H, W)`` into ``output_size`` parts; see :func:`adaptive_avg_pool2d`."""
+    return call("adaptive_avg_pool", "adaptive_avg_pool3d", activation("input", input, 5), output_size=output_size)
+
+
+def _adaptive_avg_backward(dims, grad_output, input_shape, output_size):
+    name = f"adaptive_avg_pool{dims}d_backward"
+    return call("adaptive_avg_pool_backward", name, activation("grad_output", grad_output, dims + 2),
+                input_shape=shape_like(name, "input_shape", input_shape, dims + 2), output_size=output_size)
+
+
+def adaptive_avg_pool1d_backward(grad_output, input_shape, output_size):
+    """Gradient of :func:`adaptive_avg_pool1d` with respect to its input, of shape ``input_shape``."""
+    return _adaptive_avg_backward(1, grad_output, input_shape, output_size)
+
+
+def adaptive_avg_pool2d_backward(grad_output, input_shape, output_size):
+    """Gradient of :func:`adaptive_avg_pool2d` with respect to its input, of shape ``input_shape``."""
+    return _adaptive_avg_backward(2, grad_output, input_shape, output_size)
+
+
+def adaptive_avg_pool3d_backward(grad_output, input_shape, output_size):
+    """Gradient of :func:`adaptive_avg_pool3d` with respect to its input, of shape ``input_shape``."""
+    return _adaptive_avg_backward(3, grad_output, input_shape, output_size)
+
+
+def adaptive_max_pool1d(input, output_size, return_indices=False):
+    """Maximum over windows that cut ``(N, C, L)`` into ``output_size`` parts; see :func:`adaptive_max_pool2d`."""
+    return _max("adaptive_max_pool", "adaptive_max_pool1d", 1, input, {"output_size": output_size}, return_indices)
+
+
+def adaptive_max_pool2d(input, output_size, return_indices=False):
+    """Maximum over windows that cut ``(N, C, H, W)`` into ``output_size`` parts, as :func:`adaptive_avg_pool2d` does.
+
+    With ``return_indices`` also each winner's row-major position in its image, int64.
+    """
+    return _max("adaptive_max_pool", "adaptive_max_pool2d", 2, input, {"output_size": output_size}, return_indices)
+
+
+def adaptive_max_pool3d(input, output_size, return_indices=False):
+    """Maximum over windows that cut ``(N, C, D, H, W)`` into ``output_size`` parts; see :func:`adaptive_max_pool2d`."""
+    return _max("adaptive_max_pool", "adaptive_max_pool3d", 3, input, {"output_size": output_size}, return_indices)
+
+
+def adaptive_max_pool1d_backward(grad_output, input, output_size):
+    """Gradient of :func:`adaptive_max_pool1d` with respect to its input."""
+    return _adaptive_max_backward(1, grad_output, input, output_size)
+
+
+def adaptive_max_pool2d_backward(grad_output, input, output_size):
+    """Gradient of :func:`adaptive_max_pool2d` with respect to its input."""
+    return _adaptive_max_backward(2, grad_output, input, output_size)
+
+
+def adaptive_max_pool3d_backward(grad_output, input, output_size):
+    """Gradient of :func:`adaptive_max_pool3d` with respect to its input."""
+    return _adaptive_max_backward(3, grad_output, input, output_size)
+
+
+def _adaptive_max_backward(dims: int, grad_output, input, output_size: int | Sequence):
+    return gradient("adaptive_max_pool", f"adaptive_max_pool{dims}d_backward", grad_output,
+                    activation("input", input, dims + 2), output_size=output_size)
