@@ -173,6 +173,19 @@ def test_the_file_is_safetensors_and_carries_its_version(tmp_path):
     assert content[8 + length :] == np.arange(3, dtype="<i4").tobytes()
 
 
+def test_the_same_content_gives_the_same_bytes(tmp_path):
+    arrays = {"wörter": np.arange(3.0), "a": np.ones((2, 2), np.float32), "b": np.zeros(5, np.uint8)}
+    names = [f"key {i}" for i in range(8)] + ["schlüssel"]
+    for i in range(6):
+        order = np.random.default_rng(i).permutation(names)
+        save_model(tmp_path / f"{i}", arrays, {name: name[::-1] for name in order})
+    contents = {(tmp_path / f"{i}").read_bytes() for i in range(6)}
+    assert len(contents) == 1
+    back, metadata = load_model(tmp_path / "0")
+    assert metadata == {name: name[::-1] for name in names}
+    assert all(np.array_equal(back[name], array) and back[name].dtype == array.dtype for name, array in arrays.items())
+
+
 def test_files_of_others_are_read(tmp_path):
     from safetensors.numpy import save_file
 

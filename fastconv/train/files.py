@@ -54,9 +54,16 @@ def save_model(path, arrays, metadata=None):
     if _VERSION_KEY in metadata:
         raise ValueError(f"save_model: the metadata key {_VERSION_KEY!r} is reserved for fastconv")
     metadata[_VERSION_KEY] = str(FORMAT_VERSION)
-    content = safetensors.save(contents, metadata)
+    content = memoryview(safetensors.save(contents, metadata))
+    length = int.from_bytes(content[:8], "little")
+    header = json.loads(bytes(content[8 : 8 + length]))
+    # The package writes the metadata in an order of its own at each call: the same content shall give the same bytes.
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
     with write_atomic(path) as file:
-        file.write(content)
+        file.write(len(text).to_bytes(8, "little") + text)
+        file.write(content[8 + length :])
 
 
 def load_model(path):
