@@ -65,11 +65,11 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("network", choices=["lenet5"])
     train.add_argument("--data", metavar="PATH", help="an .npz file, or a folder with the four IDX files of MNIST (default: "
                        "the sample of MNIST that comes with fastconv)")
-    train.add_argument("--epochs", type=_whole, default=10, metavar="N")
-    train.add_argument("--batch-size", type=_whole, default=32, metavar="N")
+    train.add_argument("--epochs", type=_whole, default=10, metavar="N", help="default 10")
+    train.add_argument("--batch-size", type=_whole, default=32, metavar="N", help="default 32")
     train.add_argument("--lr", type=_positive, default=0.05, metavar="X", help="the highest learning rate of the cycle "
                        "(default 0.05)")
-    train.add_argument("--seed", type=_seed, default=0, metavar="N")
+    train.add_argument("--seed", type=_seed, default=0, metavar="N", help="of initial values, order and shifts (default 0)")
     train.add_argument("--out", default=".", metavar="DIR", help=f"an existing folder for {MODEL} and {CURVE}")
 
     predict = _command(commands, "predict", run_predict, "say what a trained network sees in images")
@@ -78,7 +78,7 @@ def _parser() -> argparse.ArgumentParser:
 
     bench = _command(commands, "bench", run_bench, "time a network")
     bench.add_argument("model", help="a model file, or the name of a network")
-    bench.add_argument("--batch-size", type=_whole, default=1, metavar="N")
+    bench.add_argument("--batch-size", type=_whole, default=1, metavar="N", help="default 1")
 
     _command(commands, "config", run_config, "print what fastconv runs on, and why", threads=False)
     return parser

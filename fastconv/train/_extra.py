@@ -8,5 +8,5 @@ def require(module, purpose):
     try:
         return importlib.import_module(module)
     except ImportError as error:
-        package = module.partition(".")[0]
+        package = module.partition(".")[0].replace("PIL", "pillow")
         raise ImportError(f"{purpose} needs {package}: pip install 'fastconv[demo]' ({error})") from error
