@@ -9,6 +9,8 @@ dtype. Every other error is a ValueError (or a MemoryError, for a problem larger
 function, the argument and its value; all are raised before anything runs.
 """
 
+from fastconv.functional.activation import dropout as dropout
+from fastconv.functional.activation import dropout_backward as dropout_backward
 from fastconv.functional.activation import elu as elu
 from fastconv.functional.activation import elu_backward as elu_backward
 from fastconv.functional.activation import gelu as gelu
@@ -51,6 +53,10 @@ from fastconv.functional.conv import linear as linear
 from fastconv.functional.conv import linear_backward_bias as linear_backward_bias
 from fastconv.functional.conv import linear_backward_data as linear_backward_data
 from fastconv.functional.conv import linear_backward_weight as linear_backward_weight
+from fastconv.functional.loss import cross_entropy as cross_entropy
+from fastconv.functional.loss import cross_entropy_backward as cross_entropy_backward
+from fastconv.functional.loss import mse_loss as mse_loss
+from fastconv.functional.loss import mse_loss_backward as mse_loss_backward
 from fastconv.functional.norm import batch_norm as batch_norm
 from fastconv.functional.norm import batch_norm_backward as batch_norm_backward
 from fastconv.functional.pool import adaptive_avg_pool1d as adaptive_avg_pool1d
@@ -77,6 +83,9 @@ from fastconv.functional.pool import max_pool2d as max_pool2d
 from fastconv.functional.pool import max_pool2d_backward as max_pool2d_backward
 from fastconv.functional.pool import max_pool3d as max_pool3d
 from fastconv.functional.pool import max_pool3d_backward as max_pool3d_backward
+from fastconv.functional.shape import add as add
+from fastconv.functional.shape import cat as cat
+from fastconv.functional.shape import concat as concat
 from fastconv.functional.shape import flatten as flatten
 from fastconv.functional.shape import fold as fold
 from fastconv.functional.shape import unfold as unfold

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from fastconv.graph.eager import Argument, check_ndim, run_backward, run_op
 from fastconv.graph.ir import FLAT, PIXELS, Tensor, Type, apply, showing
 
@@ -48,6 +50,12 @@ def activation(name: str, value, ndim: int = 0) -> Argument:
 
 def flat(name: str, value, ndim: int = 0, optional: bool = False) -> Argument:
     return Argument(name, value, FLAT, "float32", ndim, optional)
+
+
+def flag(op: str, name: str, value) -> None:
+    """True or False, and nothing that merely resembles them: a positional slip would go unnoticed."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{op}: {name}={value!r}: expected True or False")
 
 
 def shape_like(op: str, name: str, shape, ndim: int) -> tuple[int, ...]:

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import operator
 from math import inf
 from numbers import Real
 
-from fastconv.functional._call import activation, call, gradient
+import numpy as np
+
+from fastconv.functional._call import activation, call, flag, gradient
+from fastconv.graph.eager import Argument, check_array, run_op
+from fastconv.graph.ir import Tensor
+from fastconv.graph.random import draw
 
 # ---- by value -------------------------------------------------------------------------------------------------------------
 
@@ -147,6 +153,45 @@ def log_softmax(input, dim=1):
 def log_softmax_backward(grad_output, input, dim=1):
     """Gradient of :func:`log_softmax`."""
     return gradient("log_softmax", "log_softmax_backward", grad_output, activation("input", input), dim=dim)
+
+
+def dropout(input, p=0.5, training=True, *, seed=None):
+    """Zeroes each element with probability ``p`` and scales the others by ``1 / (1 - p)``.
+
+    Parameters
+    ----------
+    input : array, of 2 to 5 dimensions, float32
+    p : float, default 0.5
+    training : bool, default True
+        False: a copy of the input.
+    seed : int, optional
+        From 0 to 2**64 - 1: which elements are zeroed follows from it alone, whatever the number of threads. By default from
+        :func:`fastconv.manual_seed` and the number of draws since.
+    """
+    return _dropout("dropout", activation("input", input), p, training, seed)
+
+
+def dropout_backward(grad_output, p=0.5, training=True, *, seed):
+    """Gradient of :func:`dropout` with the same ``seed``: zero where the forward zeroed."""
+    return _dropout("dropout_backward", activation("grad_output", grad_output), p, training, seed)
+
+
+def _dropout(shown: str, x: Argument, p, training, seed):
+    flag(shown, "training", training)
+    p = number(shown, "p", p)
+    if not 0 <= p <= 1:
+        raise ValueError(f"{shown}: p={p}: expected a probability, 0 to 1")
+    if isinstance(x.value, Tensor):
+        if seed is not None:
+            raise ValueError(f"{shown}: seed={seed!r} works on arrays only")
+        return call("dropout", shown, x, p=p) if training and p > 0 else x.value
+    if seed is not None:
+        seed = operator.index(seed)
+        if not 0 <= seed < 2**64:
+            raise ValueError(f"{shown}: seed={seed} must be from 0 to 2**64 - 1")
+    if not training or p == 0:
+        return np.array(check_array(shown, x), order="C")
+    return run_op("dropout", [x], {"p": p}, shown, random=draw() if seed is None else (seed, 0))
 
 
 # ---- arguments ------------------------------------------------------------------------------------------------------------

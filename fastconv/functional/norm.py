@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from fastconv.functional._call import activation, call, flat, gradient
+from fastconv.functional._call import activation, call, flag, flat, gradient
 from fastconv.graph.arrays import as_float32
 from fastconv.graph.ir import Tensor
 
@@ -33,7 +33,7 @@ def batch_norm(input, running_mean, running_var, weight=None, bias=None, trainin
     TypeError, ValueError
         Also for running statistics that are to be updated and cannot be, and for training with one value per channel.
     """
-    flag("batch_norm", training)
+    flag("batch_norm", "training", training)
     updates = ()
     if training and not isinstance(input, Tensor) and running_mean is not None and running_var is not None:
         updates = (3, 4)
@@ -52,7 +52,7 @@ def batch_norm_backward(grad_output, input, running_mean, running_var, weight=No
     In training the mean and variance of the batch are functions of the input and are differentiated through; the running
     statistics are then neither used nor changed.
     """
-    flag("batch_norm_backward", training)
+    flag("batch_norm_backward", "training", training)
     x = as_float32("batch_norm_backward", "input", input)
     channels = x.shape[1] if x.ndim > 1 else 1
     if training:
@@ -66,9 +66,3 @@ def batch_norm_backward(grad_output, input, running_mean, running_var, weight=No
 def _arguments(input, running_mean, running_var, weight, bias) -> tuple:
     return (activation("input", input), flat("weight", weight, 1, True), flat("bias", bias, 1, True),
             flat("running_mean", running_mean, 1, True), flat("running_var", running_var, 1, True))
-
-
-def flag(op: str, training) -> None:
-    """True or False, and nothing that merely resembles them: a positional slip would go unnoticed."""
-    if not isinstance(training, (bool, np.bool_)):
-        raise TypeError(f"{op}: training={training!r}: expected True or False")

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from fastconv.functional._call import activation, call, gradient, shape_like
+from fastconv.functional._call import activation, call, flag, gradient, shape_like
 from fastconv.graph.eager import check_array, planned_shape, run_op
 from fastconv.graph.ir import PIXELS, Tensor, showing
 
@@ -17,8 +17,7 @@ def _max(op, shown, dims, input, attrs, return_indices):
     from fastconv.ops import pool
 
     x = activation("input", input, dims + 2)
-    if not isinstance(return_indices, (bool, np.bool_)):
-        raise TypeError(f"{shown}: return_indices={return_indices!r}: expected True or False")
+    flag(shown, "return_indices", return_indices)
     if not return_indices:
         return call(op, shown, x, **attrs)
     if isinstance(input, Tensor):

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import operator
 from math import prod
+from numbers import Real
 
 import numpy as np
 
 from fastconv.functional._call import activation, call
 from fastconv.graph.arrays import as_float32
-from fastconv.graph.ir import Tensor
+from fastconv.graph.eager import Argument
+from fastconv.graph.ir import FLAT, PIXELS, Tensor, apply, showing
+from fastconv.graph.plan import check_memory
 
 
 def flatten(input, start_dim=0, end_dim=-1):
@@ -63,3 +66,48 @@ def fold(input, output_size, kernel_size, dilation=1, padding=0, stride=1):
         raise TypeError(f"fold: output_size={output_size!r}: expected integers") from None
     return call("fold", "fold", activation("input", input, 3), output_size=size, kernel_size=kernel_size, dilation=dilation,
                 padding=padding, stride=stride)
+
+
+def cat(tensors, dim=0):
+    """Joins arrays along ``dim``; all other extents must agree. Of symbolic tensors only ``dim=1`` is supported."""
+    if not isinstance(tensors, (tuple, list)) or not tensors:
+        raise TypeError(f"cat: tensors={tensors!r:.80}: expected a sequence of at least one")
+    if any(isinstance(t, Tensor) for t in tensors):
+        return call("concat", "cat", *(activation(f"tensors[{i}]", t) for i, t in enumerate(tensors)), dim=dim)
+    arrays = [as_float32("cat", f"tensors[{i}]", t) for i, t in enumerate(tensors)]
+    first = arrays[0].shape
+    if isinstance(dim, bool) or not isinstance(dim, (int, np.integer)):
+        raise TypeError(f"cat: dim={dim!r}: expected an integer")
+    if not -len(first) <= dim < len(first):
+        raise ValueError(f"cat: dim={dim}: tensors[0] of shape {first} has {len(first)} dimensions")
+    axis = dim % len(first)
+    for i, a in enumerate(arrays):
+        if a.ndim != len(first) or a.shape[:axis] + a.shape[axis + 1:] != first[:axis] + first[axis + 1:]:
+            raise ValueError(f"cat: tensors[{i}] of shape {a.shape}: expected the extents of tensors[0], {first}, but for "
+                             f"dim={dim}")
+    check_memory(4 * sum(a.size for a in arrays))
+    return np.concatenate(arrays, axis)
+
+
+concat = cat
+
+
+def add(input, other):
+    """``input + other``, of two arrays or of an array and a number.
+
+    An operand may have extent 1, or lack leading dimensions, where the other has more: along channels, along all spatial
+    dimensions, along the batch.
+    """
+    if isinstance(input, Tensor) or isinstance(other, Tensor):
+        with showing("add"):
+            return apply("add", [input, other])
+    for name, value, array in (("other", other, input), ("input", input, other)):
+        if isinstance(value, Real) and not isinstance(value, (bool, np.generic)):
+            return call("scale", "add", activation("input" if name == "other" else "other", array), a=1.0, b=float(value))
+    x, z = as_float32("add", "input", input), as_float32("add", "other", other)
+    dims, batch = max(x.ndim, z.ndim), max((a.shape[0] for a in (x, z) if a.ndim == max(x.ndim, z.ndim) > 0), default=1)
+    if 0 in (x.shape[:1] + z.shape[:1]):
+        batch = 0
+    layouts = [PIXELS if a.ndim == dims and a.shape[:1] == (batch,) else FLAT for a in (x, z)]
+    return call("add", "add", *(Argument(n, a, layout) for n, a, layout in zip(("input", "other"), (x, z), layouts,
+                                                                                strict=True)))

@@ -58,10 +58,12 @@ class Compiled:
         scratch = sum(s.scratch_bytes for s in self.program.segments.values())
         return self.lowered.arena_bytes + self.lowered.weights_bytes + scratch * get_num_threads()
 
-    def run(self, arrays: Sequence[np.ndarray], n: int) -> list[np.ndarray]:
+    def run(self, arrays: Sequence[np.ndarray], n: int, random: tuple[int, int] | None = None) -> list[np.ndarray]:
         """Runs on one array per input; fresh arrays."""
         if self.program is None:
             self.program = Program(self.lowered)
+        if random is not None:
+            self.program.array(self.lowered.extra["random"], (2,), np.uint64)[:] = random
         for tensor, array in zip(self.inputs, arrays, strict=True):
             if tensor.dtype != "float32":
                 self.program.array(self.lowered.read(tensor).ref, tensor.shape, tensor.dtype)[: len(array)] = array
@@ -132,7 +134,7 @@ cache = Cache()
 
 
 def run_op(op: str, arguments: Sequence[Argument], attrs: dict, shown: str = "", updates: Sequence[int] = (),
-           also: Callable[[Node], Tensor] | None = None) -> Any:
+           also: Callable[[Node], Tensor] | None = None, random: tuple[int, int] | None = None) -> Any:
     """Runs one operator on arrays.
 
     Parameters
@@ -149,13 +151,15 @@ def run_op(op: str, arguments: Sequence[Argument], attrs: dict, shown: str = "",
         Positions of arguments that the operator changes in place.
     also : callable, optional
         Gives a further output of the node, which is not float32 (the winners of a max pool).
+    random : (seed, offset), optional
+        What an operator that draws random numbers draws from.
 
     Returns
     -------
     ndarray or tuple of ndarray
         Fresh arrays, one per output of the operator.
     """
-    outputs = _run(op, arguments, attrs, shown or op, updates, (), (), also)
+    outputs = _run(op, arguments, attrs, shown or op, updates, (), (), also, random)
     return outputs[0] if len(outputs) == 1 else tuple(outputs)
 
 
@@ -165,7 +169,7 @@ def run_backward(op: str, arguments: Sequence[Argument], attrs: dict, grad_outpu
     return _run(op, arguments, attrs, shown, (), grad_outputs, wanted)
 
 
-def _run(op, arguments, attrs, shown, updates, grad_outputs, wanted, also=None) -> list[np.ndarray]:
+def _run(op, arguments, attrs, shown, updates, grad_outputs, wanted, also=None, random=None) -> list[np.ndarray]:
     everything = (*arguments, *grad_outputs)
     arrays = [None if a.value is None and a.optional else check_array(shown, a) for a in everything]
     n = batch_of(shown, everything, arrays)
@@ -181,15 +185,17 @@ def _run(op, arguments, attrs, shown, updates, grad_outputs, wanted, also=None) 
         key, compiled = (), None
     if compiled is None:
         names = [a.name for a in everything]
-        compiled = compile_op(op, shown, names, specs, dict(attrs), updates, len(grad_outputs), wanted, also)
-    outputs = compiled.run([v for v in arrays if v is not None], n)
+        compiled = compile_op(op, shown, names, specs, dict(attrs), updates, len(grad_outputs), wanted, also,
+                              random is not None)
+    outputs = compiled.run([v for v in arrays if v is not None], n, random)
     if key:
         cache.put(key, compiled)
     return outputs
 
 
 def compile_op(op: str, shown: str, names: Sequence[str], specs: Sequence, attrs: dict, updates: Sequence[int] = (),
-               seeds: int = 0, wanted: Sequence[int] = (), also: Callable[[Node], Tensor] | None = None) -> Compiled:
+               seeds: int = 0, wanted: Sequence[int] = (), also: Callable[[Node], Tensor] | None = None,
+               random: bool = False) -> Compiled:
     """Builds, lowers and plans the graph of one node, or of its gradients; raises what its shape rule says."""
     import fastconv.ops  # noqa: F401  (registers the operators)
 
@@ -208,6 +214,8 @@ def compile_op(op: str, shown: str, names: Sequence[str], specs: Sequence, attrs
         if grads:
             outputs = differentiate_op(graph, grads, [tensors[i] for i in wanted], shown)
         lowered = Lowering(graph, batch)
+        if random:
+            lowered.extra["random"] = lowered.persistent(16, "random state")
         try:
             check_memory(sum(4 * prod(t.shape) for t in (*graph.inputs, *graph.outputs)))
             lowered.run()

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import operator
+import threading
 
 import numpy as np
 
 _state: dict = {}
+_lock = threading.Lock()
 _words = np.zeros(2, np.uint64)  # seed, and how many forwards have drawn since: dropout's steps read and count here
 
 
@@ -50,3 +52,12 @@ def random_state() -> np.ndarray:
     """What dropout draws from: uint64 (seed, offset), always the same array; each forward that draws adds 1 to offset."""
     initial_seed()
     return _words
+
+
+def draw() -> tuple[int, int]:
+    """(seed, offset) for one draw; the next gets another offset."""
+    initial_seed()
+    with _lock:
+        words = int(_words[0]), int(_words[1])
+        _words[1] += np.uint64(1)
+    return words
