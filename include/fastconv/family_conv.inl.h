@@ -1,5 +1,6 @@
 // The convolution family.
 #include "fastconv/conv.inl.h"
+#include "fastconv/conv_few.inl.h"
 #include "fastconv/conv_backward_weight.inl.h"
 #include "fastconv/depthwise.inl.h"
 #include "fastconv/fma_peak.inl.h"

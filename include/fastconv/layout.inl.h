@@ -125,23 +125,34 @@ FC_INLINE PackedBlock packed_block(const PackArgs* a, int64_t tile) {
     return {g, k0, width, left, a->packed + g * per_group + k0 * a->T * C};
 }
 
-// A block of weights goes through the first-level cache in groups of channels, so that neither side is read or written
-// one element per line: the user's side runs along channels and taps, the packed side along filters.
-constexpr int64_t kPackFloats = 4096;
+// Eight filters at a time, channels and taps in the user's order: eight streams on the user's side, each read or written
+// along its lines; on the packed side eight neighbours per element of a stream.
+template <int N, class F>
+FC_INLINE void for_filters(const PackArgs* a, const PackedBlock& b, int64_t k, F f) {
+    const int64_t C = a->C * a->crun;
+    float* row[N];
+    for (int i = 0; i < N; ++i) {
+        const int64_t filter = b.k0 + k + i;
+        row[i] = a->flat + b.g * a->sg + filter / a->K * a->skrun + filter % a->K * a->sk;
+    }
+    for (int64_t c = 0; c < a->C; ++c)
+        for (int64_t run = 0; run < a->crun; ++run) {
+            float* at = b.at + (run * a->C + c) * b.width + k;
+            const int64_t offset = c * a->sc + run * a->scrun;
+            for (int64_t t = 0; t < a->T; ++t) {
+                float* packed = at + t * C * b.width;
+                const int64_t user = offset + a->taps[t] * a->st;
+#pragma GCC unroll 8
+                for (int i = 0; i < N; ++i) f(row[i][user], packed[i]);
+            }
+        }
+}
 
 template <class F>
 FC_INLINE void for_each_weight(const PackArgs* a, const PackedBlock& b, F f) {
-    const int64_t C = a->C * a->crun, step = max64(1, min64(C, kPackFloats / max64(1, a->T * b.width)));
-    for (int64_t c0 = 0; c0 < C; c0 += step)
-        for (int64_t k = 0; k < b.valid; ++k) {
-            float* row = a->flat + b.g * a->sg + (b.k0 + k) / a->K * a->skrun + (b.k0 + k) % a->K * a->sk;
-            int64_t run = c0 / a->C, rest = c0 % a->C;  // counted along: a division per element would dominate
-            for (int64_t c = c0; c < min64(C, c0 + step); ++c) {
-                float* user = row + run * a->scrun + rest * a->sc;
-                for (int64_t t = 0; t < a->T; ++t) f(user[a->taps[t] * a->st], b.at[(t * C + c) * b.width + k]);
-                if (++rest == a->C) rest = 0, ++run;
-            }
-        }
+    int64_t k = 0;
+    for (; k + 8 <= b.valid; k += 8) for_filters<8>(a, b, k, f);
+    for (; k < b.valid; ++k) for_filters<1>(a, b, k, f);
 }
 
 FC_INLINE int64_t pack_tiles(const PackArgs* a) {
