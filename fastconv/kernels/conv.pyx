@@ -23,6 +23,15 @@ def block_filters() -> int:
     return 2 * WIDTH
 
 
+def prefers_few(int filters, int channels) -> bool:
+    """Whether f32_conv_few, with channels in the lanes, does fewer vector operations than a block of filters would.
+
+    Its multiply-adds and the loads of its two operands, against one broadcast per multiply-add.
+    """
+    cdef int half = WIDTH // 2 if WIDTH > 4 else WIDTH
+    return filters <= half and (channels + WIDTH - 1) // WIDTH * filters * 4 <= channels * 3
+
+
 cdef int fill(Step step, ConvArgs* a, dict g) except -1:
     a.taps = step.ints([v for tap in g["taps"] for v in tap])
     a.T = len(g["taps"])

@@ -191,15 +191,30 @@ def lower_conv(node: Node, cx: Lowering) -> None:
     if p.depthwise and algorithm == "direct":
         geometry.update(groups=p.groups, channels=1, filters=p.K, multiplier=1)
         pack.update(groups=p.groups, filters=p.K, group_stride=p.K * p.taps)
-        floats = p.groups * p.taps * kernels.packed_filters(p.K)
+    convolve(cx, algorithm, geometry, pack, w, view, cx.write(node.output), channels(x.shape),
+             describe(p, x, node.output), epilogue(node, cx, 2))
+
+
+def convolve(cx: Lowering, algorithm: str, geometry: dict, pack: dict, w: Tensor, x: View, y: View, row: int, info: dict,
+             fused: dict) -> None:
+    """Emits the packing of the weights and the convolution; ``row`` channels are read of a pixel in the padding."""
+    taps, filters, channels_ = len(geometry["taps"]), geometry["filters"], geometry["channels"]
+    kernel = f"f32_conv_{algorithm}"
+    if algorithm == "depthwise":
+        floats = taps * kernels.packed_filters(filters)
+    elif kernels.prefers_few(filters, channels_):
+        kernel, floats = "f32_conv_few", geometry["groups"] * taps * filters * channels_
+        pack = {**{key: pack[key] for key in ("taps", "groups", "group_stride", "tap_stride") if key in pack},
+                "filters": pack["channels"], "filter_stride": pack["channel_stride"],
+                "filter_run": pack.get("channel_run", 1), "filter_run_stride": pack.get("channel_run_stride", 0),
+                "channels": pack["filters"], "channel_stride": pack["filter_stride"], "block": channels_}
     else:
-        floats = p.packed_floats(p.taps, p.K, p.C)
+        floats = geometry["groups"] * taps * channels_ * kernels.packed_filters(filters)
     packed, segment = cx.packed(4 * floats, w)
-    cx.step(layout.pack_weight, cx.read(w).ref, packed, op="pack", segment=segment, **pack)
-    y = cx.write(node.output)
-    cx.step(kernels.forward, f"f32_conv_{algorithm}", geometry, x=view.ref, w=packed, y=y.ref, ldy=y.ld,
-            zeros=cx.zeros(max(geometry["channels"], channels(x.shape))), algorithm=algorithm,
-            info=describe(p, x, node.output), **epilogue(node, cx, 2))
+    if taps:
+        cx.step(layout.pack_weight, cx.read(w).ref, packed, op="pack", segment=segment, **pack)
+    cx.step(kernels.forward, kernel, geometry, x=x.ref, w=packed, y=y.ref, ldy=y.ld,
+            zeros=cx.zeros(max(channels_, row)), algorithm=algorithm, info=info, **fused)
 
 
 def describe(p: Problem, x: Tensor, y: Tensor) -> dict:
@@ -225,17 +240,16 @@ def phases(p: Problem):
 def lower_backward_data(node: Node, cx: Lowering) -> None:
     gy, w = node.inputs
     p = Problem(node.output.shape, w.shape, gy.shape, node.attrs)
-    depthwise = p.depthwise and p.K == 1
-    applicable = ["depthwise"] if depthwise else ["pointwise"] if p.pointwise else []
+    applicable = ["depthwise"] if p.depthwise and p.K == 1 else ["pointwise"] if p.pointwise else []
     applicable += ["direct", "im2col"]
-    algorithm = cx.asked_algorithm(applicable[0], applicable)
+    # what was named for the forward may not apply here
+    algorithm = cx.asked_algorithm(applicable[0], ["depthwise", "pointwise", "direct", "im2col"])
+    algorithm = algorithm if algorithm in applicable else applicable[0]
     if algorithm == "im2col":
         im2col.backward_data(p, gy, w, node.output, cx, describe(p, node.output, gy))
         return
-    view, weights = cx.read(gy), cx.read(w).ref
-    gx = cx.write(node.output)
-    depthwise = algorithm == "depthwise"
-    if depthwise:
+    view, gx = cx.read(gy), cx.write(node.output)
+    if algorithm == "depthwise":
         roles = {"groups": p.groups, "channels": 1, "filters": p.groups, "multiplier": 1}
         pack = {"groups": 1, "filters": p.groups, "channels": 1, "filter_stride": p.taps, "channel_stride": 0}
     else:
@@ -243,14 +257,10 @@ def lower_backward_data(node: Node, cx: Lowering) -> None:
         pack = {"groups": p.groups, "filters": p.C, "channels": p.K, "group_stride": p.K * p.C * p.taps,
                 "filter_stride": p.taps, "channel_stride": p.C * p.taps}
     for origin, extents, taps, numbers in phases(p):
-        per_tap = kernels.packed_filters(p.groups) if depthwise else p.groups * p.K * kernels.packed_filters(p.C)
-        packed, segment = cx.packed(4 * per_tap * len(taps), w)
-        if taps:
-            cx.step(layout.pack_weight, weights, packed, op="pack", segment=segment, taps=numbers, **pack)
         geometry = {**roles, "taps": taps, "ldx": view.ld, "input": p.y, "space": extents, "stride": (1, 1, 1),
                     "output": p.x, "origin": origin, "output_step": p.stride}
-        cx.step(kernels.forward, f"f32_conv_{algorithm}", geometry, x=view.ref, w=packed, y=gx.ref, ldy=gx.ld,
-                zeros=cx.zeros(channels(gy.shape)), algorithm=algorithm, info=describe(p, node.output, gy))
+        convolve(cx, algorithm, geometry, {**pack, "taps": numbers}, w, view, gx, channels(gy.shape),
+                 describe(p, node.output, gy), {})
 
 
 def cut_parts(tiles: int, pixels: int, floats: int) -> int:

@@ -55,6 +55,7 @@ FC_NOINLINE void few_tile(const ConvArgs* a, const float* const* px, const float
         }
     }
     const float lo = static_cast<float>(a->act_a), hi = static_cast<float>(a->act_b);
+#pragma GCC unroll 8  // a loop over m would keep the accumulators in memory
     for (int m = 0; m < M; ++m) {
         float y[kHalf < 4 ? 4 : kHalf] = {};
 #pragma GCC unroll 8

@@ -174,13 +174,16 @@ template <int W>
 FC_INLINE Vf<W> vmin(Vf<W> a, Vf<W> b) {
     return a < b ? a : b;
 }
+// The sum over lanes, by halves.
 template <int W>
 FC_INLINE float sum_lanes(Vf<W> v) {
-    float t[W];
-    store<W>(t, v);
-    for (int h = W / 2; h; h /= 2)
-        for (int i = 0; i < h; ++i) t[i] += t[i + h];
-    return t[0];
+    if constexpr (W > 4) {
+        Vf<W / 2> half[2];
+        __builtin_memcpy(half, &v, sizeof v);
+        return sum_lanes<W / 2>(half[0] + half[1]);
+    } else {
+        return (v[0] + v[2]) + (v[1] + v[3]);
+    }
 }
 
 FC_INLINE int64_t min64(int64_t a, int64_t b) { return a < b ? a : b; }
