@@ -267,11 +267,19 @@ POOL = {
     "negative padding": (lambda: F.max_pool2d(X, 2, 2, -1), ValueError, "max_pool2d: padding=-1 must be at least 0"),
     "padding": (lambda: F.max_pool2d(X, 2, 2, 2), ValueError, "max_pool2d: padding=2 must be at most half"),
     "dilation": (lambda: F.max_pool2d(X, 2, 2, 0, 0), ValueError, "max_pool2d: dilation=0 must be at least 1"),
-    "ceil_mode": (lambda: F.max_pool2d(X, 2, ceil_mode=2), TypeError, "max_pool2d: ceil_mode=2: expected True or False"),
+    "ceil_mode": (
+        lambda: F.max_pool2d(X, 2, ceil_mode=2),
+        TypeError,
+        "max_pool2d: ceil_mode=2: expected True or False",
+    ),
     "indices": (lambda: F.max_pool2d(X, 2, return_indices=1), TypeError, "max_pool2d: return_indices=1"),
     "indices, kernel": (lambda: F.max_pool2d(X, 0, return_indices=True), ValueError, "max_pool2d: kernel_size=0"),
     "indices, rank": (lambda: F.max_pool2d(X[0], 2, return_indices=True), ValueError, "max_pool2d: input of shape"),
-    "empty output": (lambda: F.max_pool2d(X, 10), ValueError, "max_pool2d: the output would be empty: .*kernel_size=10"),
+    "empty output": (
+        lambda: F.max_pool2d(X, 10),
+        ValueError,
+        "max_pool2d: the output would be empty: .*kernel_size=10",
+    ),
     "divisor": (lambda: F.avg_pool2d(X, 2, divisor_override=0), ValueError, "avg_pool2d: divisor_override=0"),
     "float64": (lambda: F.avg_pool2d(X.astype(float), 2), TypeError, "avg_pool2d: input has dtype float64"),
     "float kernel": (lambda: F.avg_pool2d(X, 2.0), TypeError, "avg_pool2d: kernel_size=2.0: expected an integer"),
@@ -293,6 +301,83 @@ POOL = {
     "overflow": (lambda: F.adaptive_avg_pool2d(X, 2**31 - 1), ValueError, f"output_size={2**31 - 1}.*overflows"),
 }
 
+TARGET = np.array([[0, 2], [1, 3]])
+LOGITS = ones(2, 4, 2)
+
+LOSS = {
+    "class above": (
+        lambda: F.cross_entropy(LOGITS, np.array([[0, 2], [4, 3]])),
+        ValueError,
+        r"cross_entropy: target\[1, 0\]=4 is not a class index: input of shape \(2, 4, 2\) has 4 classes, 0..3",
+    ),
+    "class below": (lambda: F.cross_entropy(LOGITS, TARGET - 1), ValueError, r"target\[0, 0\]=-1 .*ignore_index=-100"),
+    "another ignored": (
+        lambda: F.cross_entropy(LOGITS, TARGET - 2, ignore_index=-1),
+        ValueError,
+        r"target\[0, 0\]=-2 .*ignore_index=-1",
+    ),
+    "class, backward": (
+        lambda: F.cross_entropy_backward(1.0, LOGITS, TARGET + 1),
+        ValueError,
+        r"cross_entropy_backward: target\[1, 1\]=4",
+    ),
+    "target of float": (
+        lambda: F.cross_entropy(LOGITS, LOGITS[:, 0]),
+        TypeError,
+        "cross_entropy: target has dtype float32",
+    ),
+    "target of bool": (lambda: F.cross_entropy(LOGITS, TARGET > 1), TypeError, "cross_entropy: target has dtype bool"),
+    "target byte-swapped": (lambda: F.cross_entropy(LOGITS, TARGET.astype(">i8")), TypeError, "target .*byte-swapped"),
+    "target, shape": (
+        lambda: F.cross_entropy(LOGITS, TARGET[:, :1]),
+        ValueError,
+        r"cross_entropy: target of shape \(2, 1\): input of shape \(2, 4, 2\) expects \(2, 2\)",
+    ),
+    "target, batch": (lambda: F.cross_entropy(LOGITS, TARGET[:1]), ValueError, "target of shape .* has a batch of 1"),
+    "logits": (lambda: F.cross_entropy(ones(4), np.zeros(4, int)), ValueError, r"cross_entropy: input of shape \(4,\)"),
+    "logits, dtype": (lambda: F.cross_entropy(LOGITS.astype(float), TARGET), TypeError, "input has dtype float64"),
+    "weight": (lambda: F.cross_entropy(LOGITS, TARGET, ones(3)), ValueError, r"cross_entropy: weight of shape \(3,\)"),
+    "reduction": (lambda: F.cross_entropy(LOGITS, TARGET, reduction="max"), ValueError, "reduction='max'"),
+    "smoothing": (lambda: F.cross_entropy(LOGITS, TARGET, label_smoothing=2), ValueError, "label_smoothing=2"),
+    "gradient": (
+        lambda: F.cross_entropy_backward(ones(2, 2), LOGITS, TARGET),
+        ValueError,
+        r"cross_entropy_backward: grad_output of shape \(2, 2\): expected \(\)",
+    ),
+    "squared error, shape": (lambda: F.mse_loss(X, X[:, :1]), ValueError, r"mse_loss: target of shape \(2, 1, 8, 9\)"),
+    "squared error, dtype": (lambda: F.mse_loss(X, X.astype(float)), TypeError, "mse_loss: target has dtype float64"),
+    "squared error, reduction": (lambda: F.mse_loss(X, X, reduction=None), ValueError, "mse_loss: reduction=None"),
+}
+
+VALUE = {
+    "dtype": (lambda: F.relu(X.astype(float)), TypeError, "relu: input has dtype float64"),
+    "rank": (lambda: F.relu(ones(1, 1, 1, 1, 1, 1)), ValueError, "relu: input of shape .* has 6 dimensions"),
+    "scalar": (lambda: F.sigmoid(ones()), ValueError, "sigmoid: input has no dimensions"),
+    "gradient": (lambda: F.tanh_backward(X, X[:, :1]), ValueError, "tanh_backward: grad_output of shape .* expected"),
+    "slope": (lambda: F.leaky_relu(X, "a"), TypeError, "leaky_relu: negative_slope='a'"),
+    "slope, NaN": (lambda: F.leaky_relu(X, np.nan), ValueError, "leaky_relu: negative_slope=nan"),
+    "limits": (lambda: F.hardtanh(X, 1, 1), ValueError, "hardtanh: max_val=1 must be greater than min_val=1"),
+    "alpha": (lambda: F.elu(X, -1), ValueError, "elu: alpha=-1.0"),
+    "approximate": (lambda: F.gelu(X, "erf"), ValueError, "gelu: approximate='erf'"),
+    "softmax dim": (lambda: F.softmax(X, 2), ValueError, "softmax: dim=2"),
+    "softmax dim, range": (lambda: F.log_softmax(X, 4), ValueError, "log_softmax: dim=4"),
+    "softmax dim, type": (lambda: F.softmax(X, 1.0), TypeError, "softmax: dim=1.0"),
+    "p": (lambda: F.dropout(X, 1.5), ValueError, "dropout: p=1.5"),
+    "p, type": (lambda: F.dropout(X, None), TypeError, "dropout: p=None"),
+    "seed": (lambda: F.dropout(X, seed=-1), ValueError, "dropout: seed=-1"),
+    "seed, type": (lambda: F.dropout(X, seed=0.5), TypeError, "dropout: seed=0.5"),
+    "training": (lambda: F.dropout(X, 0.5, 1), TypeError, "dropout: training=1"),
+    "cat, none": (lambda: F.cat([]), TypeError, r"cat: tensors=\[\]"),
+    "cat, an array": (lambda: F.cat(X), TypeError, "cat: tensors="),
+    "cat, shapes": (lambda: F.cat([X, W], 1), ValueError, r"cat: tensors\[1\] of shape \(6, 4, 3, 3\)"),
+    "cat, dtype": (lambda: F.cat([X, X.astype(float)]), TypeError, r"cat: tensors\[1\] has dtype float64"),
+    "cat, dim": (lambda: F.cat([X], 4), ValueError, "cat: dim=4"),
+    "cat, memory": (lambda: F.cat([huge(10**6, 10**6)] * 2), MemoryError, "cat: .*MiB"),
+    "add, shapes": (lambda: F.add(X, X[:, :, :3]), ValueError, "add: input of shape .* other of shape"),
+    "add, dtype": (lambda: F.add(X, X.astype(float)), TypeError, "add: other has dtype float64"),
+    "memory": (lambda: F.relu(huge(10**6, 10**6)), MemoryError, "relu: input of shape .*MiB"),
+}
+
 
 CASES = {
     f"{family}: {name}": case
@@ -303,6 +388,8 @@ CASES = {
         "shape": SHAPE,
         "norm": NORM,
         "pool": POOL,
+        "loss": LOSS,
+        "value": VALUE,
     }.items()
     for name, case in cases.items()
 }

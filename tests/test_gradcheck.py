@@ -44,6 +44,24 @@ CASES = {
     "avg_pool3d": (lambda x: F.avg_pool3d(x, 2, 1, 1, count_include_pad=False), [(2, 2, 3, 4, 3)]),
     "adaptive_avg_pool1d": (lambda x: F.adaptive_avg_pool1d(x, 3), [(2, 3, 7)]),
     "adaptive_max_pool2d": (lambda x: F.adaptive_max_pool2d(x, (2, 3)), [(2, 3, 5, 4)]),
+    "twice the same weight": (lambda x, w: F.conv2d(F.tanh(F.conv2d(x, w, padding=1)), w), [(2, 3, 5, 5), (3, 3, 3, 3)]),
+    "relu": (F.relu, [(3, 5, 7)]),
+    "leaky_relu": (lambda x: F.leaky_relu(x, 0.3), [(3, 5, 7)]),
+    "relu6": (lambda x: F.relu6(F.add(x, 3.0)), [(3, 5, 7)]),
+    "sigmoid": (F.sigmoid, [(3, 5, 7)]),
+    "silu": (F.silu, [(3, 5, 7)]),
+    "hardswish": (F.hardswish, [(3, 5, 7)]),
+    "hardsigmoid": (F.hardsigmoid, [(3, 5, 7)]),
+    "gelu": (F.gelu, [(3, 5, 7)]),
+    "gelu, tanh": (lambda x: F.gelu(x, "tanh"), [(3, 5, 7)]),
+    "elu": (lambda x: F.elu(x, 0.7), [(3, 5, 7)]),
+    "softmax": (F.softmax, [(4, 6, 2, 3)]),
+    "log_softmax": (F.log_softmax, [(4, 6)]),
+    "mse_loss": (F.mse_loss, [(3, 4, 2), (3, 4, 2)]),
+    "mse_loss, none": (lambda x, t: F.mse_loss(x, t, reduction="none"), [(3, 4, 2), (3, 4, 2)]),
+    "cat": (lambda x, y: F.tanh(F.cat([x, y, x], 1)), [(2, 3, 4), (2, 2, 4)]),
+    "add, broadcast": (lambda x, y: F.tanh(F.add(x, y)), [(2, 3, 4, 4), (2, 3, 1, 1)]),
+    "residual": (lambda x, w, b: F.relu(F.add(F.conv2d(x, w, b, padding=1), x)), [(2, 3, 5, 4), (3, 3, 3, 3), (3,)]),
     "unfold": (lambda x: F.unfold(x, (2, 3), padding=1), [(2, 3, 4, 5)]),
     "fold": (lambda x: F.fold(x, (4, 5), (2, 3), stride=(1, 2)), [(2, 12, 6)]),
 }
@@ -53,6 +71,18 @@ CASES = {
 def test_gradients_are_right(name):
     function, shapes = CASES[name]
     assert F.gradcheck(function, [normal(*s, seed=i) for i, s in enumerate(shapes)])
+
+
+@pytest.mark.parametrize("keywords", [{}, {"label_smoothing": 0.2, "reduction": "sum"}, {"reduction": "none"}])
+def test_cross_entropy(keywords):
+    target = np.random.default_rng(3).integers(0, 4, (5, 2))
+    target[2, 1] = -100
+    assert F.gradcheck(lambda x, t: F.cross_entropy(x, t, **keywords), [normal(5, 4, 2), target])
+
+
+def test_a_random_function_cannot_be_checked():
+    with pytest.raises(ValueError, match="two results"):
+        F.gradcheck(lambda x: F.dropout(x, 0.5), [normal(4, 50)])
 
 
 def test_inputs_are_left_alone():

@@ -186,7 +186,10 @@ def _dropout(shown: str, x: Argument, p, training, seed):
             raise ValueError(f"{shown}: seed={seed!r} works on arrays only")
         return call("dropout", shown, x, p=p) if training and p > 0 else x.value
     if seed is not None:
-        seed = operator.index(seed)
+        try:
+            seed = operator.index(seed)
+        except TypeError:
+            raise TypeError(f"{shown}: seed={seed!r}: expected an integer") from None
         if not 0 <= seed < 2**64:
             raise ValueError(f"{shown}: seed={seed} must be from 0 to 2**64 - 1")
     if not training or p == 0:

@@ -85,7 +85,10 @@ def cat(tensors, dim=0):
         if a.ndim != len(first) or a.shape[:axis] + a.shape[axis + 1:] != first[:axis] + first[axis + 1:]:
             raise ValueError(f"cat: tensors[{i}] of shape {a.shape}: expected the extents of tensors[0], {first}, but for "
                              f"dim={dim}")
-    check_memory(4 * sum(a.size for a in arrays))
+    try:
+        check_memory(4 * sum(a.size for a in arrays))
+    except MemoryError as error:
+        raise MemoryError(f"cat: tensors of shapes {[a.shape for a in arrays]}: {error}") from None
     return np.concatenate(arrays, axis)
 
 
