@@ -126,7 +126,7 @@ def run_train(arguments) -> None:
     from fastconv.train._extra import require
 
     model, curve = (_target(arguments.out, name) for name in (MODEL, CURVE))
-    require("safetensors", "train: saving the network")
+    require("safetensors", "saving the network")
     try:
         require("matplotlib", "the learning curve")
     except ImportError as error:

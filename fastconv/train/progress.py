@@ -3,7 +3,7 @@
 import sys
 
 
-def progress(iterable=None, desc=None, total=None):
+def progress(iterable=None, desc=None, total=None, leave=True):
     """Show progress with tqdm where it is installed and stderr is a terminal; be silent otherwise.
 
     Parameters
@@ -14,6 +14,8 @@ def progress(iterable=None, desc=None, total=None):
         What stands before the bar.
     total : int, optional
         How many updates to expect; ``len(iterable)`` where there is one.
+    leave : bool, default True
+        Whether the bar stays when it is full.
 
     Returns
     -------
@@ -34,19 +36,17 @@ def progress(iterable=None, desc=None, total=None):
             from tqdm import tqdm
         except ImportError:
             return _Silent(iterable)
-        return tqdm(iterable, desc=desc, total=total, dynamic_ncols=True)
+        return tqdm(iterable, desc=desc, total=total, leave=leave, dynamic_ncols=True)
     return _Silent(iterable)
 
 
-def silent(iterable=None, desc=None, total=None):
+def silent(iterable=None, desc=None, total=None, leave=True):
     """What `progress` returns where there is nothing to show."""
     return _Silent(iterable)
 
 
 class _Silent:
     """The part of tqdm's interface that is promised above, without a bar."""
-
-    disable = True  # tqdm's word for a bar that does not show
 
     def __init__(self, iterable):
         self._iterable = iterable

@@ -155,7 +155,8 @@ class Trainer:
         callbacks : sequence of callable
             Called with the trainer and the epoch's row (a dict) after each epoch; may call :meth:`stop`.
         verbose : bool, optional
-            None: a progress bar on a terminal, nothing elsewhere. True: a line per epoch elsewhere. False: nothing.
+            None: a progress bar on a terminal, nothing elsewhere. True: also a line on stderr after each epoch. False:
+            nothing.
 
         Returns
         -------
@@ -191,13 +192,13 @@ class Trainer:
         self._loader, self._stopped = loader, False
         last = self.epoch + int(epochs)
         while self.epoch < last and not self._stopped:
-            row, shown = self._fit_epoch(loader, last, verbose)
+            row = self._fit_epoch(loader, last, verbose)
             if validation is not None:
                 row.update({f"val_{name}": value for name, value in self.evaluate(validation).items()})
             row["lr"], row["seconds"] = row.pop("lr"), row.pop("seconds")
             self.log.append(row)
             self._end_epoch(row)
-            if verbose and not shown and sys.stderr is not None:
+            if verbose and sys.stderr is not None:
                 print(_line(row, last), file=sys.stderr, flush=True)
             for callback in callbacks:
                 callback(self, row)
@@ -207,18 +208,18 @@ class Trainer:
         """Lets :meth:`fit` end after the epoch under way; for callbacks."""
         self._stopped = True
 
-    def _fit_epoch(self, loader: DataLoader, last: int, verbose: bool | None) -> tuple[dict, bool]:
-        """The epoch's row without validation, and whether a bar was shown."""
+    def _fit_epoch(self, loader: DataLoader, last: int, verbose: bool | None) -> dict:
+        """Trains for an epoch; returns its row without validation."""
         meters, start = self._meters(), time.perf_counter()
-        with (silent if verbose is False else progress)(loader, f"epoch {self.epoch + 1}/{last}") as bar:
+        show = silent if verbose is False else progress
+        with show(loader, f"epoch {self.epoch + 1}/{last}", leave=not verbose) as bar:
             for batch in bar:
                 rate = self.optimizer.lr
                 loss = self.step(*batch)
                 meters.update(loss, self._tape.predictions(), batch[-1])
                 bar.set_postfix(meters.texts(), refresh=False)
         self.epoch += 1
-        row = {"epoch": self.epoch, **meters.averages(), "lr": rate, "seconds": time.perf_counter() - start}
-        return row, not bar.disable
+        return {"epoch": self.epoch, **meters.averages(), "lr": rate, "seconds": time.perf_counter() - start}
 
     def _end_epoch(self, row: dict) -> None:
         schedule = self.schedule
