@@ -2,7 +2,7 @@
 """The kernel table, bound steps, and the one parallel loop that runs them."""
 
 from cpython.buffer cimport PyBuffer_FillInfo
-from cython.parallel cimport parallel, prange, threadid
+from cython.parallel cimport parallel
 from libc.stdint cimport int32_t, int64_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memset
@@ -37,6 +37,15 @@ cdef extern from *:
 cdef extern from "fastconv/fpenv.h" nogil:
     uint64_t fc_fp_enter() noexcept
     void fc_fp_leave(uint64_t) noexcept
+
+cdef extern from "fastconv/team.h" nogil:
+    ctypedef struct atomic_counter "std::atomic<int64_t>":
+        pass
+    ctypedef struct FcTeam:
+        atomic_counter* next
+    void fc_team_reset(FcTeam* team, Py_ssize_t begin, Py_ssize_t end) noexcept
+    void fc_team_work(FcTeam* team, const FcStep* steps, Py_ssize_t begin, Py_ssize_t end, char* scratch,
+                      size_t stride) noexcept
 
 cdef extern from "fastconv/dispatch.h" nogil:
     const int FC_KERNEL_COUNT
@@ -174,18 +183,11 @@ cdef class Step:
         return self.c.kernel.scratch(self.c.args)
 
 
-cdef inline void run_chunk(const FcStep* step, int64_t chunk, int64_t chunks, char* scratch) noexcept nogil:
-    cdef int64_t begin = step.tiles * chunk // chunks, end = step.tiles * (chunk + 1) // chunks
-    step.kernel.run(step.args, begin, end, scratch)
-
-
-cdef void run_steps(const FcStep* steps, Py_ssize_t begin, Py_ssize_t end, int threads, char* scratch,
+cdef void run_steps(FcTeam* team, const FcStep* steps, Py_ssize_t begin, Py_ssize_t end, int threads, char* scratch,
                     size_t stride) noexcept nogil:
-    """The one parallel loop: one region over all steps, the tiles of each handed out in contiguous ranges."""
-    cdef Py_ssize_t s
-    cdef int64_t chunk, chunks
+    """The one parallel loop: one region over all steps; what happens inside it is team.h."""
     cdef uint64_t mode
-    cdef char* mine
+    cdef Py_ssize_t s
     if threads <= 1:
         mode = fc_fp_enter()
         for s in range(begin, end):
@@ -193,16 +195,9 @@ cdef void run_steps(const FcStep* steps, Py_ssize_t begin, Py_ssize_t end, int t
                 steps[s].kernel.run(steps[s].args, 0, steps[s].tiles, scratch)
         fc_fp_leave(mode)
         return
+    fc_team_reset(team, begin, end)
     with parallel(num_threads=threads):
-        mode = fc_fp_enter()
-        mine = scratch + stride * <size_t> threadid()
-        for s in range(begin, end):
-            chunks = steps[s].tiles
-            if chunks > 4 * threads:
-                chunks = 4 * threads
-            for chunk in prange(chunks, schedule="dynamic", chunksize=1):
-                run_chunk(&steps[s], chunk, chunks, mine)
-        fc_fp_leave(mode)
+        fc_team_work(team, steps, begin, end, scratch, stride)
 
 
 cdef class StepList:
@@ -224,6 +219,7 @@ cdef class StepList:
     cdef size_t stride
     cdef int granted
     cdef int64_t widest
+    cdef FcTeam team
     cdef object guard
 
     def __cinit__(self, list steps, int64_t batch):
@@ -231,7 +227,8 @@ cdef class StepList:
         self.count = len(steps)
         self.planned = batch
         self.steps = <FcStep*> calloc(max(1, self.count), sizeof(FcStep))
-        if self.steps == NULL:
+        self.team.next = <atomic_counter*> calloc(max(1, self.count), sizeof(atomic_counter))
+        if self.steps == NULL or self.team.next == NULL:
             raise MemoryError("no memory for the steps")
         cdef Py_ssize_t i
         cdef Step step
@@ -250,6 +247,7 @@ cdef class StepList:
 
     def __dealloc__(self):
         free(self.steps)
+        free(self.team.next)
 
     def set_batch(self, int64_t n):
         """Sets the batch of the following runs, 0 <= n <= planned."""
@@ -285,6 +283,6 @@ cdef class StepList:
         if self.guard is not None:
             self.guard.acquire()
         with nogil:
-            run_steps(self.steps, begin, end, threads, <char*> self.memory.base, self.stride)
+            run_steps(&self.team, self.steps, begin, end, threads, <char*> self.memory.base, self.stride)
         if self.guard is not None:
             self.guard.release()
