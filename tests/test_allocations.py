@@ -94,8 +94,8 @@ def counter(tmp_path_factory):
 
 
 def counts(counter, code, threads):
-    # with its own threads at 1 already, OpenBLAS need not be switched for im2col: switching makes OpenBLAS itself allocate
-    environment = {**os.environ, "LD_PRELOAD": str(counter), "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+    # im2col with our own GEMM: OpenBLAS itself allocates, in its kernels for small matrices and when its threads are set
+    environment = {**os.environ, "LD_PRELOAD": str(counter), "FASTCONV_BLAS": "none"}
     done = subprocess.run([sys.executable, "-c", PRELUDE + textwrap.dedent(code), str(threads)], capture_output=True,
                           text=True, env=environment)
     assert done.returncode == 0, done.stderr
