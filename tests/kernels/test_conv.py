@@ -20,6 +20,8 @@ from .problems import CASES as SHARED
 from .problems import Case, run
 
 BLOCK = conv.block_filters()
+WIDTH = BLOCK // 2
+HALF = max(4, WIDTH // 2)  # the most filters that f32_conv_few takes
 CASES = {
     **SHARED,
     # around the tile: pixels, filters, channels one less, equal, one more than a tile's
@@ -33,6 +35,22 @@ CASES = {
     "depthwise narrow": Case(1, 3, 3, (9, 8), (5, 5), padding=2, groups=3),
     "multiplier": Case(2, 6, 18, (7, 9), (3, 3), padding=1, groups=6),
     "multiplier stride": Case(2, 5, 10, (7, 9), (3, 2), stride=(2, 1), dilation=2, padding=2, groups=5),
+    # f32_conv_few: every number of filters; channels around the vector; pixels around its tiles; groups
+    **{f"few {k}": Case(2, WIDTH + 3, k, (6, 7), (3, 3), padding=1) for k in range(1, HALF + 1)},
+    **{f"few, {c} channels": Case(1, c, 3, (3, 5), (2, 2)) for c in
+       (WIDTH - 1, WIDTH, WIDTH + 1, 2 * WIDTH - 1, 2 * WIDTH, 2 * WIDTH + 1)},
+    **{f"few, {n} pixels": Case(1, 5, 2, (1, n), (1, 1)) for n in (2, 4, 5, 12, 16, 17, 95, 96, 97, 193)},
+    "few groups": Case(2, 3 * (WIDTH + 1), 6, (5, 4), (3, 2), padding=(1, 0), groups=3),
+    "few groups of one": Case(3, 10, 2, (9, 11), (2, 3), stride=(2, 1), padding=1, groups=2),
+    # weight gradients by rows of taps: 1 to 7 contiguous values, more rows than a tile has, over 256 pixels
+    **{f"rows of {c * s[-1]}, {s} {c}": Case(2, c, (3, WIDTH, BLOCK + 3)[i % 3], (22, 17), s, stride=(1, 2)[i % 2])
+       for i, (c, s) in enumerate([(1, (9, 1)), (1, (8, 2)), (1, (5, 3)), (1, (9, 4)), (1, (4, 5)), (1, (3, 6)),
+                                   (1, (2, 7)), (2, (7, 1)), (2, (8, 2)), (2, (5, 3)), (3, (4, 1)), (3, (8, 2)),
+                                   (4, (3, 1)), (5, (3, 1)), (6, (5, 1))])},
+    "rows in depth": Case(2, 1, HALF + 1, (5, 6, 9), (3, 2, 3), stride=(1, 2, 1)),
+    "rows, one row": Case(2, 2, 5, (300,), (3,), stride=2),
+    "rows padded": Case(1, 2, 7, (9, 12), (3, 3), padding=(1, 0)),
+    "rows, wide": Case(2, 3, 12, (33, 31), (7, 7), stride=2),
 }
 NAMES = list(CASES)
 
@@ -41,37 +59,54 @@ def is_depthwise(case):
     return case.groups == case.c and case.groups > 1
 
 
-def packing(case, depthwise):
+def has_runs(case):
+    """Whether a row of taps over a dense image is one run of contiguous values."""
+    return case.groups == 1 and case.kernel[-1] > 1 and case.padding[-1] == 0 and case.dilation[-1] == 1
+
+
+def packing(case, depthwise=False, few=False, runs=False):
     if depthwise:
         return {"taps": list(range(case.taps)), "filters": case.k, "channels": 1, "filter_stride": case.taps,
                 "channel_stride": 0, "tap_stride": 1}
-    return case.packing()
+    p, run_of = case.packing(), {}
+    if runs:
+        run_of = {"run": case.kernel[-1], "run_stride": 1}
+        p["taps"] = p["taps"][:: case.kernel[-1]]
+    if few:  # [group][tap][filter][channel]: the roles of filters and channels exchanged, one block
+        block = p["channels"] * run_of.get("run", 1)
+        p.update(filters=p["channels"], channels=p["filters"], filter_stride=p["channel_stride"],
+                 channel_stride=p["filter_stride"], block=block)
+    return {**p, **{("filter_" if few else "channel_") + key: value for key, value in run_of.items()}}
 
 
-def floats(case, depthwise):
+def floats(case, depthwise=False, few=False):
     if depthwise:
         return case.taps * conv.packed_filters(case.k)
-    return case.groups * case.taps * (case.c // case.groups) * conv.packed_filters(case.k // case.groups)
+    per = case.k // case.groups
+    return case.groups * case.taps * (case.c // case.groups) * (per if few else conv.packed_filters(per))
 
 
-def geometry(case, ldx, depthwise):
+def geometry(case, ldx, depthwise, runs=False):
     g = case.geometry(ldx)
     if depthwise:
         g.update(channels=1, filters=case.k, multiplier=case.k // case.groups)
+    if runs:
+        g.update(taps=g["taps"][:: case.kernel[-1]], channels=case.kernel[-1] * case.c)
     return g
 
 
-def zeros(case):
-    row = guarded(case.c)
+def zeros(case, runs=False):
+    row = guarded(case.c * (case.kernel[-1] if runs else 1))
     row[:] = 0
     return row
 
 
-def forward(kernel, case, x, w, threads=1, bias=None, residual=None, act=None, a=0.0, b=0.0, extra=3, n=None):
-    depthwise = kernel == "f32_conv_depthwise"
-    ldx, ldy = case.c + extra, case.k + 2 * extra
-    x_flat, packed, zero = pixels(x, ldx), guarded(floats(case, depthwise)), zeros(case)
-    run(layout.pack_weight(w.ctypes.data, packed.ctypes.data, **packing(case, depthwise)), 1, threads)
+def forward(kernel, case, x, w, threads=1, bias=None, residual=None, act=None, a=0.0, b=0.0, extra=3, n=None,
+            runs=False):
+    depthwise, few = kernel == "f32_conv_depthwise", kernel == "f32_conv_few"
+    ldx, ldy = case.c + (0 if runs else extra), case.k + 2 * extra
+    x_flat, packed, zero = pixels(x, ldx), guarded(floats(case, depthwise, few)), zeros(case, runs)
+    run(layout.pack_weight(w.ctypes.data, packed.ctypes.data, **packing(case, depthwise, few, runs)), 1, threads)
     assert not np.isnan(packed).any()
     count = x.shape[0] * math.prod(case.out)
     y = guarded(max(0, count * ldy - (ldy - case.k)))
@@ -83,24 +118,24 @@ def forward(kernel, case, x, w, threads=1, bias=None, residual=None, act=None, a
     if residual is not None:
         residual_flat = pixels(residual, case.k + 1)
         keywords.update(residual=residual_flat.ctypes.data, ldr=case.k + 1)
-    run(conv.forward(kernel, geometry(case, ldx, depthwise), x=x_flat.ctypes.data, w=packed.ctypes.data,
+    run(conv.forward(kernel, geometry(case, ldx, depthwise, runs), x=x_flat.ctypes.data, w=packed.ctypes.data,
                      y=y.ctypes.data, ldy=ldy, zeros=zero.ctypes.data, **keywords), x.shape[0], threads, n)
     if count and n is None:
         assert np.isnan(gaps(y, count, case.k, ldy)).all()
     return images(y, (x.shape[0], case.k, *case.out), ldy)
 
 
-def backward_weight(case, x, gy, threads=1, parts=1, extra=3):
+def backward_weight(case, x, gy, threads=1, parts=1, extra=3, runs=False):
     depthwise = is_depthwise(case)
     kernel = "f32_conv_depthwise_backward_weight" if depthwise else "f32_conv_backward_weight"
-    ldx, ldy, size = case.c + extra, case.k + 2 * extra, floats(case, depthwise)
-    x_flat, gy_flat, zero = pixels(x, ldx), pixels(gy, ldy), zeros(case)
+    ldx, ldy, size = case.c + (0 if runs else extra), case.k + 2 * extra, floats(case, depthwise)
+    x_flat, gy_flat, zero = pixels(x, ldx), pixels(gy, ldy), zeros(case, runs)
     partial, dw = guarded(parts * size), guarded(case.w_shape)
-    run(conv.backward_weight(kernel, geometry(case, ldx, depthwise), x=x_flat.ctypes.data, gy=gy_flat.ctypes.data,
+    run(conv.backward_weight(kernel, geometry(case, ldx, depthwise, runs), x=x_flat.ctypes.data, gy=gy_flat.ctypes.data,
                              ldy=ldy, dw=partial.ctypes.data, zeros=zero.ctypes.data, parts=parts, part_stride=size),
         x.shape[0], threads)
     run(layout.unpack_weight(dw.ctypes.data, partial.ctypes.data, parts=parts, part_stride=size,
-                             **packing(case, depthwise)), 1, threads)
+                             **packing(case, depthwise, runs=runs)), 1, threads)
     return dw
 
 
@@ -110,6 +145,8 @@ def kernels(case):
         names.append("f32_conv_depthwise")
     if case.taps == 1 and set(case.stride) == {1} and set(case.padding) == {0} and case.groups == 1:
         names.append("f32_conv_pointwise")
+    if case.k // case.groups <= HALF:
+        names.append("f32_conv_few")
     return names
 
 
@@ -159,6 +196,44 @@ def test_backward_weight(name, rng):
     assert np.abs(one - truth).max() <= 2.0 ** -24 * 4 * math.sqrt(length) * size.max()
 
 
+@pytest.mark.parametrize("name", [name for name in NAMES if has_runs(CASES[name])])
+def test_runs(name, rng):
+    """A row of taps read as one row of channels: the same sums, from a dense image that ends at a guard page."""
+    case = CASES[name]
+    x, w = ref.exact_integers(rng, case.x_shape, 6), ref.exact_integers(rng, case.w_shape, 4)
+    gy = ref.exact_integers(rng, case.y_shape, 4)
+    assert ref.conv_backward_weight(abs(x), case.w_shape, abs(gy), *case.attributes).max() < 2**24
+    y = ref.conv(x, w, None, *case.attributes)
+    dw = ref.conv_backward_weight(x, case.w_shape, gy, *case.attributes)
+    for kernel in {"f32_conv_direct", *kernels(case)} & {"f32_conv_direct", "f32_conv_few"}:
+        for threads in (1, 2):
+            np.testing.assert_array_equal(forward(kernel, case, x, w, threads, runs=True), y)
+    for threads, parts in ((1, 1), (2, 1), (2, 3)):
+        np.testing.assert_array_equal(backward_weight(case, x, gy, threads, parts, runs=True), dw)
+    x, gy = (rng.standard_normal(s, np.float32) for s in (case.x_shape, case.y_shape))
+    one, two = (backward_weight(case, x, gy, threads, 2, runs=True) for threads in (1, 2))
+    np.testing.assert_array_equal(one, two)
+    # each weight is one sequential sum over the pixels of a part, however its taps are read
+    np.testing.assert_array_equal(one, backward_weight(case, x, gy, 1, 2))
+
+
+@pytest.mark.parametrize("kernel", ["f32_conv_direct", "f32_conv_few"])
+def test_a_phase_writes_its_own_pixels(kernel, rng):
+    """One phase of a transposed convolution: every third row and second column of the output, the rest untouched."""
+    case = Case(2, WIDTH + 2, 3, (4, 5), (2, 2))
+    x, w = ref.exact_integers(rng, case.x_shape, 6), ref.exact_integers(rng, case.w_shape, 4)
+    few = kernel == "f32_conv_few"
+    x_flat, packed, zero = pixels(x, case.c), guarded(floats(case, few=few)), zeros(case)
+    run(layout.pack_weight(w.ctypes.data, packed.ctypes.data, **packing(case, few=few)), 1, 1)
+    y = guarded((2, 10, 8, case.k))
+    placed = {**case.geometry(case.c), "output": (1, 10, 8), "origin": (0, 2, 1), "output_step": (1, 3, 2)}
+    run(conv.forward(kernel, placed, x=x_flat.ctypes.data, w=packed.ctypes.data, y=y.ctypes.data, ldy=case.k,
+                     zeros=zero.ctypes.data), 2, 2)
+    expected = np.full_like(y, np.nan)
+    expected[:, 2:9:3, 1:8:2] = np.moveaxis(ref.conv(x, w, None, *case.attributes), 1, -1)
+    np.testing.assert_array_equal(y, expected)
+
+
 @pytest.mark.parametrize("bits", [(12, 12), (20, 1)])
 def test_wide_integers_are_exact(bits, rng):
     """Products of up to 24 bits: one input per window, so that no sum passes 2**24."""
@@ -172,7 +247,8 @@ def test_wide_integers_are_exact(bits, rng):
 
 @pytest.mark.parametrize(("name", "kernel"), [p for p in PAIRS if p[0] in
                                               ("3x3", "1x1", "groups", "33 filters", "9 filters", "depthwise wide",
-                                               "depthwise narrow", "multiplier", "four blocks", "113 pixels")])
+                                               "depthwise narrow", "multiplier", "four blocks", "113 pixels",
+                                               "few 1", f"few {HALF}", "few groups")])
 @pytest.mark.parametrize("act", [None, "relu", "clip", "leaky_relu"])
 def test_epilogue(name, kernel, act, rng):
     case = CASES[name]
@@ -197,7 +273,8 @@ def test_nan_passes_an_activation(act, rng):
 
 
 @pytest.mark.parametrize(("name", "kernel"), [p for p in PAIRS if p[0] in
-                                              ("3x3", "1x1", "one pixel 1x1", "four blocks", "depthwise wide", "3d")])
+                                              ("3x3", "1x1", "one pixel 1x1", "four blocks", "depthwise wide", "3d",
+                                               "few 3", "few groups")])
 def test_an_image_does_not_depend_on_its_batch(name, kernel, rng):
     case = CASES[name]
     x = rng.standard_normal((15, *case.x_shape[1:]), np.float32)
@@ -209,7 +286,7 @@ def test_an_image_does_not_depend_on_its_batch(name, kernel, rng):
     np.testing.assert_array_equal(forward(kernel, case, x[order], w, 2), y[order])
 
 
-@pytest.mark.parametrize("name", ["3x3", "1x1", "one pixel", "depthwise wide"])
+@pytest.mark.parametrize("name", ["3x3", "1x1", "one pixel", "depthwise wide", "few 2"])
 def test_empty_batch(name):
     case = CASES[name]
     x, gy = np.zeros((0, *case.x_shape[1:]), np.float32), np.zeros((0, *case.y_shape[1:]), np.float32)
