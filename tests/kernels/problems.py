@@ -70,6 +70,7 @@ CASES = {
     "columns": Case(1, 600, 4, (4, 40), (3, 3), padding=1),           # one tap's channels do not fit: cut in two
     "filters cut": Case(1, 24, 600, (4, 5), (3, 3), padding=1),
     "channels cut": Case(2, 300, 8, (4, 5), (3, 3), padding=1),
+    "epilogue tiles": Case(1, 2, 48, (40, 41), (1, 1), padding=1),    # panels of over 16384 outputs
     "long": Case(1, 2, 3, (700,), (1,)),
 }
 NAMES = list(CASES)

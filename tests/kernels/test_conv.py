@@ -29,6 +29,8 @@ CASES = {
     **{f"{k} filters": Case(1, 3, k, (4, 4), (3, 3), padding=1) for k in
        (2, 4, 5, 8, 9, 15, 16, 17, 31, 32, 33, 48, 49, 64, 65)},
     **{f"{c} channels": Case(1, c, 10, (3, 5), (2, 2)) for c in (1, 2, 3, 4, 5, 13, 14, 15, 27, 29)},
+    "1x1 tiles": Case(1, 300, 3 * WIDTH, (15, 20), (1, 1)),         # several ranges of pixels, then of filters
+    "1x1 filter tiles": Case(1, 2100, 4 * BLOCK, (1, 3), (1, 1)),
     "four blocks": Case(1, 30, 4 * BLOCK + 3, (1, 1), (1, 1)),
     "depthwise wide": Case(2, 2 * BLOCK + 5, 2 * BLOCK + 5, (7, 9), (3, 3), padding=1, groups=2 * BLOCK + 5),
     "depthwise stride": Case(2, 20, 20, (9, 8), (3, 3), padding=1, stride=2, groups=20),
@@ -304,8 +306,8 @@ def test_a_smaller_batch_replays_the_plan(rng):
     assert np.isnan(got[3]).all()
 
 
-@pytest.mark.parametrize("channels", [1, 3, 4, 16, 33])
-@pytest.mark.parametrize("count", [0, 1, 5, 4099])
+@pytest.mark.parametrize(("channels", "count"), [*((c, n) for c in (1, 3, 4, 16, 33) for n in (0, 1, 5, 4099)),
+                                                 (4096, 3), (8195, 5)])
 def test_column_sum(channels, count, rng):
     x = ref.exact_integers(rng, (count, channels), 10)
     for parts, ld in ((1, channels), (7, channels + 2)):

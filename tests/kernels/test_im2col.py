@@ -119,7 +119,8 @@ def test_random(name, rng):
     assert ref.adjoint_gap(y, gy, x, gx) <= bound * math.sqrt(max(terms))
 
 
-@pytest.mark.parametrize("name", ["3x3", "1x1", "one pixel", "one pixel 1x1", "groups", "panels", "filters cut", "3d"])
+@pytest.mark.parametrize("name", ["3x3", "1x1", "one pixel", "one pixel 1x1", "groups", "panels", "filters cut", "3d",
+                                  "epilogue tiles"])
 @pytest.mark.parametrize("act", [None, "relu", "clip", "leaky_relu"])
 def test_epilogue(name, act, rng):
     case = CASES[name]

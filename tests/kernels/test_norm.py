@@ -173,7 +173,7 @@ def test_running_statistics_momentum_and_cumulative_average():
 
 
 @pytest.mark.parametrize("affine", [True, False])
-@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("shape", [*SHAPES, (2, 1025, 3)])  # more channels than a tile of the fixed statistics
 def test_fixed_statistics(shape, affine):
     problem = Problem(normal(shape), affine=affine)
     mean, var = guarded(shape[1]), guarded(shape[1])
