@@ -49,7 +49,9 @@ class Plan:
     def __init__(self, graph: Graph, structure: Structure, batch: int, algorithm, gradients: Sequence = (),
                  finish: Callable | None = None):
         self.graph, self.structure, self.batch = graph, structure, batch
-        passes.fuse_epilogue(graph)
+        if not graph.fused:  # a clone's plan is made from the same graph
+            passes.fuse_epilogue(graph)
+            graph.fused = True
         self.outputs = graph.outputs
         for i, tensor in enumerate(self.outputs):
             if not tensor.name:
@@ -239,7 +241,10 @@ class Engine:
     # ---- copies ---------------------------------------------------------------------------------------------------
 
     def clone(self) -> Engine:
-        """An engine with its own arena that shares the packed weights: for another thread."""
+        """An engine with its own arena that shares the packed weights: for another thread.
+
+        Parameters may be changed while neither runs; both follow.
+        """
         with self._lock:
             other = object.__new__(Engine)
             other.__dict__.update(self.__dict__)

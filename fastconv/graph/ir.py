@@ -137,6 +137,7 @@ class Graph:
         self.undecided: set[Tensor] = set()  # inputs that become activations or flat by their first use (gradcheck)
         self._parameters: dict[int, Tensor] = {}
         self.segment = "forward"
+        self.fused = False  # whether the passes behind differentiation have run
 
     def input(self, shape: Sequence[int], name: str, layout: str = PIXELS, dtype: str = "float32") -> Tensor:
         tensor = Tensor(self, Type(tuple(int(s) for s in shape), layout, dtype), name=name)

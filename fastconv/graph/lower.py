@@ -293,12 +293,21 @@ class Lowering:
         offsets, self.arena_bytes = plan_memory([(b.nbytes, b.first, b.last) for b in arena])
         for buffer, offset in zip(arena, offsets, strict=True):
             buffer.offset = offset
-        self.weights_bytes = 0
+        # what only the prepare segment names (folded weights on their way to being packed) is reused like an arena
+        passing = [b for b in self.buffers if b.kind == WEIGHTS and 0 <= b.last < len(self.specs["prepare"])]
+        offsets, self.weights_bytes = plan_memory([(b.nbytes, b.first, b.last) for b in passing])
+        for buffer, offset in zip(passing, offsets, strict=True):
+            buffer.offset = offset
+        held = set(map(id, passing))
         for buffer in self.buffers:
-            if buffer.kind == WEIGHTS:
+            if buffer.kind == WEIGHTS and id(buffer) not in held:
                 buffer.offset = self.weights_bytes
                 self.weights_bytes += aligned(buffer.nbytes)
         check_memory(self.arena_bytes + self.weights_bytes)
+
+    def weights_layout(self) -> list[tuple[str, int, int]]:
+        """Name, size and offset of everything that is kept from run to run: equal for lowerings that may share it."""
+        return [(b.name, b.nbytes, b.offset) for b in self.buffers if b.kind == WEIGHTS]
 
     # ---- inside ---------------------------------------------------------------------------------------------------
 

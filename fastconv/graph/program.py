@@ -27,6 +27,8 @@ class Program:
     """
 
     def __init__(self, lowered: Lowering, shared: Program | None = None, frozen: bool = False):
+        if shared is not None and lowered.weights_layout() != shared.lowered.weights_layout():
+            raise RuntimeError("a program can share packed weights only with another of the same lowering")
         self.lowered = lowered
         self.arena = Memory(lowered.arena_bytes)
         self.frozen = frozen or (shared is not None and shared.frozen)

@@ -43,6 +43,7 @@ cdef extern from "fastconv/team.h" nogil:
         pass
     ctypedef struct FcTeam:
         atomic_counter* next
+        atomic_counter* done
     void fc_team_reset(FcTeam* team, Py_ssize_t begin, Py_ssize_t end) noexcept
     void fc_team_work(FcTeam* team, const FcStep* steps, Py_ssize_t begin, Py_ssize_t end, char* scratch,
                       size_t stride) noexcept
@@ -228,7 +229,8 @@ cdef class StepList:
         self.planned = batch
         self.steps = <FcStep*> calloc(max(1, self.count), sizeof(FcStep))
         self.team.next = <atomic_counter*> calloc(max(1, self.count), sizeof(atomic_counter))
-        if self.steps == NULL or self.team.next == NULL:
+        self.team.done = <atomic_counter*> calloc(max(1, self.count), sizeof(atomic_counter))
+        if self.steps == NULL or self.team.next == NULL or self.team.done == NULL:
             raise MemoryError("no memory for the steps")
         cdef Py_ssize_t i
         cdef Step step
@@ -248,6 +250,7 @@ cdef class StepList:
     def __dealloc__(self):
         free(self.steps)
         free(self.team.next)
+        free(self.team.done)
 
     def set_batch(self, int64_t n):
         """Sets the batch of the following runs, 0 <= n <= planned."""

@@ -8,7 +8,7 @@ namespace FC_CAT2(fc_, FC_ISA) {
 namespace {
 
 constexpr int64_t kRun = 8 * kTileM;           // pixels per tile of the problem: this many, or
-constexpr int64_t kRunWork = 16384;            // as many as give a tile so many vector multiply-adds,
+constexpr int64_t kRunWork = 32768;            // as many as give a tile so many vector multiply-adds,
 constexpr int64_t kRunPointers = 8192;         // while its table of pointers stays in the second-level cache
 constexpr int64_t kGroupBytes = 256 * 1024;    // packed weights per tile of the problem
 

@@ -1,10 +1,10 @@
 // A team of threads works off a list of steps inside one parallel region.
 //
-// The tiles of a step are handed out in contiguous ranges by a counter; between steps the team meets at a barrier. A run
-// of steps of one tile each is one thread's, with a single barrier behind it. A thread that waits spins for some
-// microseconds and then yields its processor again and again: on a machine that others use as well, the thread that it
-// waits for may not be running. (The OpenMP runtime's own barriers spin for milliseconds: with two busy processors and
-// three runnable threads a training step was measured to take fifty times as long.)
+// The tiles of a step are handed out in contiguous ranges by a counter, and the step is over when all ranges are done:
+// nobody waits for a thread that has taken none, because it may not be running at all on a machine that others use as
+// well. A run of steps of one tile each is a single range. A thread that waits for a range spins for some microseconds
+// and then yields its processor again and again. (With a barrier of the OpenMP runtime between the steps, two threads
+// and a third one busy on two processors, a training step was measured to take fifty times as long.)
 #ifndef FASTCONV_TEAM_H
 #define FASTCONV_TEAM_H
 
@@ -20,15 +20,15 @@
 #endif
 
 struct FcTeam {
-    std::atomic<int> arrived;
-    std::atomic<int> round;
     std::atomic<int64_t>* next;  // per step: the first range of tiles that nobody has taken
+    std::atomic<int64_t>* done;  // per step: ranges that are done
 };
 
 static inline void fc_team_reset(FcTeam* team, ptrdiff_t begin, ptrdiff_t end) {
-    team->arrived.store(0, std::memory_order_relaxed);
-    team->round.store(0, std::memory_order_relaxed);
-    for (ptrdiff_t s = begin; s < end; ++s) team->next[s].store(0, std::memory_order_relaxed);
+    for (ptrdiff_t s = begin; s < end; ++s) {
+        team->next[s].store(0, std::memory_order_relaxed);
+        team->done[s].store(0, std::memory_order_relaxed);
+    }
 }
 
 static inline void fc_pause(void) {
@@ -39,14 +39,8 @@ static inline void fc_pause(void) {
 #endif
 }
 
-static inline void fc_team_barrier(FcTeam* team, int members) {
-    const int round = team->round.load(std::memory_order_relaxed);
-    if (team->arrived.fetch_add(1, std::memory_order_acq_rel) == members - 1) {
-        team->arrived.store(0, std::memory_order_relaxed);
-        team->round.store(round + 1, std::memory_order_release);
-        return;
-    }
-    for (int spins = 0; team->round.load(std::memory_order_acquire) == round; ++spins) {
+static inline void fc_team_wait(const std::atomic<int64_t>& done, int64_t ranges) {
+    for (int spins = 0; done.load(std::memory_order_acquire) < ranges; ++spins) {
         if (spins < 1000) {
             fc_pause();
         } else {
@@ -68,19 +62,20 @@ static inline void fc_team_work(FcTeam* team, const FcStep* steps, ptrdiff_t beg
     for (ptrdiff_t s = begin; s < end;) {
         ptrdiff_t stop = s;
         while (stop < end && steps[stop].tiles <= 1) ++stop;
-        if (stop > s) {
-            if (team->next[s].fetch_add(1, std::memory_order_relaxed) == 0)
+        const int64_t tiles = steps[s].tiles;
+        const int64_t ranges = stop > s ? 1 : tiles < 4 * members ? tiles : 4 * members;
+        int64_t r;
+        while ((r = team->next[s].fetch_add(1, std::memory_order_relaxed)) < ranges) {
+            if (stop > s) {
                 for (ptrdiff_t i = s; i < stop; ++i)
                     if (steps[i].tiles) steps[i].kernel->run(steps[i].args, 0, 1, mine);
-        } else {
-            stop = s + 1;
-            const int64_t tiles = steps[s].tiles, ranges = tiles < 4 * members ? tiles : 4 * members;
-            int64_t r;
-            while ((r = team->next[s].fetch_add(1, std::memory_order_relaxed)) < ranges)
+            } else {
                 steps[s].kernel->run(steps[s].args, tiles * r / ranges, tiles * (r + 1) / ranges, mine);
+            }
+            team->done[s].fetch_add(1, std::memory_order_acq_rel);
         }
-        s = stop;
-        if (s < end) fc_team_barrier(team, members);
+        fc_team_wait(team->done[s], ranges);
+        s = stop > s ? stop : s + 1;
     }
     fc_fp_leave(mode);
 }
