@@ -58,8 +58,8 @@ def output_size(op: str, size: Sequence[int], kernel: Sequence[int], stride: Seq
     for i, (x, k, s, (a, b), d) in enumerate(zip(size, kernel, stride, padding, dilation, strict=True)):
         span = d * (k - 1) + 1
         if x + a + b >= LIMIT or span >= LIMIT:
-            fail(op, f"spatial dimension {i} with {x} elements, padding {a}+{b}, kernel_size={k} and dilation={d} spans 2**31 "
-                     "elements or more")
+            fail(op, f"spatial dimension {i} with {x} elements, padding {a}+{b}, kernel_size={k} and dilation={d} "
+                     "spans 2**31 elements or more")
         if x + a + b < span:
             fail(op, f"the output would be empty: spatial dimension {i} has {x} elements and padding {a}+{b}, but "
                      f"kernel_size={k} with dilation={d} spans {span}")
