@@ -29,15 +29,18 @@ def differentiate(graph: Graph, seeds: Sequence[tuple[Tensor, Tensor | None]],
     for node in graph.nodes:
         if any(t in needed for t in node.inputs if t is not None):
             needed.update(node.outputs)
-    gradients: dict[Tensor, Tensor | None] = {}
+    gradients: dict[Tensor, Tensor] = {}
     ones: set[Tensor] = set()
-    for tensor, gradient in seeds:
-        if gradient is None:
-            ones.add(tensor)
-        else:
-            gradients[tensor] = gradient
     forward_nodes = list(graph.nodes)
     graph.segment = "backward"
+    for tensor, gradient in seeds:
+        if gradient is None and tensor.node is not None and tensor.node.op.starts:
+            ones.add(tensor)
+        elif gradient is None:  # a sum of losses, say
+            with building(graph, ""):
+                _accumulate(gradients, tensor, apply("constant", [], shape=tensor.shape, value=1.0))
+        else:
+            _accumulate(gradients, tensor, gradient)  # an output may be returned twice
     for node in reversed(forward_nodes):
         if not any(out in gradients or out in ones for out in node.outputs):
             continue
@@ -50,14 +53,18 @@ def differentiate(graph: Graph, seeds: Sequence[tuple[Tensor, Tensor | None]],
             for tensor, grad in zip(node.inputs, grads, strict=True):
                 if tensor is None or grad is None or tensor not in needed:
                     continue
-                if tensor in gradients:
-                    kind = "add_flat" if tensor.layout == FLAT else "add"
-                    gradients[tensor] = apply(kind, [gradients[tensor], grad])
-                else:
-                    gradients[tensor] = grad
+                _accumulate(gradients, tensor, grad)
     graph.segment = "forward"
     remove_dead(graph, [g for g in (gradients.get(t) for t in wanted) if g is not None])
     return [gradients.get(t) for t in wanted]
+
+
+def _accumulate(gradients: dict[Tensor, Tensor], tensor: Tensor, gradient: Tensor) -> None:
+    """Adds a gradient to what has reached the tensor on other paths."""
+    if tensor in gradients:
+        kind = "add_flat" if tensor.layout == FLAT else "add"
+        gradient = apply(kind, [gradients[tensor], gradient])
+    gradients[tensor] = gradient
 
 
 def remove_dead(graph: Graph, roots: Sequence[Tensor] = ()) -> None:

@@ -89,7 +89,8 @@ class Operator:
     """One operator: its shape rule, its gradient rule and how it becomes steps.
 
     infer(inputs, attrs) -> list of Type; may normalise ``attrs`` in place; raises through :func:`fail`.
-    gradient(node, grads) -> one Tensor or None per input, made with :func:`apply`.
+    gradient(node, grads) -> one Tensor or None per input, made with :func:`apply`. The gradient of an output that is the
+    scalar to differentiate is None for an operator that ``starts`` a backward, which takes it as the constant 1.
     lower(node, cx) emits steps into the lowering context.
     """
 
@@ -97,6 +98,7 @@ class Operator:
     infer: Callable[[Sequence[Tensor], dict], list[Type]]
     lower: Callable[[Node, Any], None]
     gradient: Callable[[Node, list], list] | None = None
+    starts: bool = False
 
 
 _operators: dict[str, Operator] = {}

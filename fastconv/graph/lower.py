@@ -259,7 +259,7 @@ class Lowering:
     def run(self) -> Lowering:
         """Lowers the whole graph, entries and exits included, and plans the memory."""
         for tensor in self.graph.inputs:
-            if tensor.layout == FLAT:
+            if tensor.layout == FLAT or tensor.dtype != "float32":  # written by the caller, whether or not a node reads it
                 self._enter(tensor)
         for node in self.graph.nodes:
             self._node = node

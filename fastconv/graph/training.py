@@ -12,6 +12,7 @@ import numpy as np
 from fastconv.graph.arrays import as_float32
 from fastconv.graph.autodiff import differentiate
 from fastconv.graph.engine import Plan, optimise
+from fastconv.graph.ir import Tensor
 from fastconv.graph.parameter import Parameter, touch
 from fastconv.graph.program import Program
 from fastconv.graph.trace import trace
@@ -60,11 +61,11 @@ class LossTape:
             self._forward(arrays)
             return float(self._value)
 
-    def predictions(self) -> np.ndarray:
-        """What the model predicted in the last run: a view that the next one overwrites."""
+    def predictions(self):
+        """What the model predicted in the last run, nested as it returned it: views that the next run overwrites."""
         if self._last is None:
             raise RuntimeError("predictions: no step has run yet")
-        return self._last.prediction[: self._last.n]
+        return self._last.predicted()
 
     def _forward(self, arrays: Sequence) -> _Planned:
         planned = self._last
@@ -150,6 +151,7 @@ class TrainingTape(LossTape):
         self.hyper, self.summing = kernels.Hyper(), kernels.Hyper(grad_scale=1.0 / accumulate)
         self._micro = 0
         self._sums: dict[int, np.ndarray] = {}
+        self._owners: dict[int, Parameter] = {}  # keeps alive what state and sums know by id: no other may take that id
 
     def step(self, *arrays) -> float:
         """One step on a batch: the inputs, then the target. Returns the loss before the update.
@@ -168,16 +170,17 @@ class TrainingTape(LossTape):
             they were before this step.
         """
         with self._lock:
+            hyper = self.rule.hyper(self.steps + 1)  # first: what the rule refuses, it refuses before anything has changed
             planned = self._forward(arrays)
             loss = float(self._value)
             if not math.isfinite(loss):
                 planned.restore()
                 raise FloatingPointError(f"step {self.steps + 1}: the loss is {loss}")
             planned.program.run("backward", planned.n)
-            self._finish(planned)
+            self._finish(planned, hyper)
             return loss
 
-    def _finish(self, planned: _Planned) -> None:
+    def _finish(self, planned: _Planned, hyper: dict) -> None:
         program = planned.program
         if self.accumulate > 1:
             self.summing.first = float(self._micro == 0)
@@ -188,9 +191,11 @@ class TrainingTape(LossTape):
             self._micro = 0
         self.steps += 1
         self.hyper.grad_scale = 1.0
-        self.hyper.set(**self.rule.hyper(self.steps))
-        program.run("update", planned.n)
-        touch(planned.updated)
+        self.hyper.set(**hyper)
+        try:
+            program.run("update", planned.n)
+        finally:
+            touch(planned.updated)  # also when a KeyboardInterrupt comes in between: no packed copy may go stale
 
     def restart(self, steps: int) -> None:
         """Goes on as if so many updates had been done; gradients that are accumulated so far are dropped."""
@@ -199,9 +204,12 @@ class TrainingTape(LossTape):
 
     def buffer(self, parameter: Parameter, name: str) -> np.ndarray:
         """The rule's state of a parameter, zeros at first."""
+        self._owners[id(parameter)] = parameter
         return self.state.setdefault((id(parameter), name), np.zeros(parameter.shape, np.float32))
 
     def sum(self, parameter: Parameter) -> np.ndarray:
+        """What the steps since the last update have added up for a parameter."""
+        self._owners[id(parameter)] = parameter
         return self._sums.setdefault(id(parameter), np.zeros(parameter.shape, np.float32))
 
 
@@ -212,7 +220,7 @@ class _Planned:
         self.batch, self.n = inputs[0][0][0], 0
         graph, structure = trace(lambda *t: self._model_and_loss(tape, t), [*inputs, target])
         optimise(graph, tape.training)
-        prediction, loss = graph.outputs
+        *predictions, loss = graph.outputs
         if loss.shape != ():
             raise ValueError(f"the loss has shape {loss.shape}: expected a scalar (reduction 'mean' or 'sum')")
         finish = None
@@ -231,15 +239,23 @@ class _Planned:
         self.integers = None
         if self.target.dtype == "int64":
             self.integers = self.program.array(plan.lowered.read(self.target).ref, self.target.shape, np.int64)
-            self.classes, self.ignore = plan.lowered.extra.get("classes", (0, -100))
-        self.prediction = np.zeros(prediction.shape, np.float32)
-        for name, array in zip(plan.exits, (self.prediction, tape._value), strict=True):
+            self.classes = plan.lowered.extra.get("classes", [])
+        self.structure = structure
+        self.outputs = [np.zeros(t.shape, np.float32) for t in predictions] + [tape._value]
+        for name, array in zip(plan.exits, self.outputs, strict=True):
             plan.lowered.slots[name].take(array, True)
 
     @staticmethod
     def _model_and_loss(tape: LossTape, tensors):
         prediction = tape.model(*tensors[:-1])
-        return prediction, tape.loss(prediction, tensors[-1])
+        loss = tape.loss(prediction, tensors[-1])
+        if not isinstance(loss, Tensor):
+            raise TypeError(f"the loss returned a {type(loss).__name__}: expected one symbolic scalar")
+        return prediction, loss
+
+    def predicted(self):
+        """The predictions for the batch of the last run."""
+        return self.structure.build([a[: self.n] if a.ndim else a for a in self.outputs])[0]
 
     def _update(self, tape: TrainingTape, cx, gradients: list) -> None:
         """Emits the steps of the accumulate and update segments."""
@@ -298,13 +314,14 @@ class _Planned:
             counter[...] = copy
 
     def check_targets(self) -> None:
-        if self.integers is None or not self.classes:
+        if self.integers is None:
             return
         count = self.n * (self.integers.size // self.batch)
-        bad = loss_kernels.check_targets(self.integers.ctypes.data, count, self.classes, self.ignore)
-        if bad >= 0:
-            raise ValueError(f"cross_entropy: target[{bad}]={self.integers.reshape(-1)[bad]} (in flat order) is not a class "
-                             f"index in 0..{self.classes - 1}, nor ignore_index={self.ignore}")
+        for classes, ignore in self.classes:
+            bad = loss_kernels.check_targets(self.integers.ctypes.data, count, classes, ignore)
+            if bad >= 0:
+                raise ValueError(f"cross_entropy: target[{bad}]={self.integers.reshape(-1)[bad]} (in flat order) is not a "
+                                 f"class index in 0..{classes - 1}, nor ignore_index={ignore}")
 
 
 def _clip_norm(items: list, hyper, part: int, shared: dict):

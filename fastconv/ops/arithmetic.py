@@ -176,6 +176,11 @@ def lower_sum_to(node: Node, cx: Lowering) -> None:
             info={"input": shape, "output": out.shape}, **keywords)
 
 
+def lower_constant(node: Node, cx: Lowering) -> None:
+    y, ldy = pixel_stride(node.output, cx, True)
+    cx.step(kernels.fill, y, value=node.attrs["value"], ldy=ldy, **extent(node.output.shape, FLAT))
+
+
 def infer_scale(inputs: list, attrs: dict) -> list[Type]:
     attrs.setdefault("b", 0.0)
     return infer("scale", inputs, attrs)
@@ -187,6 +192,7 @@ register(Operator("sub", lambda inputs, attrs: infer_binary("sub", inputs, attrs
 register(Operator("mul", lambda inputs, attrs: infer_binary("mul", inputs, attrs), lower_mul, gradient_mul))
 register(Operator("scale", infer_scale, lambda node, cx: lower_scale(node, cx, node.attrs["a"], node.attrs["b"]),
                   lambda node, grads: [apply("scale", [grads[0]], a=node.attrs["a"])]))
+register(Operator("constant", lambda inputs, attrs: [Type(tuple(attrs["shape"]), FLAT)], lower_constant))
 register(Operator("sum_to", infer_sum_to, lower_sum_to))
 
 

@@ -85,7 +85,8 @@ def is_dense(shape: tuple[int, ...]) -> bool:
 def lower_cross_entropy(node: Node, cx: Lowering) -> None:
     x, target, weight = (*node.inputs, None)[:3]
     attrs, out = node.attrs, node.output
-    cx.extra["classes"] = x.shape[1], attrs["ignore_index"]  # what the target is checked against before each run
+    # what targets are checked against before each run; several losses may read one target
+    cx.extra.setdefault("classes", []).append((x.shape[1], attrs["ignore_index"]))
     kept, part = cx.temp(8 * cx.pixels(x), "cross entropy"), part_memory(x, cx)
     keywords = entropy_problem(x, target, weight, cx, attrs)
     info = {"input": x.shape, "output": out.shape}
@@ -128,7 +129,7 @@ def lower_cross_entropy_backward(node: Node, cx: Lowering) -> None:
             **keywords)
 
 
-register(Operator("cross_entropy", infer_cross_entropy, lower_cross_entropy, gradient_cross_entropy))
+register(Operator("cross_entropy", infer_cross_entropy, lower_cross_entropy, gradient_cross_entropy, True))
 register(Operator("cross_entropy_backward", infer_cross_entropy_backward, lower_cross_entropy_backward))
 
 
@@ -184,5 +185,5 @@ def lower_mse_backward(node: Node, cx: Lowering) -> None:
             info={"input": x.shape, "output": x.shape}, **keywords)
 
 
-register(Operator("mse_loss", infer_mse, lower_mse, gradient_mse))
+register(Operator("mse_loss", infer_mse, lower_mse, gradient_mse, True))
 register(Operator("mse_loss_backward", lambda inputs, attrs: [inputs[1].type], lower_mse_backward))

@@ -51,12 +51,14 @@ class Meters:
     def names(self) -> list[str]:
         return [*self._of_classes, *self._others]
 
-    def update(self, loss: float, prediction: np.ndarray, target: Any) -> None:
-        """Adds a batch."""
+    def update(self, loss: float, prediction: Any, target: Any) -> None:
+        """Adds a batch. Of a nested prediction, the metrics of classes take the first array; functions get it as it is."""
         target = np.asarray(target)
-        self._averages["loss"].update(loss, len(prediction))
+        self._averages["loss"].update(loss, len(target))
         for name, metric in self._others.items():
-            self._averages[name].update(metric(prediction, target), len(prediction))
+            self._averages[name].update(metric(prediction, target), len(target))
+        while not isinstance(prediction, np.ndarray):
+            prediction = next(iter(prediction.values() if isinstance(prediction, dict) else prediction))
         if not self._of_classes or target.dtype.kind not in "iu":
             return
         if self._ignore is not None:
