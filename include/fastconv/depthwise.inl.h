@@ -101,21 +101,45 @@ FC_INLINE size_t f32_conv_depthwise_backward_weight_scratch(const ConvWeightArgs
     return static_cast<size_t>(a->T * kDepthChunk) * sizeof(void*);
 }
 
+// B taps at once: per pixel one load of gy and B of x for B multiply-adds.
+template <int W, int B, bool kFull>
+FC_INLINE void depthwise_weight_taps(const ConvWeightArgs* a, const float* const* px, const float* gy, int64_t count,
+                                     int64_t k, int n, float* dw, int64_t width) {
+    Vf<W> acc[B];
+#pragma GCC unroll 9
+    for (int t = 0; t < B; ++t) acc[t] = load<W>(dw + t * width);
+    gy += k;
+    for (int64_t p = 0; p < count; ++p, gy += a->ldy) {
+        const Vf<W> g = kFull ? load<W>(gy) : load_n<W>(gy, n);
+#pragma GCC unroll 9
+        for (int t = 0; t < B; ++t) {
+            const float* x = px[t * kDepthChunk + p];
+            acc[t] = mul_add<W>(kFull ? load<W>(x + k) : load_channels<W>(x, k, a->multiplier, n), g, acc[t]);
+        }
+    }
+#pragma GCC unroll 9
+    for (int t = 0; t < B; ++t) store<W>(dw + t * width, acc[t]);
+}
+
+template <int W, bool kFull>
+FC_INLINE void depthwise_weight_all(const ConvWeightArgs* a, const float* const* px, const float* gy, int64_t count,
+                                    int64_t k, int n, float* dw, int64_t width) {
+    int64_t t = 0;
+    for (; t + 9 <= a->T; t += 9)
+        depthwise_weight_taps<W, 9, kFull>(a, px + t * kDepthChunk, gy, count, k, n, dw + t * width, width);
+    for (; t + 4 <= a->T; t += 4)
+        depthwise_weight_taps<W, 4, kFull>(a, px + t * kDepthChunk, gy, count, k, n, dw + t * width, width);
+    for (; t < a->T; ++t)
+        depthwise_weight_taps<W, 1, kFull>(a, px + t * kDepthChunk, gy, count, k, n, dw + t * width, width);
+}
+
 template <int W>
 FC_INLINE void depthwise_weight(const ConvWeightArgs* a, const float* const* px, const float* gy, int64_t count,
                                 int64_t k, int n, float* dw, int64_t width) {
-    for (int64_t t = 0; t < a->T; ++t) {
-        const float* const* row = px + t * kDepthChunk;
-        Vf<W> s[4] = {load<W>(dw + t * width), Vf<W>{}, Vf<W>{}, Vf<W>{}};
-        int64_t p = 0;
-        for (; p + 4 <= count; p += 4)
-#pragma GCC unroll 4
-            for (int i = 0; i < 4; ++i)
-                s[i] = mul_add<W>(load_channels<W>(row[p + i], k, a->multiplier, n),
-                                  load_n<W>(gy + (p + i) * a->ldy + k, n), s[i]);
-        for (; p < count; ++p)
-            s[0] = mul_add<W>(load_channels<W>(row[p], k, a->multiplier, n), load_n<W>(gy + p * a->ldy + k, n), s[0]);
-        store<W>(dw + t * width, (s[0] + s[1]) + (s[2] + s[3]));
+    if (a->multiplier == 1 && n == W) {
+        depthwise_weight_all<W, true>(a, px, gy, count, k, n, dw, width);
+    } else {
+        depthwise_weight_all<W, false>(a, px, gy, count, k, n, dw, width);
     }
 }
 
