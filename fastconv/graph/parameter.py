@@ -98,10 +98,11 @@ class Parameter:
 
 class _Edit:
     def __init__(self, parameter: Parameter):
-        self.parameter = parameter
+        self.parameter, self.view = parameter, parameter._data.view()
 
     def __enter__(self) -> np.ndarray:
-        return self.parameter._data
+        return self.view
 
     def __exit__(self, *exc) -> None:
+        self.view.flags.writeable = False  # a change after this would go unnoticed
         self.parameter.touch()

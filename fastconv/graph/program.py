@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from math import prod
 
 import numpy as np
@@ -33,6 +34,7 @@ class Program:
         self.arena = Memory(lowered.arena_bytes)
         self.frozen = frozen or (shared is not None and shared.frozen)
         self.weights = shared.weights if shared else Memory(lowered.weights_bytes)
+        self._packing = shared._packing if shared else threading.Lock()  # clones run in threads of their own
         self._copies: dict[int, Parameter] = shared._copies if shared else {}
         self.parameters = list({id(b.parameter): b.parameter for b in lowered.buffers if b.parameter}.values())
         if self.frozen and not shared:
@@ -78,10 +80,11 @@ class Program:
         """Packs the weights again if a parameter has changed."""
         if self._versions[0] == parameters.epoch() or (self.frozen and self._versions[0] >= 0):
             return
-        now, total = parameters.epoch(), sum(p.version for p in self.parameters)
-        if total != self._versions[1]:
-            self._prepare.run(threads)
-        self._versions[:] = now, total
+        with self._packing:
+            now, total = parameters.epoch(), sum(p.version for p in self.parameters)
+            if total != self._versions[1]:
+                self._prepare.run(threads)
+            self._versions[:] = now, total  # last: who finds these runs at once
 
     def run(self, segment: str, batch: int) -> None:
         """Runs a segment for the first ``batch`` images of the planned batch."""
