@@ -308,6 +308,58 @@ def test_arithmetic(n, training):
         np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-5, err_msg=str(i))
 
 
+class Readers(nn.Module):
+    """Outputs that others read too, or that have an activation already: what an epilogue or a folding must leave alone."""
+
+    def __init__(self, forward):
+        super().__init__()
+        self.conv, self.other = nn.Conv2d(3, 3, 3, padding=1), nn.Conv2d(3, 3, 1)
+        self.bn, self.relu, self.clip = nn.BatchNorm2d(3), nn.ReLU(), nn.Hardtanh(-0.5, 1.5)
+        self.forward = lambda x: forward(self, x)
+
+
+READERS = {
+    "activated and read": lambda m, x: m.relu(m.conv(x)) + m.other(x),
+    "read twice": lambda m, x: (lambda y: m.other(m.relu(y)) + y)(m.conv(x)),
+    "read twice by one": lambda m, x: (lambda y: m.relu(y + y))(m.conv(x)),
+    "an output itself": lambda m, x: (lambda y: (y, m.relu(y)))(m.conv(x)),
+    "normalised and read": lambda m, x: (lambda y: m.bn(y) + m.other(y))(m.conv(x)),
+    "normalised and an output": lambda m, x: (lambda y: (y, m.bn(y)))(m.conv(x)),
+    "two activations": lambda m, x: m.clip(m.relu(m.conv(x))),
+    "added after the activation": lambda m, x: m.relu(m.conv(x)) + x,
+    "two residuals": lambda m, x: m.conv(x) + x + m.relu(x),
+    "a residual made later": lambda m, x: (lambda y: m.relu(y + m.bn(m.relu(x))))(m.conv(x)),
+    "a residual made from it": lambda m, x: (lambda y: y + m.other(y))(m.conv(x)),
+}
+
+
+class Definition:
+    """The modules of Readers by the reference functions."""
+
+    def __init__(self, net):
+        w = net.state_dict()
+        self.conv = lambda x: ref.conv(x, w["conv.weight"], w["conv.bias"], padding=1)
+        self.other = lambda x: ref.conv(x, w["other.weight"], w["other.bias"])
+        self.bn = lambda x: ref.batch_norm(x, w["bn.running_mean"], w["bn.running_var"], w["bn.weight"], w["bn.bias"],
+                                           training=net.bn.training).output
+        self.relu, self.clip = ref.relu, lambda x: np.clip(x, -0.5, 1.5)
+
+
+@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize("name", READERS)
+def test_what_others_read_is_left_alone(name, training):
+    fc.manual_seed(6)
+    net, x = Readers(READERS[name]), images(2)
+    for p in (net.bn.weight, net.bn.bias, net.bn.running_mean, net.bn.running_var):
+        p.data = np.random.default_rng(6).uniform(0.5, 2, 3)
+    net.train(training)
+    expected = READERS[name](Definition(net), x)
+    got = fc.compile(net, x.shape, training=training)(x)
+    pairs = zip(got, expected, strict=True) if isinstance(got, tuple) else [(got, expected)]
+    for a, b in pairs:
+        close(a, b)
+
+
 def test_lenet5():
     fc.manual_seed(0)
     net = fc.zoo.lenet5()
