@@ -103,7 +103,7 @@ def first_failure(family: str, setting: str) -> str | None:
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "FASTCONV_BREAK": setting, "FASTCONV_TEST_INNER": "1"}
     if setting.endswith(":f32_gemm"):
         environment["FASTCONV_BLAS"] = "none"  # what it stands in for
-    command = [sys.executable, "-m", "pytest", "-vx", "--tb=no", "-p", "no:cacheprovider", "-W", "ignore", *files]
+    command = [sys.executable, "-m", "pytest", "-vvx", "--tb=no", "-p", "no:cacheprovider", "-W", "ignore", *files]
     try:
         done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300)
         output, how = done.stdout, "" if done.returncode == 1 else "crash in "
