@@ -112,6 +112,7 @@ def test_memory_and_steps_account_for_the_plan(net):
             apart = one["offset"] + one["nbytes"] <= other["offset"] or other["offset"] + other["nbytes"] <= one["offset"]
             assert apart or one["last"] < other["first"] or other["last"] < one["first"], (one, other)
     assert {s.segment for s in steps} == {"prepare", "forward", "backward"}
+    assert (engine.batch, engine.output_shapes) == (2, [(2, 7)])
     (first,) = [s for s in steps if s.path == "first" and s.op == "conv"]
     assert (first.algorithm, first.input, first.output) == ("direct", (2, 3, 16, 16), (2, 12, 8, 8))
     assert first.multiply_adds == 2 * 12 * 8 * 8 * 27 and first.nbytes >= 4 * 2 * 12 * 8 * 8
@@ -151,3 +152,59 @@ print("ok")
 """
     done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, timeout=120)
     assert done.stdout == "ok\n", done.stderr
+
+
+class Outputs(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = nn.Linear(5, 300), nn.Linear(5, 300)
+
+    def forward(self, x):
+        return self.a(x), self.b(x), nn.MSELoss()(self.a(x), self.b(x))
+
+
+def test_gradients_of_several_outputs_and_of_a_scalar():
+    fc.manual_seed(0)
+    module, x, g = Outputs(), images(4, 5), images(4, 300)
+    engine = fc.compile(module, (6, 5), training=True)
+
+    def gradients(first, second, scalar):
+        y = engine(x)
+        engine.backward(first, second, scalar)
+        assert y[2].shape == ()
+        return y, module.a.weight.grad.copy(), module.b.weight.grad.copy()
+
+    zero = np.zeros((), np.float32)
+    (a, b, loss), ga, gb = gradients(g, 2 * g, zero)
+    np.testing.assert_allclose(ga, g.T @ x, rtol=0, atol=1e-5)
+    np.testing.assert_allclose(gb, 2 * g.T @ x, rtol=0, atol=1e-5)
+    assert abs(loss - ((a - b) ** 2).mean()) < 1e-5
+    _, ga, gb = gradients(0 * g, 0 * g, zero + 3)
+    np.testing.assert_allclose(ga, 3 * 2 / a.size * (a - b).T @ x, rtol=0, atol=1e-6)
+    np.testing.assert_allclose(gb, -ga, rtol=0, atol=1e-6)
+
+
+def test_gradients_that_must_be_copied_live_until_they_are_read():
+    module, x, g = Outputs(), images(4, 5), images(2, 4, 300)
+    raw = np.zeros((2, 4 * 1200 + 1), np.uint8)
+    unaligned = [row[1:].view(np.float32).reshape(4, 300) for row in raw]
+    for target, values in zip(unaligned, g, strict=True):
+        target[...] = values
+    engine = fc.compile(module, x.shape, training=True)
+    engine(x)
+    engine.backward(*unaligned, np.zeros((), np.float32))
+    np.testing.assert_allclose(module.a.weight.grad, g[0].T @ x, rtol=0, atol=1e-5)
+    np.testing.assert_allclose(module.b.weight.grad, g[1].T @ x, rtol=0, atol=1e-5)
+
+
+def test_one_backward_for_one_call(net):
+    x, g = images(2, 3, 16, 16), images(2, 7)
+    engine = fc.compile(net, x.shape, training=True)
+    with pytest.raises(RuntimeError, match="not been called since the last backward"):
+        engine.backward(g)
+    engine(x)
+    with pytest.raises(ValueError, match=r"grad_output 0 of shape \(2, 6\): expected \(2, 7\)"):
+        engine.backward(g[:, :6])
+    engine.backward(g)
+    with pytest.raises(RuntimeError, match="not been called since the last backward"):
+        engine.backward(g)

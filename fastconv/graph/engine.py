@@ -76,6 +76,10 @@ class Plan:
         for name, tensor in zip(self.exits, self.outputs, strict=True):
             self.lowered.slots[name].expect(tensor.shape, tensor.layout == "pixels")
 
+    def output_shapes(self, n: int) -> list[tuple[int, ...]]:
+        """Shapes of the outputs for a batch of ``n``; a scalar or a parameter has the same for each."""
+        return [(n, *t.shape[1:]) if t.layout == "pixels" else t.shape for t in self.outputs]
+
 
 class Engine:
     """A compiled network. Made by :func:`fastconv.compile`.
@@ -158,8 +162,7 @@ class Engine:
                 plan, program, n = self._bring(inputs)
                 slots = plan.lowered.slots
             if out is None:
-                arrays = [np.empty((n, *t.shape[1:]) if t.layout == "pixels" else t.shape, np.float32)
-                          for t in plan.outputs]
+                arrays = [np.empty(shape, np.float32) for shape in plan.output_shapes(n)]
             else:
                 arrays = (out,) if isinstance(out, np.ndarray) else out
             self._point(plan, arrays, n, out is not None)
@@ -198,10 +201,10 @@ class Engine:
         for name, tensor, array in zip(plan.exits, plan.outputs, arrays, strict=True):
             got = plan.lowered.slots[name].take(array, True)
             if got != (n if tensor.layout == "pixels" else 1):
-                refuse_out("engine", array, (n, *tensor.shape[1:]) if tensor.layout == "pixels" else tensor.shape)
+                refuse_out("engine", array, plan.output_shapes(n)[plan.outputs.index(tensor)])
 
     def backward(self, *grad_outputs) -> None:
-        """Runs the backward tape of the last call and sets ``grad`` of every parameter.
+        """Runs the backward tape of the last call, once, and sets ``grad`` of every parameter.
 
         Parameters
         ----------
@@ -211,25 +214,30 @@ class Engine:
         Raises
         ------
         RuntimeError
-            When the engine was not compiled with ``training=True``, or has not been called yet.
+            When the engine was not compiled with ``training=True``, or has not been called since the last backward, which
+            reuses the memory of what the call had left to it.
+        TypeError, ValueError
+            For gradients of another number, dtype or shape; nothing has run then.
         """
         if not self._training:
             raise RuntimeError("engine.backward: compiled for inference: compile with training=True")
         with self._lock:
             if self._ran is None:
-                raise RuntimeError("engine.backward: the engine has not been called yet")
+                raise RuntimeError("engine.backward: the engine has not been called since the last backward")
             plan, program, n = self._ran
             if len(grad_outputs) != len(plan.outputs):
                 raise ValueError(f"engine.backward: {len(grad_outputs)} gradients given, the network has "
                                  f"{len(plan.outputs)} outputs")
-            for i, (tensor, grad) in enumerate(zip(plan.outputs, grad_outputs, strict=True)):
+            shapes, held = plan.output_shapes(n), []
+            for i, (expected, grad) in enumerate(zip(shapes, grad_outputs, strict=True)):
                 slot = plan.lowered.slots[f"grad:{i}"]
-                if slot.take(grad, False) != n:
+                if not isinstance(grad, np.ndarray) or grad.shape != expected or slot.take(grad, False) < 0:
                     grad = as_float32("engine.backward", f"grad_output {i}", grad)
-                    expected = (n, *tensor.shape[1:])
-                    if grad.shape != expected or slot.take(grad, False) != n:
+                    held.append(grad)  # what was made here lives until it has been read
+                    if grad.shape != expected or slot.take(grad, False) < 0:
                         raise ValueError(f"engine.backward: grad_output {i} of shape {grad.shape}: expected {expected}, "
                                          "the shape of the output")
+            self._ran = None
             program.run("backward", n)
             for parameter, array in program.gradients:
                 parameter.grad = array
@@ -320,7 +328,8 @@ class Engine:
 
     @property
     def output_shapes(self) -> list[tuple[int, ...]]:
-        return [t.shape for t in self._current[0].outputs]
+        """Shapes of the outputs at the planned batch, in the order of ``forward``."""
+        return self._current[0].output_shapes(self.batch)
 
     def __repr__(self) -> str:
         plan = self._current[0]

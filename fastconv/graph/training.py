@@ -192,10 +192,8 @@ class TrainingTape(LossTape):
         self.steps += 1
         self.hyper.grad_scale = 1.0
         self.hyper.set(**hyper)
-        try:
-            program.run("update", planned.n)
-        finally:
-            touch(planned.updated)  # also when a KeyboardInterrupt comes in between: no packed copy may go stale
+        program.run("update", planned.n)
+        touch(planned.updated)
 
     def restart(self, steps: int) -> None:
         """Goes on as if so many updates had been done; gradients that are accumulated so far are dropped."""
