@@ -328,7 +328,7 @@ READERS = {
     "two activations": lambda m, x: m.clip(m.relu(m.conv(x))),
     "added after the activation": lambda m, x: m.relu(m.conv(x)) + x,
     "two residuals": lambda m, x: m.conv(x) + x + m.relu(x),
-    "a residual made later": lambda m, x: (lambda y: m.relu(y + m.bn(m.relu(x))))(m.conv(x)),
+    "a residual made later": lambda m, x: (lambda y: m.clip(y + m.relu(x)))(m.conv(x)),
     "a residual made from it": lambda m, x: (lambda y: y + m.other(y))(m.conv(x)),
 }
 
