@@ -1,5 +1,6 @@
 """Engines that share weights and parameters: clones in threads, snapshots, changes that must not go unnoticed."""
 
+import pickle
 import threading
 
 import numpy as np
@@ -70,6 +71,34 @@ def test_a_clone_of_a_snapshot_keeps_the_snapshots_weights_for_new_shapes_too():
         np.testing.assert_array_equal(engine(larger), before_larger)
     assert not np.array_equal(live(x), before)
     assert not np.array_equal(live.clone()(larger), before_larger)
+
+
+def test_a_snapshot_of_a_plain_function_keeps_its_weights_for_new_shapes():
+    convolution, x, larger = nn.Conv2d(3, 4, 3), image(), np.ones((1, 3, 12, 12), np.float32)
+    live = fc.compile(lambda t: convolution(t), SHAPE)
+    before, before_larger = live(x), live(larger)
+    frozen = live.freeze()
+    with convolution.weight.edit() as weight:
+        weight += 1
+    np.testing.assert_array_equal(frozen.freeze()(x), before)
+    np.testing.assert_array_equal(frozen(larger), before_larger)
+    assert not np.array_equal(live(x), before)
+    with pytest.raises(TypeError, match="a frozen engine of a plain function cannot be pickled"):
+        pickle.dumps(frozen)
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+def test_a_pickled_engine_is_compiled_again(frozen):
+    module, x = net(), image()
+    engine = fc.compile(module, SHAPE, algorithm="im2col", threads=1, cache_size=2)
+    engine, expected = engine.freeze() if frozen else engine, engine(x)
+    with module[0].weight.edit() as weight:
+        weight += frozen
+    copy = pickle.loads(pickle.dumps(engine))
+    np.testing.assert_array_equal(copy(x), expected)
+    assert copy._options() == engine._options() and copy.batch == 2
+    assert {s.algorithm for s in copy.steps()} == {s.algorithm for s in engine.steps()}
+    assert (copy._snapshot is not None) == frozen
 
 
 def test_every_change_of_a_parameter_is_noticed():

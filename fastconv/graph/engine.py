@@ -56,7 +56,6 @@ class Plan:
         for i, tensor in enumerate(self.outputs):
             if not tensor.name:
                 tensor.name = f"output{i}"
-        names = [t.name for t in (*graph.inputs, *self.outputs)]
         self.lowered = Lowering(graph, batch, algorithm)
         self.lowered.placed = passes.place_concatenations(graph)
         self.lowered.kept = {g for g in gradients if g is not None}
@@ -69,7 +68,6 @@ class Plan:
         if finish is not None:
             finish(self.lowered)
         self.lowered.finish()
-        self.names = names
         for tensor in graph.inputs:
             if tensor.dtype == "float32":
                 self.lowered.slot(tensor).expect(tensor.shape, tensor.layout == "pixels")
@@ -91,13 +89,12 @@ class Engine:
 
     def __init__(self, function: Callable, shapes: Sequence[tuple[int, ...]], *, training: bool = False,
                  precision: str = "highest", algorithm: str | dict | None = None, threads: int | None = None,
-                 cache_size: int = 4, parameters: Sequence = ()):
+                 cache_size: int = 4, snapshot: dict | None = None):
         self._function, self._training, self._threads = function, training, threads or 0
         self.precision, self.algorithm, self.cache_size = precision, algorithm, cache_size
-        self._parameters = list(parameters)
+        self._snapshot = snapshot  # of a frozen engine: the copies that its plans are bound to
         self._plans: OrderedDict[tuple, tuple[Plan, Program]] = OrderedDict()
         self._lock = threading.Lock()
-        self._frozen = False
         self._ran: tuple | None = None
         self._current = self._plan(shapes)
 
@@ -123,7 +120,7 @@ class Engine:
             wanted = [t for t in graph.parameters if t.parameter.requires_grad]
             gradients = differentiate(graph, seeds, wanted)
         plan = Plan(graph, structure, batch, self.algorithm, gradients)
-        program = Program(plan.lowered, frozen=self._frozen)
+        program = Program(plan.lowered, snapshot=self._snapshot)
         program.threads = self._threads
         if self._training:
             for tensor, gradient in zip(wanted, gradients, strict=True):
@@ -258,8 +255,7 @@ class Engine:
             other.__dict__.update(self.__dict__)
             other._lock, other._ran, other._plans = threading.Lock(), None, OrderedDict()
             if self._training:
-                other._current = other._plan([t.shape for t in self._current[0].graph.inputs
-                                              if t not in self._current[0].graph.late_inputs])
+                other._current = other._plan(self._planned())
                 return other
             for key, (plan, program) in self._plans.items():
                 twin = Plan(plan.graph, plan.structure, plan.batch, self.algorithm)
@@ -274,17 +270,28 @@ class Engine:
         if self._training:
             raise RuntimeError("engine.freeze: an engine compiled with training=True cannot be frozen")
         with self._lock:
-            other = object.__new__(Engine)
-            other.__dict__.update(self.__dict__)
-            other._lock, other._ran, other._plans, other._frozen = threading.Lock(), None, OrderedDict(), True
-            function = self._function
-            snapshot = getattr(function, "snapshot", None)
-            if snapshot is not None:
-                other._function = snapshot()
-            plan = self._current[0]
-            other._current = other._plan([t.shape for t in plan.graph.inputs])
+            function, snapshot = self._function, {} if self._snapshot is None else self._snapshot
+            if hasattr(function, "snapshot"):
+                function = function.snapshot()  # of the whole module: later plans find it as it is now
+            other = Engine(function, self._planned(), snapshot=snapshot, **self._options())
             other._current[1].prepare(self._threads or get_num_threads())
             return other
+
+    def _planned(self) -> list[tuple[int, ...]]:
+        """Shapes of the inputs that the current plan is for."""
+        graph = self._current[0].graph
+        return [t.shape for t in graph.inputs if t not in graph.late_inputs]
+
+    def _options(self) -> dict:
+        """What ``compile`` was told."""
+        return {"training": self._training, "precision": self.precision, "algorithm": self.algorithm,
+                "threads": self._threads or None, "cache_size": self.cache_size}
+
+    def __reduce__(self):
+        """A pickle holds the module with its parameters and the options; where it is opened, it is compiled again."""
+        if self._snapshot is not None and not hasattr(self._function, "snapshot"):
+            raise TypeError("engine: a frozen engine of a plain function cannot be pickled: compile an nn.Module")
+        return _compile_again, (self._function, self._planned(), self._snapshot is not None, self._options())
 
     # ---- knowing --------------------------------------------------------------------------------------------------
 
@@ -335,6 +342,10 @@ class Engine:
         plan = self._current[0]
         inputs = ", ".join(str(t.shape) for t in plan.graph.inputs if t not in plan.graph.late_inputs)
         return f"<fastconv.Engine {inputs} -> {', '.join(str(t.shape) for t in plan.outputs)}>"
+
+
+def _compile_again(function: Callable, shapes: list, frozen: bool, options: dict) -> Engine:
+    return Engine(function, shapes, snapshot={} if frozen else None, **options)
 
 
 def compile(module, input_shape, *, training: bool = False, precision: str = "highest",

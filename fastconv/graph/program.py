@@ -23,28 +23,27 @@ class Program:
         Finished (:meth:`Lowering.finish`).
     shared : Program, optional
         Another binding of the same lowering whose packed weights this one uses.
-    frozen : bool
-        Bind to a copy of the parameters as they are now.
+    snapshot : dict, optional
+        Bind to copies of the parameters, those in this dict; those that it lacks are copied into it.
     """
 
-    def __init__(self, lowered: Lowering, shared: Program | None = None, frozen: bool = False):
+    def __init__(self, lowered: Lowering, shared: Program | None = None, snapshot: dict | None = None):
         if shared is not None and lowered.weights_layout() != shared.lowered.weights_layout():
             raise RuntimeError("a program can share packed weights only with another of the same lowering")
         self.lowered = lowered
         self.arena = Memory(lowered.arena_bytes)
-        self.frozen = frozen or (shared is not None and shared.frozen)
+        self._snapshot = shared._snapshot if shared else snapshot
         self.weights = shared.weights if shared else Memory(lowered.weights_bytes)
         self._packing = shared._packing if shared else threading.Lock()  # clones run in threads of their own
-        self._copies: dict[int, Parameter] = shared._copies if shared else {}
         self.parameters = list({id(b.parameter): b.parameter for b in lowered.buffers if b.parameter}.values())
-        if self.frozen and not shared:
-            self._copies = {id(p): Parameter(p.data) for p in self.parameters}
+        if self._snapshot is not None:
+            for p in self.parameters:
+                self._snapshot.setdefault(id(p), (p, Parameter(p.data)))  # p itself too: no other may take its id
         self._versions = shared._versions if shared else [-1, -1]  # epoch, sum of versions: shared with the weights
         self.segments = {name: self._bind(name) for name in SEGMENTS}
         self.threads = 0
         self.gradients: list[tuple[Parameter, np.ndarray]] = []
         self._prepare = self.segments["prepare"]
-        self._forward = self.segments["forward"]
 
     def _bind(self, segment: str) -> StepList:
         steps = []
@@ -67,8 +66,9 @@ class Program:
             return self.arena.address + buffer.offset
         if buffer.kind == WEIGHTS:
             return self.weights.address + buffer.offset
-        parameter = self._copies.get(id(buffer.parameter), buffer.parameter)
-        return parameter.address
+        if self._snapshot is not None:
+            return self._snapshot[id(buffer.parameter)][1].address
+        return buffer.parameter.address
 
     def array(self, ref: Ref, shape, dtype=np.float32) -> np.ndarray:
         """A view of planned memory; it keeps the memory alive."""
@@ -78,7 +78,7 @@ class Program:
 
     def prepare(self, threads: int) -> None:
         """Packs the weights again if a parameter has changed."""
-        if self._versions[0] == parameters.epoch() or (self.frozen and self._versions[0] >= 0):
+        if self._versions[0] == parameters.epoch() or (self._snapshot is not None and self._versions[0] >= 0):
             return
         with self._packing:
             now, total = parameters.epoch(), sum(p.version for p in self.parameters)
