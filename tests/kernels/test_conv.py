@@ -43,6 +43,7 @@ CASES = {
        (WIDTH - 1, WIDTH, WIDTH + 1, 2 * WIDTH - 1, 2 * WIDTH, 2 * WIDTH + 1)},
     **{f"few, {n} pixels": Case(1, 5, 2, (1, n), (1, 1)) for n in (2, 4, 5, 12, 16, 17, 95, 96, 97, 193)},
     "few groups": Case(2, 3 * (WIDTH + 1), 6, (5, 4), (3, 2), padding=(1, 0), groups=3),
+    "groups unpadded": Case(2, 12, 9, (9, 8), (3, 2), groups=3),
     "few groups of one": Case(3, 10, 2, (9, 11), (2, 3), stride=(2, 1), padding=1, groups=2),
     # weight gradients by rows of taps: 1 to 7 contiguous values, more rows than a tile has, over 256 pixels
     **{f"rows of {c * s[-1]}, {s} {c}": Case(2, c, (3, WIDTH, BLOCK + 3)[i % 3], (22, 17), s, stride=(1, 2)[i % 2])
