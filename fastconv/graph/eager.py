@@ -21,7 +21,7 @@ from fastconv.graph.ir import PIXELS, Graph, Node, Tensor, apply, building, show
 from fastconv.graph.lower import Lowering
 from fastconv.graph.plan import check_memory
 from fastconv.graph.program import Program
-from fastconv.kernels.threads import get_num_threads
+from fastconv.kernels.threads import get_num_threads, reset_in_children
 
 KEEP_PROGRAM = 4 << 20  # bytes: memory of a larger program is given back after the call; its plan is kept
 KEEP_TOTAL = 64 << 20  # bytes of all kept programs together
@@ -97,6 +97,12 @@ class Cache:
         self._idle: OrderedDict[tuple, tuple[Compiled, int]] = OrderedDict()
         self._lock = threading.Lock()
         self.nbytes = 0
+        reset_in_children(self)
+
+    def after_fork(self) -> None:
+        """In the child of a fork: another thread of the parent may have been inside."""
+        self._lock = threading.Lock()
+        self.clear()
 
     def __len__(self) -> int:
         return len(self._idle)

@@ -11,7 +11,7 @@ from fastconv.graph import parameter as parameters
 from fastconv.graph.lower import ARENA, SEGMENTS, WEIGHTS, Buffer, Lowering, Ref
 from fastconv.graph.parameter import Parameter
 from fastconv.kernels._runtime import Memory, StepList
-from fastconv.kernels.threads import get_num_threads
+from fastconv.kernels.threads import threads_for
 
 
 class Program:
@@ -88,7 +88,7 @@ class Program:
 
     def run(self, segment: str, batch: int) -> None:
         """Runs a segment for the first ``batch`` images of the planned batch."""
-        threads = self.threads or get_num_threads()
+        threads = threads_for(self.threads)
         steps = self.segments[segment]
         if segment == "forward":
             for check in self.lowered.checks:

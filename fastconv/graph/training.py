@@ -18,6 +18,7 @@ from fastconv.graph.program import Program
 from fastconv.graph.trace import trace
 from fastconv.kernels import loss as loss_kernels
 from fastconv.kernels import update as kernels
+from fastconv.kernels.threads import reset_in_children
 
 RULES = {"sgd": kernels.sgd, "adam": kernels.adam, "adamw": kernels.adamw}
 
@@ -42,6 +43,11 @@ class LossTape:
         self._value = np.zeros((), np.float32)
         self._plans: OrderedDict[tuple, _Planned] = OrderedDict()
         self._last: _Planned | None = None
+        self._lock = threading.Lock()
+        reset_in_children(self)
+
+    def after_fork(self) -> None:
+        """In the child of a fork: a run that another thread of the parent was in is not there."""
         self._lock = threading.Lock()
 
     def run(self, *arrays) -> float:

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import math
+import operator
 import os
+import weakref
 
-_state = {"threads": 0, "reason": ""}
+MOST = 1024  # threads: more than any machine that this is for has processors, and few enough to be started
+
+_state = {"threads": 0, "reason": "", "forked": False}
+_to_reset: weakref.WeakSet = weakref.WeakSet()
 
 
 def available_threads(root: str = "/") -> tuple[int, str]:
@@ -21,8 +26,9 @@ def available_threads(root: str = "/") -> tuple[int, str]:
     quota = cgroup_quota(root)
     if quota is not None and quota < number:
         number, reason = quota, "control group quota"
-    if text.isdigit() and int(text) > 0:
-        return int(text), "OMP_NUM_THREADS"
+    if text.isascii() and text.isdigit() and text.strip("0"):
+        asked = int(text) if len(text) < 10 else MOST + 1
+        return min(asked, MOST), "OMP_NUM_THREADS" if asked <= MOST else f"OMP_NUM_THREADS, of which at most {MOST}"
     return max(1, number), reason
 
 
@@ -79,18 +85,34 @@ def set_num_threads(n: int) -> None:
     Parameters
     ----------
     n : int
-        At least 1. Results do not depend on it.
+        From 1 to 1024. Results do not depend on it. The child of a fork runs on one thread whatever is set.
 
     Raises
     ------
     TypeError, ValueError
-        When n is not an integer, or less than 1.
+        When n is not an integer, or outside that range.
     """
-    if isinstance(n, bool) or not hasattr(n, "__index__"):
-        raise TypeError(f"set_num_threads: n={n!r} is of type {type(n).__name__}: expected an integer")
-    if n.__index__() < 1:
-        raise ValueError(f"set_num_threads: n={n} must be at least 1")
-    _state.update(threads=n.__index__(), reason="set_num_threads")
+    number = check_threads("set_num_threads", "n", n)
+    if not _state["forked"]:
+        _state.update(threads=number, reason="set_num_threads")
+
+
+def check_threads(op: str, name: str, value) -> int:
+    """A number of threads that may be asked for."""
+    try:
+        number = None if isinstance(value, bool) else operator.index(value)
+    except TypeError:
+        number = None
+    if number is None:
+        raise TypeError(f"{op}: {name}={value!r} is of type {type(value).__name__}: expected an integer")
+    if not 1 <= number <= MOST:
+        raise ValueError(f"{op}: {name}={number} must be from 1 to {MOST}")
+    return number
+
+
+def threads_for(asked: int) -> int:
+    """How many threads a run uses for which so many were asked; 0 where none were."""
+    return 1 if _state["forked"] else asked or _state["threads"]
 
 
 def get_num_threads() -> int:
@@ -105,7 +127,14 @@ def threads_reason() -> str:
 
 def _after_fork() -> None:
     # the thread pool of the OpenMP runtime does not survive a fork; a region with more than one thread would hang
-    _state.update(threads=1, reason="child of a fork")
+    _state.update(threads=1, reason="child of a fork", forked=True)
+    for owner in list(_to_reset):
+        owner.after_fork()
+
+
+def reset_in_children(owner) -> None:
+    """Has ``owner.after_fork()`` called in the child of a fork: a lock that another thread held would stay locked there."""
+    _to_reset.add(owner)
 
 
 _state["threads"], _state["reason"] = available_threads()
