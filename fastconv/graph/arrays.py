@@ -17,10 +17,8 @@ def as_float32(op: str, name: str, value) -> np.ndarray:
     """
     array = value
     if not isinstance(array, np.ndarray):
-        if hasattr(value, "__dlpack__"):
-            array = np.from_dlpack(value)
-        elif hasattr(value, "__array__") or hasattr(value, "__array_interface__"):
-            array = np.asarray(value)
+        if hasattr(value, "__dlpack__") or hasattr(value, "__array__") or hasattr(value, "__array_interface__"):
+            array = foreign(op, name, value)
         else:
             try:
                 array = np.asarray(memoryview(value))
@@ -33,6 +31,15 @@ def as_float32(op: str, name: str, value) -> np.ndarray:
     if any(s % 4 for s in array.strides) or not array.flags.aligned:
         array = array.copy(order="C")  # ascontiguousarray would hand back what is merely unaligned
     return array
+
+
+def foreign(op: str, name: str, value) -> np.ndarray:
+    """Another library's array as NumPy's, without a copy where that is possible."""
+    try:
+        return np.from_dlpack(value) if hasattr(value, "__dlpack__") else np.asarray(value)
+    except (BufferError, RuntimeError, TypeError, ValueError) as error:
+        raise TypeError(f"{op}: {name} is a {type(value).__name__} that NumPy cannot take ({error}): expected a float32 "
+                        "array") from error
 
 
 def as_int64(op: str, name: str, value) -> np.ndarray:
@@ -54,6 +61,8 @@ def refuse_out(op: str, array, shape: tuple[int, ...]) -> None:
         raise ValueError(f"{op}: out has shape {array.shape}: expected {tuple(shape)}")
     if not array.flags.writeable:
         raise ValueError(f"{op}: out is read-only")
+    if any(n > 1 and not s for n, s in zip(array.shape, array.strides, strict=True)):
+        raise ValueError(f"{op}: out of strides {array.strides} has elements that share memory")
     raise ValueError(f"{op}: out is not aligned to its elements")
 
 

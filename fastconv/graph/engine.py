@@ -16,7 +16,7 @@ from fastconv.graph.ir import Graph
 from fastconv.graph.lower import ARENA, SEGMENTS, WEIGHTS, Lowering
 from fastconv.graph.program import Program
 from fastconv.graph.trace import Structure, trace
-from fastconv.kernels.threads import get_num_threads
+from fastconv.kernels.threads import check_threads, reset_in_children, threads_for
 
 PRECISIONS = ("highest", "high", "medium")
 ALGORITHMS = ("im2col", "direct", "pointwise", "depthwise")
@@ -95,6 +95,7 @@ class Engine:
         self._snapshot = snapshot  # of a frozen engine: the copies that its plans are bound to
         self._plans: OrderedDict[tuple, tuple[Plan, Program]] = OrderedDict()
         self._lock = threading.Lock()
+        reset_in_children(self)
         self._ran: tuple | None = None
         self._current = self._plan(shapes)
 
@@ -161,7 +162,7 @@ class Engine:
             if out is None:
                 arrays = [np.empty(shape, np.float32) for shape in plan.output_shapes(n)]
             else:
-                arrays = (out,) if isinstance(out, np.ndarray) else out
+                arrays = (out,) if isinstance(out, np.ndarray) else self._several(plan, out)
             self._point(plan, arrays, n, out is not None)
             program.run("forward", n)
             self._ran = (plan, program, n)
@@ -180,6 +181,8 @@ class Engine:
             if a.ndim != len(t.shape):
                 raise ValueError(f"engine: {t.name} of shape {a.shape} has {a.ndim} dimensions: expected {len(t.shape)}, "
                                  f"like {('N', *t.shape[1:])}")
+            if 0 in a.shape[1:]:
+                raise ValueError(f"engine: {t.name} of shape {a.shape}: every extent but the batch must be at least 1")
             if a.shape[0] != arrays[0].shape[0]:
                 raise ValueError(f"engine: {t.name} of shape {a.shape}: its batch differs from the first input's, "
                                  f"{arrays[0].shape[0]}")
@@ -190,6 +193,20 @@ class Engine:
             if plan.lowered.slots[t.name].take(a, False) != n:
                 raise RuntimeError(f"engine: {t.name} of shape {a.shape} was not accepted by its own plan")
         return plan, program, n
+
+    @staticmethod
+    def _several(plan: Plan, out) -> Sequence:
+        """An ``out`` that is no array: a sequence of arrays, no two of which share memory."""
+        if not isinstance(out, (list, tuple)):
+            shapes = ", ".join(str(t.shape) for t in plan.outputs)
+            raise TypeError(f"engine: out is a {type(out).__name__}: expected a float32 array, or a list of them, for "
+                            f"{shapes}")
+        for i, a in enumerate(out):
+            for j, b in enumerate(out[:i]):
+                if isinstance(a, np.ndarray) and isinstance(b, np.ndarray) and np.may_share_memory(a, b) and \
+                        np.shares_memory(a, b):
+                    raise ValueError(f"engine: out[{j}] and out[{i}] share memory")
+        return out
 
     @staticmethod
     def _point(plan: Plan, arrays: Sequence, n: int, given: bool) -> None:
@@ -254,6 +271,7 @@ class Engine:
             other = object.__new__(Engine)
             other.__dict__.update(self.__dict__)
             other._lock, other._ran, other._plans = threading.Lock(), None, OrderedDict()
+            reset_in_children(other)
             if self._training:
                 other._current = other._plan(self._planned())
                 return other
@@ -274,7 +292,7 @@ class Engine:
             if hasattr(function, "snapshot"):
                 function = function.snapshot()  # of the whole module: later plans find it as it is now
             other = Engine(function, self._planned(), snapshot=snapshot, **self._options())
-            other._current[1].prepare(self._threads or get_num_threads())
+            other._current[1].prepare(threads_for(self._threads))
             return other
 
     def _planned(self) -> list[tuple[int, ...]]:
@@ -292,6 +310,13 @@ class Engine:
         if self._snapshot is not None and not hasattr(self._function, "snapshot"):
             raise TypeError("engine: a frozen engine of a plain function cannot be pickled: compile an nn.Module")
         return _compile_again, (self._function, self._planned(), self._snapshot is not None, self._options())
+
+    def __copy__(self) -> Engine:
+        return self.clone()
+
+    def after_fork(self) -> None:
+        """In the child of a fork: a run that another thread of the parent was in is not there."""
+        self._lock = threading.Lock()
 
     # ---- knowing --------------------------------------------------------------------------------------------------
 
@@ -348,6 +373,17 @@ def _compile_again(function: Callable, shapes: list, frozen: bool, options: dict
     return Engine(function, shapes, snapshot={} if frozen else None, **options)
 
 
+def check_options(op: str, precision, algorithm, threads) -> None:
+    """The options that engines and trainers share."""
+    if precision not in PRECISIONS:
+        raise ValueError(f"{op}: precision={precision!r}: expected one of {', '.join(PRECISIONS)}")
+    for name in algorithm.values() if isinstance(algorithm, dict) else [algorithm]:
+        if name is not None and name not in ALGORITHMS:
+            raise ValueError(f"{op}: algorithm={name!r}: expected one of {', '.join(ALGORITHMS)}")
+    if threads is not None:
+        check_threads(op, "threads", threads)
+
+
 def compile(module, input_shape, *, training: bool = False, precision: str = "highest",
             algorithm: str | dict | None = None, threads: int | None = None, cache_size: int = 4) -> Engine:
     """Compiles a module (or any callable over symbolic tensors) for an input shape.
@@ -379,20 +415,18 @@ def compile(module, input_shape, *, training: bool = False, precision: str = "hi
     """
     if not callable(module):
         raise TypeError(f"compile: module is a {type(module).__name__}: expected an nn.Module or a callable")
+    if isinstance(module, type):
+        raise TypeError(f"compile: module is the class {module.__name__}: expected a module made of it")
     several = isinstance(input_shape, (list, tuple)) and len(input_shape) > 0 and \
         all(isinstance(s, (list, tuple)) for s in input_shape)
     shapes = [check_shape("compile", "input_shape", s) for s in (input_shape if several else [input_shape])]
     if len({s[0] for s in shapes}) > 1:
         raise ValueError(f"compile: input_shape={input_shape}: all inputs must have the same batch")
-    if precision not in PRECISIONS:
-        raise ValueError(f"compile: precision={precision!r}: expected one of {', '.join(PRECISIONS)}")
-    for name in algorithm.values() if isinstance(algorithm, dict) else [algorithm]:
-        if name is not None and name not in ALGORITHMS:
-            raise ValueError(f"compile: algorithm={name!r}: expected one of {', '.join(ALGORITHMS)}")
-    if threads is not None and (isinstance(threads, bool) or not isinstance(threads, int) or threads < 1):
-        raise ValueError(f"compile: threads={threads!r}: expected an integer of at least 1")
-    if isinstance(cache_size, bool) or not isinstance(cache_size, int) or cache_size < 1:
+    check_options("compile", precision, algorithm, threads)
+    if isinstance(cache_size, bool) or not isinstance(cache_size, (int, np.integer)) or cache_size < 1:
         raise ValueError(f"compile: cache_size={cache_size!r}: expected an integer of at least 1")
+    if not isinstance(training, (bool, np.bool_)):
+        raise TypeError(f"compile: training={training!r}: expected True or False")
     function = module
     if hasattr(module, "symbolic"):
         function = module.symbolic(training)

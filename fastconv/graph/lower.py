@@ -258,6 +258,11 @@ class Lowering:
 
     def run(self) -> Lowering:
         """Lowers the whole graph, entries and exits included, and plans the memory."""
+        if isinstance(self.algorithm, dict):
+            paths = {node.path for node in self.graph.nodes}
+            unknown = [path for path in self.algorithm if path not in paths]
+            if unknown:
+                raise ValueError(f"algorithm={self.algorithm!r}: no operator has the path {unknown[0]!r}")
         for tensor in self.graph.inputs:
             if tensor.layout == FLAT or tensor.dtype != "float32":  # written by the caller, whether or not a node reads it
                 self._enter(tensor)

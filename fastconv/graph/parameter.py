@@ -42,7 +42,7 @@ class Parameter:
     """
 
     def __init__(self, data, requires_grad: bool = True):
-        self._data = np.array(data, dtype=np.float32, order="C")
+        self._data = np.array(_numbers(data), dtype=np.float32, order="C")
         self._view = self._data.view()
         self._view.flags.writeable = False
         self.requires_grad = bool(requires_grad)
@@ -58,7 +58,7 @@ class Parameter:
         value = np.asarray(value)
         if value.shape != self._data.shape:
             raise ValueError(f"parameter: value of shape {value.shape} assigned to a parameter of shape {self.shape}")
-        self._data[...] = value
+        self._data[...] = _numbers(value)
         self.touch()
 
     @property
@@ -94,6 +94,14 @@ class Parameter:
 
     def __reduce__(self):
         return (Parameter, (self._data, self.requires_grad))
+
+
+def _numbers(value) -> np.ndarray:
+    """An array of real numbers; what is none is refused before anything is written."""
+    array = np.asarray(value)
+    if array.dtype.kind not in "fiub":
+        raise TypeError(f"parameter: a value of dtype {array.dtype}: expected real numbers")
+    return array
 
 
 class _Edit:

@@ -42,6 +42,8 @@ cdef class Slot:
         for i in range(self.ndim):
             if cnp.PyArray_STRIDE(a, i) % 4:
                 return -1
+            if write and n > 0 and cnp.PyArray_STRIDE(a, i) == 0 and cnp.PyArray_DIM(a, i) > 1:
+                return -1
             if i == 0 and self.batched:
                 if n > self.shape[0]:
                     return -1
