@@ -94,6 +94,13 @@ def test_a_state_that_does_not_fit_changes_nothing():
         ({**good, "optimizer": {**good["optimizer"], "rule": other.optimizer.state_dict()}}, ValueError, "SGD: state"),
         ({**good, "schedule": {}}, ValueError, "only one of the state and this trainer has a schedule"),
         ({**good, "format": 99}, ValueError, "format 99"),
+        (None, TypeError, "state is a NoneType"),
+        ({**good, "optimizer": None}, ValueError, "rule, steps and state"),
+        ({**good, "optimizer": {**good["optimizer"], "steps": -5}}, ValueError, "steps=-5"),
+        ({**good, "optimizer": {**good["optimizer"], "state": {"0.weight": None}}}, ValueError, "a dict of dicts"),
+        ({**good, "epoch": "a"}, ValueError, "epoch='a'"),
+        ({**good, "loader": 3}, ValueError, "loader=3"),
+        ({**good, "log": [3]}, ValueError, "log must be a list of dicts"),
         ({key: good[key] for key in good if key != "log"}, ValueError, r"state lacks \['log'\]"),
     ]:
         with pytest.raises(error, match=message):

@@ -39,6 +39,9 @@ def load(path) -> Module:
                          "module.load_state_dict(fastconv.train.load_model(path)[0])")
     try:
         network = json.loads(metadata["network"])
+        if not isinstance(network, dict) or not isinstance(network.get("name"), str) or \
+                not isinstance(network.get("arguments"), dict):
+            raise ValueError("the metadata's network must be an object with a name and arguments")
         preprocessing = json.loads(metadata.get("preprocessing", "null"))
         module = zoo.create(network["name"], **network["arguments"])
         module.load_state_dict(arrays)

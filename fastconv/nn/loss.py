@@ -30,11 +30,14 @@ class CrossEntropyLoss(Module):
     def __init__(self, weight=None, ignore_index: int = -100, reduction: str = "mean", label_smoothing: float = 0.0):
         super().__init__()
         if weight is not None:
-            weight = np.asarray(weight, np.float32)
+            try:
+                weight = np.asarray(weight, np.float32)
+            except (TypeError, ValueError) as error:
+                raise TypeError(f"CrossEntropyLoss: weight={weight!r}: expected numbers, one per class") from error
             if weight.ndim != 1 or not weight.size:
                 raise ValueError(f"CrossEntropyLoss: weight of shape {weight.shape}: expected (C,), one per class")
-            if not (weight >= 0).all():
-                raise ValueError("CrossEntropyLoss: weight must not be negative or NaN")
+            if not (weight >= 0).all() or not np.isfinite(weight).all():
+                raise ValueError("CrossEntropyLoss: weight must not be negative, infinite or NaN")
         self.register_buffer("weight", weight)
         try:
             self.ignore_index = operator.index(ignore_index)

@@ -50,6 +50,8 @@ def load(owner: str, entries: Mapping[str, Any], state_dict: Mapping[str, Any], 
         except (TypeError, ValueError, BufferError, RuntimeError) as error:
             types.append(f"{name} is a {type(state_dict[name]).__name__}: expected an array ({error})")
             continue
+        if not value.flags.writeable:
+            values[name] = value.copy()  # it may be a parameter's own data, which is about to change
         if value.shape != entry.shape:
             keys.append(f"{name} has shape {value.shape}: expected {entry.shape}")
         if isinstance(entry, Parameter) and value.dtype != np.float32:

@@ -28,6 +28,8 @@ class Meters:
     def __init__(self, metrics: Any, ignore_index: int | None = None):
         if isinstance(metrics, str) or callable(metrics):
             metrics = (metrics,)
+        if not isinstance(metrics, (list, tuple, set, frozenset)):
+            raise TypeError(f"Trainer: metrics is a {type(metrics).__name__}: expected names and functions")
         self._ignore = ignore_index
         self._of_classes: dict[str, Callable] = {}
         self._others: dict[str, Callable] = {}

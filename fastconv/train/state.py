@@ -39,6 +39,8 @@ def collect(trainer: Trainer) -> dict:
 
 def restore(trainer: Trainer, saved: dict) -> None:
     """What :meth:`Trainer.load_state_dict` does: all of it or nothing."""
+    if not isinstance(saved, dict):
+        raise TypeError(f"Trainer: state is a {type(saved).__name__}: expected a dict of state_dict()")
     missing, unknown = [k for k in KEYS if k not in saved], [k for k in saved if k not in KEYS]
     if missing or unknown:
         raise ValueError(f"Trainer: state lacks {missing} and has unknown {unknown}")
@@ -46,7 +48,18 @@ def restore(trainer: Trainer, saved: dict) -> None:
         raise ValueError(f"Trainer: state has format {saved['format']!r}, this fastconv reads {FORMAT}")
     if (saved["schedule"] is None) != (trainer.schedule is None):
         raise ValueError("Trainer: only one of the state and this trainer has a schedule")
-    _check_buffers(trainer, saved["optimizer"])
+    optimizer = saved["optimizer"]
+    if not isinstance(optimizer, dict) or set(optimizer) != {"rule", "steps", "state"}:
+        raise ValueError("Trainer: state's optimizer must be a dict of rule, steps and state")
+    for name, value in (("epoch", saved["epoch"]), ("steps", optimizer["steps"])):
+        if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or not 0 <= value < 2**63:
+            raise ValueError(f"Trainer: state has {name}={value!r}: expected an integer of at least 0")
+    loader = saved["loader"]
+    if loader is not None and (not isinstance(loader, dict) or set(loader) != {"seed", "epoch", "position"}):
+        raise ValueError(f"Trainer: state has loader={loader!r}: expected None or a dict of seed, epoch and position")
+    if not isinstance(saved["log"], (list, tuple)) or not all(isinstance(row, dict) for row in saved["log"]):
+        raise ValueError("Trainer: state's log must be a list of dicts")
+    _check_buffers(trainer, optimizer)
     before = collect(trainer)
     try:
         _write(trainer, saved)
@@ -58,13 +71,19 @@ def restore(trainer: Trainer, saved: dict) -> None:
 def _check_buffers(trainer: Trainer, optimizer: dict) -> None:
     parameters = dict(trainer.module.named_parameters())
     names = trainer.optimizer.state_names
-    for name, buffers in optimizer["state"].items():
+    state = optimizer["state"]
+    if not isinstance(state, dict) or not all(isinstance(buffers, dict) for buffers in state.values()):
+        raise ValueError("Trainer: state's optimizer must have under state a dict of dicts, by parameter")
+    for name, buffers in state.items():
         if name not in parameters:
             raise ValueError(f"Trainer: state has buffers for {name!r}, which this network has no parameter for")
         for key, array in buffers.items():
             if key not in names:
                 raise ValueError(f"Trainer: state has {key!r} for {name!r}, {type(trainer.optimizer).__name__} has "
                                  f"{', '.join(names) or 'no state'}")
+            if np.asarray(array).dtype.kind not in "fiu":
+                raise TypeError(f"Trainer: state has {key!r} of dtype {np.asarray(array).dtype} for {name!r}: expected "
+                                "float32")
             if np.shape(array) != parameters[name].shape:
                 raise ValueError(f"Trainer: state has {key!r} of shape {np.shape(array)} for {name!r} of shape "
                                  f"{parameters[name].shape}")

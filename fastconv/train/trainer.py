@@ -5,13 +5,14 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Sequence
+from numbers import Real
 from typing import Any
 
 import numpy as np
 
 from fastconv.data import ArrayDataset, DataLoader
 from fastconv.graph.arrays import as_float32
-from fastconv.graph.engine import PRECISIONS, Engine, compile
+from fastconv.graph.engine import Engine, check_options, compile
 from fastconv.graph.parameter import touch
 from fastconv.graph.training import RULES, LossTape, TrainingTape
 from fastconv.train import state
@@ -68,19 +69,22 @@ class Trainer:
     def __init__(self, module, loss: Callable, optimizer, *, schedule=None, metrics: Any = ("accuracy",),
                  clip_grad_norm: float | None = None, clip_grad_value: float | None = None, accumulate: int = 1,
                  algorithm=None, precision: str = "highest", threads: int | None = None, seed: int = 0):
-        if not hasattr(module, "symbolic"):
+        if not hasattr(module, "symbolic") or isinstance(module, type):
             raise TypeError(f"Trainer: module is a {type(module).__name__}: expected an nn.Module")
         if not callable(loss):
             raise TypeError(f"Trainer: loss is a {type(loss).__name__}: expected a loss such as nn.CrossEntropyLoss()")
-        if getattr(optimizer, "name", None) not in RULES or not hasattr(optimizer, "hyper"):
+        if getattr(optimizer, "name", None) not in RULES or not hasattr(optimizer, "hyper") or \
+                isinstance(optimizer, type):
             raise TypeError(f"Trainer: optimizer is a {type(optimizer).__name__}: expected an update rule of "
                             "fastconv.optim, such as SGD(lr=0.05, momentum=0.9)")
         if schedule is not None and getattr(schedule, "optimizer", None) is not optimizer:
             raise ValueError(f"Trainer: schedule={type(schedule).__name__} must be made for this trainer's optimizer")
-        if precision not in PRECISIONS:
-            raise ValueError(f"Trainer: precision={precision!r}: expected one of {', '.join(PRECISIONS)}")
-        if threads is not None and (isinstance(threads, bool) or not isinstance(threads, int) or threads < 1):
-            raise ValueError(f"Trainer: threads={threads!r}: expected an integer of at least 1")
+        check_options("Trainer", precision, algorithm, threads)
+        if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or not 0 <= seed < 2**64:
+            raise ValueError(f"Trainer: seed={seed!r}: expected an integer from 0 to 2**64 - 1")
+        for name, value in (("clip_grad_norm", clip_grad_norm), ("clip_grad_value", clip_grad_value)):
+            if value is not None and (isinstance(value, bool) or not isinstance(value, Real) or not value > 0):
+                raise ValueError(f"Trainer: {name}={value!r}: expected a number above 0")
         self.module, self.loss, self.optimizer, self.schedule = module, loss, optimizer, schedule
         self.seed, self.epoch, self.log = seed, 0, MetricLog()
         self._ignore = getattr(loss, "ignore_index", None)
@@ -175,6 +179,8 @@ class Trainer:
         """
         if isinstance(epochs, bool) or not isinstance(epochs, (int, np.integer)) or epochs < 1:
             raise ValueError(f"Trainer.fit: epochs={epochs!r}: expected an integer of at least 1")
+        if not isinstance(callbacks, (list, tuple)):
+            raise TypeError(f"Trainer.fit: callbacks is a {type(callbacks).__name__}: expected a list or tuple of callables")
         for callback in callbacks:
             if not callable(callback):
                 raise TypeError(f"Trainer.fit: callbacks has a {type(callback).__name__}: expected callables")
@@ -282,10 +288,12 @@ class Trainer:
             ``(N, ...)``; a new array.
         """
         x = as_float32("Trainer.predict", "x", x)
+        if x.ndim < 2:
+            raise ValueError(f"Trainer.predict: x of shape {x.shape} has {x.ndim} dimensions: expected (N, C, ...)")
         if isinstance(batch_size, bool) or not isinstance(batch_size, (int, np.integer)) or batch_size < 1:
             raise ValueError(f"Trainer.predict: batch_size={batch_size!r}: expected an integer of at least 1")
         if self._engine is None:
-            shape = (min(max(len(x), 1), int(batch_size)), *x.shape[1:]) if x.ndim else x.shape
+            shape = (min(max(len(x), 1), int(batch_size)), *x.shape[1:])
             self._engine = compile(self.module, shape, precision=self._precision, **self._options)
         first = self._engine(x[:batch_size])
         if not isinstance(first, np.ndarray):
