@@ -12,10 +12,12 @@ import math
 import os
 import shlex
 import sys
+import tempfile
 import time
 
 MODEL, CURVE = "lenet5.safetensors", "lenet5-curve.png"
 SIZE = 32  # the side of LeNet-5's input
+MOST_PIXELS = 4096  # the longest side to which predict resizes an image because a model file says so
 
 
 class UsageError(Exception):
@@ -34,7 +36,10 @@ def main(argv=None) -> int:
         if getattr(arguments, "threads", None):
             from fastconv.kernels.threads import set_num_threads
 
-            set_num_threads(arguments.threads)
+            try:
+                set_num_threads(arguments.threads)
+            except ValueError as error:
+                raise UsageError(f"--threads {arguments.threads}: {error}") from error
         arguments.run(arguments)
         sys.stdout.flush()
         return 0
@@ -207,8 +212,11 @@ def _data(path):
 def _target(folder: str, name: str) -> str:
     if not os.path.isdir(folder):
         raise UsageError(f"--out {folder!r}: " + ("not a folder" if os.path.exists(folder) else "no such folder"))
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise UsageError(f"--out {folder!r}: no permission to write there")
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise UsageError(f"--out {folder!r}: cannot write there ({error.strerror})") from error
     path = os.path.normpath(os.path.join(folder, name))
     if os.path.isdir(path):
         raise UsageError(f"--out {folder!r}: {name} is a folder there")
@@ -244,9 +252,15 @@ def run_predict(arguments) -> None:
     network, (channels, _, _), preprocessing = _load(arguments.model)
     if not preprocessing:
         raise ValueError(f"{arguments.model!r} does not say what its input needs: save it with preprocessing=")
+    _check_preprocessing(arguments.model, preprocessing)
     images = np.stack([_image(path, channels, preprocessing["size"]) for path in arguments.images])
     x = to_float(images, preprocessing["mean"], preprocessing["std"], preprocessing["pad"])
     logits = compile(network, x.shape)(x).astype(np.float64)
+    if not np.isfinite(logits).all():
+        raise ValueError(f"{arguments.model!r}: what the network computes is not finite")
+    if logits.shape[1] != len(preprocessing["classes"]):
+        raise ValueError(f"{arguments.model!r}: the network has {logits.shape[1]} classes, its preprocessing names "
+                         f"{len(preprocessing['classes'])}")
     shares = np.exp(logits - logits.max(axis=1, keepdims=True))
     shares /= shares.sum(axis=1, keepdims=True)
     best = [{"image": path, "class": preprocessing["classes"][share.argmax()], "probability": float(share.max())}
@@ -256,6 +270,20 @@ def run_predict(arguments) -> None:
         return
     for row in best:
         print(f"{row['image']}: {row['class']} ({100 * row['probability']:.1f} %)")
+
+
+def _check_preprocessing(model: str, preprocessing) -> None:
+    """What the file says must be what to_float and predict need; its numbers are checked by to_float."""
+    if not isinstance(preprocessing, dict) or not {"mean", "std", "size", "pad", "classes"} <= set(preprocessing):
+        raise ValueError(f"{model!r}: its preprocessing must have mean, std, size, pad and classes")
+    size, pad = preprocessing["size"], preprocessing["pad"]
+    for name, value, low in (("size", size, 1), ("pad", pad if isinstance(pad, list) else [pad, pad], 0)):
+        if not isinstance(value, list) or len(value) != 2 or \
+                not all(type(side) is int and low <= side <= MOST_PIXELS for side in value):
+            raise ValueError(f"{model!r}: its preprocessing has {name}={value!r}: expected two integers from {low} to "
+                             f"{MOST_PIXELS}")
+    if not isinstance(preprocessing["classes"], list):
+        raise ValueError(f"{model!r}: its preprocessing has classes={preprocessing['classes']!r}: expected a list of names")
 
 
 def _image(path: str, channels: int, size):

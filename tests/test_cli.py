@@ -191,7 +191,7 @@ def test_folders_that_cannot_be_written_to(npz, out, tmp_path, capsys):
     refused(capsys, 2, "lenet5.safetensors is a folder there", "train", "lenet5", "--data", npz, "--out", out)
     if os.geteuid():
         os.chmod(tmp_path, 0o500)
-        refused(capsys, 2, "no permission to write there", "train", "lenet5", "--data", npz, "--out", tmp_path)
+        refused(capsys, 2, "cannot write there", "train", "lenet5", "--data", npz, "--out", tmp_path)
 
 
 @pytest.mark.parametrize(("make", "message"), [
@@ -255,6 +255,20 @@ def test_files_that_are_no_models_and_no_images(tmp_path, capsys):
                                             "classes": ["no", "yes"]})
     refused(capsys, 1, "is not an image that can be read", "predict", model, picture)
     refused(capsys, 1, "No such file", "predict", model, picture + "x")
+    good = {"mean": [0.5], "std": [0.5], "size": [28, 28], "pad": [2, 2], "classes": ["no", "yes"]}
+    image = pytest.importorskip("PIL.Image")
+    image.new("L", (28, 28)).save(picture)
+    for change, message in (({"size": [10**6, 10**6]}, "expected two integers from 1 to"), ({"size": "ab"}, "size='ab'"),
+                            ({"pad": [-1, 0]}, "pad="), ({"classes": ["one"]}, "2 classes, its preprocessing names 1"),
+                            ({"classes": None}, "classes=None")):
+        fc.train.save(fc.zoo.lenet5(2), model, {**good, **change})
+        refused(capsys, 1, message, "predict", model, picture)
+    fc.train.save(fc.zoo.lenet5(2), model, {"size": [28, 28]})
+    refused(capsys, 1, "must have mean, std", "predict", model, picture)
+    infinite = fc.zoo.lenet5(2)
+    next(infinite.parameters()).data = np.full((6, 1, 5, 5), np.nan)
+    fc.train.save(infinite, model, good)
+    refused(capsys, 1, "not finite", "predict", model, picture)
     Path(model).write_bytes(Path(model).read_bytes()[:-4])
     refused(capsys, 1, "truncated", "predict", model, picture)
 
