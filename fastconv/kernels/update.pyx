@@ -97,13 +97,6 @@ def clip_value(list items) -> Step:
     return step
 
 
-def zero(list items) -> Step:
-    """Sets arrays to zero; items are (address, count)."""
-    cdef Step step = Step()
-    _bind(step, "f32_zero", [(p, 0, 0, 0, count, None) for p, count in items])
-    return step
-
-
 def clip_norm(list items, hypers) -> list:
     """The two steps of PyTorch's clip_grad_norm_ over all gradients; items are (gradient, count).
 

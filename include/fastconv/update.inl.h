@@ -1,4 +1,4 @@
-// Update rules: one fused pass over a parameter, its gradient and its state; clipping, accumulation, zeros.
+// Update rules: one fused pass over a parameter, its gradient and its state; clipping, accumulation.
 //
 //   item 0 (a weight)            item 1 (a bias)   item 2           All parameters of a rule are one step: a list of
 //   | tile 0 | tile 1 | tile 2 | | tile 3 |        | tile 4 | ...   items, each cut into tiles of 8192 values.
@@ -147,15 +147,6 @@ inline void f32_clip_value_run(const ItemsArgs* a, int64_t begin, int64_t end, v
             d = d < low ? low : d;
             store_n<W>(g + i, d > high ? high : d, n);
         });
-    });
-}
-
-FC_INLINE int64_t f32_zero_tiles(const ItemsArgs* a) { return a->tiles; }
-FC_INLINE size_t f32_zero_scratch(const ItemsArgs*) { return 0; }
-
-inline void f32_zero_run(const ItemsArgs* a, int64_t begin, int64_t end, void*) {
-    over_items(a, begin, end, [](int64_t, const FcItem* item, int64_t first, int64_t count) {
-        memset(item->p + first, 0, sizeof(float) * static_cast<size_t>(count));
     });
 }
 

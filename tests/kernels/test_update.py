@@ -180,16 +180,9 @@ def test_accumulate():
         np.testing.assert_allclose(s, g.astype(float) * 0.75, rtol=1e-7)
 
 
-def test_zero():
-    arrays = [guarded(n) for n in COUNTS]
-    run(update.zero([(address(a), a.size) for a in arrays]))
-    for a in arrays:
-        assert not a.any()
-
-
 def test_nothing_to_update():
     hyper = update.Hyper(max_norm=1.0)
-    run(update.sgd([]), update.adam([]), update.zero([]), *update.clip_norm([], [hyper]))
+    run(update.sgd([]), update.adam([]), *update.clip_norm([], [hyper]))
     assert hyper.total_norm == 0.0 and hyper.grad_scale == 1.0
 
 
