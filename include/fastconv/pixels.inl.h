@@ -43,41 +43,51 @@ FC_INLINE void fill_pointers(const float** p, int64_t count, const float* first,
     for (int64_t i = 0; i < count; ++i) p[i] = first + i * step;
 }
 
+// Moves a position past a run that ends at most at the end of its row.
+template <class Args>
+FC_INLINE void skip(const Args* a, Position& p, int64_t run) {
+    p.w += run - 1;
+    next(a, p);
+}
+
+// px[t * pitch + m]: pixel m of a run along a row at tap t, or the row of zeros.
+template <class Args>
+FC_INLINE void run_pointers(const Args* a, const float* x, const Position& p, int64_t run, bool inside, int64_t pitch,
+                            const float** px) {
+    const int64_t image = a->xD * a->xH * a->xW, step = a->sw * a->ldx;
+    for (int64_t t = 0; t < a->T; ++t) {
+        const int32_t* o = a->taps + 3 * t;
+        const int64_t d = p.d * a->sd + o[0], h = p.h * a->sh + o[1], w = p.w * a->sw + o[2];
+        const float** row = px + t * pitch;
+        const float* at = x + (p.n * image + (d * a->xH + h) * a->xW + w) * a->ldx;
+        if (inside) {
+            fill_pointers(row, run, at, step);
+            continue;
+        }
+        int64_t begin = 0, end = 0;  // the part of the run that is inside
+        if (d >= 0 && d < a->xD && h >= 0 && h < a->xH && w < a->xW) {
+            begin = w >= 0 ? 0 : a->sw == 1 ? -w : ceil_div(-w, a->sw);
+            end = a->sw == 1 ? a->xW - w : ceil_div(a->xW - w, a->sw);
+        }
+        begin = min64(begin, run);
+        end = max64(begin, min64(end, run));
+        for (int64_t i = 0; i < begin; ++i) row[i] = a->zeros;
+        fill_pointers(row + begin, end - begin, at + begin * step, step);
+        for (int64_t i = end; i < run; ++i) row[i] = a->zeros;
+    }
+}
+
 // px[t * pitch + m]: pixel first + m at tap t, or the row of zeros. Written by runs along a row of the iteration space.
 template <class Args>
 FC_INLINE void input_pointers(const Args* a, const float* x, int64_t first, int64_t count, int64_t pitch,
                               const float** px) {
     Position p = position(a, first);
-    const int64_t image = a->xD * a->xH * a->xW, step = a->sw * a->ldx;
     const bool inside = all_inside(a);
     for (int64_t m = 0; m < count;) {
         const int64_t run = min64(count - m, a->iW - p.w);
-        for (int64_t t = 0; t < a->T; ++t) {
-            const int32_t* o = a->taps + 3 * t;
-            const int64_t d = p.d * a->sd + o[0], h = p.h * a->sh + o[1], w = p.w * a->sw + o[2];
-            const float** row = px + t * pitch + m;
-            const float* at = x + (p.n * image + (d * a->xH + h) * a->xW + w) * a->ldx;
-            if (inside) {
-                fill_pointers(row, run, at, step);
-                continue;
-            }
-            int64_t begin = 0, end = 0;  // the part of the run that is inside
-            if (d >= 0 && d < a->xD && h >= 0 && h < a->xH && w < a->xW) {
-                begin = w >= 0 ? 0 : a->sw == 1 ? -w : ceil_div(-w, a->sw);
-                end = a->sw == 1 ? a->xW - w : ceil_div(a->xW - w, a->sw);
-            }
-            begin = min64(begin, run);
-            end = max64(begin, min64(end, run));
-            for (int64_t i = 0; i < begin; ++i) row[i] = a->zeros;
-            fill_pointers(row + begin, end - begin, at + begin * step, step);
-            for (int64_t i = end; i < run; ++i) row[i] = a->zeros;
-        }
+        run_pointers(a, x, p, run, inside, pitch, px + m);
         m += run;
-        p.w += run;
-        if (p.w == a->iW) {
-            p.w -= 1;
-            next(a, p);
-        }
+        skip(a, p, run);
     }
 }
 
