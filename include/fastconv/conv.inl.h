@@ -26,6 +26,11 @@ FC_INLINE ConvCut conv_cut(const ConvArgs* a) {
     cut.blocks = ceil_div(a->K, kBlock);
     const int64_t least = pixels == 1 ? 4 : 1;  // conv_row takes four blocks at once
     cut.per_group = min64(cut.blocks, max64(least, kGroupBytes / max64(1, a->T * a->C * kBlock * 4)));
+    if (cut.chunks < 8) {  // few pixels: the blocks of filters are what threads can share
+        const int64_t block_work = 2 * min64(cut.run, pixels) * a->T * a->C;
+        cut.per_group = min64(cut.per_group, max64(least, 2 * kRunWork / max64(1, block_work)));
+    }
+    cut.per_group = max64(1, cut.per_group);
     cut.groups = ceil_div(cut.blocks, cut.per_group);
     return cut;
 }

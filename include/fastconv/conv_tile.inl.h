@@ -33,7 +33,7 @@ struct Epilogue {
 
 template <int W, int NV, int M, int U>
 FC_INLINE void tile_channels(Vf<W> (&acc)[M][NV], const float* const* px, int64_t c, const float* w) {
-#pragma GCC unroll 4
+#pragma GCC unroll 8
     for (int u = 0; u < U; ++u) {
         Vf<W> b[NV];
 #pragma GCC unroll 4
@@ -58,6 +58,11 @@ FC_NOINLINE void conv_tile(const float* const* px, int64_t pitch, int64_t T, int
         for (int v = 0; v < NV; ++v) acc[m][v] = Vf<W>{};
     for (int64_t t = 0; t < T; ++t, px += pitch) {
         int64_t c = 0;
+        if (C == 5) {  // a row of 5 taps of one channel, LeNet-5's first layer: one pass over the pointers
+            tile_channels<W, NV, M, 5>(acc, px, 0, w);
+            w += 5 * NV * W;
+            continue;
+        }
         for (; c + 4 <= C; c += 4, w += 4 * NV * W) tile_channels<W, NV, M, 4>(acc, px, c, w);
         for (; c < C; ++c, w += NV * W) tile_channels<W, NV, M, 1>(acc, px, c, w);
     }

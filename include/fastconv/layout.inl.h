@@ -13,7 +13,9 @@ FC_INLINE int64_t door_rows_per_tile(const DoorArgs* a) {
 
 // dst[i * ld + c] = src[i * si + c * sc]
 FC_INLINE void move_row(const float* src, int64_t si, int64_t sc, float* dst, int64_t ld, int64_t W, int64_t C) {
-    if (sc == 1) {
+    if (C == 1 && si == 1 && ld == 1) {
+        memcpy(dst, src, sizeof(float) * static_cast<size_t>(W));
+    } else if (sc == 1) {
         for (int64_t i = 0; i < W; ++i) memcpy(dst + i * ld, src + i * si, sizeof(float) * static_cast<size_t>(C));
     } else if (C <= 4) {
         for (int64_t c = 0; c < C; ++c)
