@@ -10,7 +10,7 @@ namespace {
 constexpr int64_t kRun = 8 * kTileM;           // pixels per tile of the problem: this many, or
 constexpr int64_t kRunWork = 32768;            // as many as give a tile so many vector multiply-adds,
 constexpr int64_t kRunPointers = 8192;         // while its table of pointers stays in the second-level cache
-constexpr int64_t kGroupBytes = 256 * 1024;    // packed weights per tile of the problem
+constexpr int64_t kGroupBytes = (kWidth == 16 ? 640 : 256) * 1024;  // packed weights per tile: of the second-level cache
 
 struct ConvCut {
     int64_t run, chunks, blocks, per_group, groups;
@@ -48,6 +48,7 @@ FC_INLINE void conv_run(const ConvArgs* a, int64_t begin, int64_t end, void* scr
     const float** res = px + a->T * cut.run;
     float** out = static_cast<float**>(scratch) + (a->T + 1) * cut.run;
     Epilogue e = {nullptr, 0, 0, a->act, static_cast<float>(a->act_a), static_cast<float>(a->act_b)};
+    const bool low = kTileM == 14 && a->sw * a->ldx * 4 % 4096 == 0;
     int64_t chunk_in_table = -1;
     for (int64_t tile = begin; tile < end; ++tile) {
         const int64_t chunk = tile % cut.chunks, rest = tile / cut.chunks, group = rest % cut.groups;
@@ -77,7 +78,7 @@ FC_INLINE void conv_run(const ConvArgs* a, int64_t begin, int64_t end, void* scr
             }
             e.lanes = min64(kBlock, a->K - k0);
             e.first = at_k;
-            conv_block(k0 + kBlock <= a->K ? kBlock : block_width(e.lanes), count, px, cut.run, a->T, a->C, w, out,
+            conv_block(k0 + kBlock <= a->K ? kBlock : block_width(e.lanes), low, count, px, cut.run, a->T, a->C, w, out,
                        a->residual ? res : nullptr, e);
             ++block;
         }

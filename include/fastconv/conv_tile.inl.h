@@ -126,29 +126,31 @@ FC_NOINLINE void conv_row(const float* const* px, int64_t pitch, int64_t T, int6
         }
 }
 
-// `count` pixels of one block, cut greedily into the tile heights that exist.
+// `count` pixels of one block, cut greedily into the tile heights that exist. `low`: half-height tiles, because the pixels
+// lie a multiple of 4 KiB apart and more than 8 of them would evict each other from the first-level cache.
 template <int W, int NV>
-FC_INLINE void conv_pixels(int64_t count, const float* const* px, int64_t pitch, int64_t T, int64_t C, const float* w,
+FC_INLINE void conv_pixels(bool low, int64_t count, const float* const* px, int64_t pitch, int64_t T, int64_t C, const float* w,
                            float* const* out, const float* const* res, const Epilogue& e) {
     int64_t m = 0;
     const auto r = [&] { return res ? res + m : nullptr; };
-    for (; m + kTileM <= count; m += kTileM) conv_tile<W, NV, kTileM>(px + m, pitch, T, C, w, out + m, r(), e);
+    if (!low)
+        for (; m + kTileM <= count; m += kTileM) conv_tile<W, NV, kTileM>(px + m, pitch, T, C, w, out + m, r(), e);
     if constexpr (kTileM == 14)
-        if (m + 7 <= count) conv_tile<W, NV, 7>(px + m, pitch, T, C, w, out + m, r(), e), m += 7;
+        for (; m + 7 <= count; m += 7) conv_tile<W, NV, 7>(px + m, pitch, T, C, w, out + m, r(), e);
     if constexpr (kTileM > 4)
         if (m + 4 <= count) conv_tile<W, NV, 4>(px + m, pitch, T, C, w, out + m, r(), e), m += 4;
     if (m + 2 <= count) conv_tile<W, NV, 2>(px + m, pitch, T, C, w, out + m, r(), e), m += 2;
     if (m + 1 <= count) conv_tile<W, NV, 1>(px + m, pitch, T, C, w, out + m, r(), e), m += 1;
 }
 
-FC_INLINE void conv_block(int64_t width, int64_t count, const float* const* px, int64_t pitch, int64_t T, int64_t C,
+FC_INLINE void conv_block(int64_t width, bool low, int64_t count, const float* const* px, int64_t pitch, int64_t T, int64_t C,
                           const float* w, float* const* out, const float* const* res, const Epilogue& e) {
     if (width == kBlock) {
-        conv_pixels<kWidth, 2>(count, px, pitch, T, C, w, out, res, e);
+        conv_pixels<kWidth, 2>(low, count, px, pitch, T, C, w, out, res, e);
     } else if (width == kWidth) {
-        conv_pixels<kWidth, 1>(count, px, pitch, T, C, w, out, res, e);
+        conv_pixels<kWidth, 1>(low, count, px, pitch, T, C, w, out, res, e);
     } else {
-        conv_pixels<kHalf, 1>(count, px, pitch, T, C, w, out, res, e);
+        conv_pixels<kHalf, 1>(low, count, px, pitch, T, C, w, out, res, e);
     }
 }
 

@@ -31,6 +31,9 @@ CASES = {
     **{f"{c} channels": Case(1, c, 10, (3, 5), (2, 2)) for c in (1, 2, 3, 4, 5, 13, 14, 15, 27, 29)},
     "1x1 tiles": Case(1, 300, 3 * WIDTH, (15, 20), (1, 1)),         # several ranges of pixels, then of filters
     "1x1 filter tiles": Case(1, 2100, 4 * BLOCK, (1, 3), (1, 1)),
+    # pixels 4 KiB apart, where the tile is lower: by the channels, and by the stride
+    "4 KiB apart": Case(1, 1024, 5, (3, 11), (1, 1)),
+    "4 KiB by stride": Case(1, 512, 33, (3, 33), (1, 1), stride=2),
     "four blocks": Case(1, 30, 4 * BLOCK + 3, (1, 1), (1, 1)),
     "depthwise wide": Case(2, 2 * BLOCK + 5, 2 * BLOCK + 5, (7, 9), (3, 3), padding=1, groups=2 * BLOCK + 5),
     "depthwise stride": Case(2, 20, 20, (9, 8), (3, 3), padding=1, stride=2, groups=20),
