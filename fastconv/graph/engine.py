@@ -391,7 +391,9 @@ def compile(module, input_shape, *, training: bool = False, precision: str = "hi
     Parameters
     ----------
     module : nn.Module or callable
-        Its ``forward`` is traced once; parameters stay the module's and are packed again when they change.
+        Its ``forward`` is traced once; parameters stay the module's and are packed again when they change. An engine
+        follows the values of the Parameter objects that it was compiled with: after ``module.weight = Parameter(...)``,
+        compile again.
     input_shape : tuple of int, or sequence of tuples
         Shape of the input ``(N, C, ...)``; one per input where there are several. N is the largest batch that replays
         this plan.
