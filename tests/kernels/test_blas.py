@@ -192,7 +192,7 @@ def test_a_forked_child_is_not_bound_by_its_parents_threads():
             os._exit(0)
         os.waitpid(child, 0)
         print(blas.guard.holders, threads())
-    """)
+    """, OPENBLAS_NUM_THREADS="2")
     assert out.splitlines() == ["0 [2]", "1 [1]"]
 
 
