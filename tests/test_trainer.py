@@ -378,6 +378,22 @@ def test_a_bad_batch_changes_nothing(change, error, message):
     assert trainer.steps == 0 and all((before[name] == value).all() for name, value in weights(trainer).items())
 
 
+@pytest.mark.parametrize("wrong", ["class", "dtype", "shape"])
+def test_bad_validation_data_are_refused_before_the_training(wrong):
+    x, y = data()
+    trainer = make()
+    before = weights(trainer)
+    bad_x, bad_y = x.copy(), y.copy()
+    if wrong == "class":
+        bad_y[-1] = 1000
+    bad_x = bad_x.astype(np.float64) if wrong == "dtype" else bad_x[:, :, :1] if wrong == "shape" else bad_x
+    with pytest.raises((TypeError, ValueError)):
+        trainer.fit((x, y), 1, validation=(bad_x, bad_y))
+    assert trainer.epoch == 0 and not trainer.log.rows
+    for name, value in weights(trainer).items():
+        np.testing.assert_array_equal(value, before[name])
+
+
 def test_arguments_of_fit():
     x, y = data()
     trainer = make()

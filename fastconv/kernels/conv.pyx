@@ -32,7 +32,13 @@ def prefers_few(int filters, int channels) -> bool:
     return filters <= half and (channels + WIDTH - 1) // WIDTH * filters * 4 <= channels * 3
 
 
-cdef int fill(Step step, ConvArgs* a, dict g) except -1:
+ctypedef fused AnyConvArgs:
+    ConvArgs
+    ConvWeightArgs
+
+
+cdef int fill_input(Step step, AnyConvArgs* a, dict g) except -1:
+    """What all passes share: taps, sizes, and how the input is walked over."""
     a.taps = step.ints([v for tap in g["taps"] for v in tap])
     a.T = len(g["taps"])
     a.G = g["groups"]
@@ -42,10 +48,15 @@ cdef int fill(Step step, ConvArgs* a, dict g) except -1:
     a.xD, a.xH, a.xW = g["input"]
     a.iD, a.iH, a.iW = g["space"]
     a.sd, a.sh, a.sw = g["stride"]
+    a.multiplier = g.get("multiplier", 1)
+    return 0
+
+
+cdef int fill(Step step, ConvArgs* a, dict g) except -1:
+    fill_input(step, a, g)
     a.yD, a.yH, a.yW = g["output"]
     a.od, a.oh, a.ow = g.get("origin", (0, 0, 0))
     a.odd, a.ohh, a.oww = g.get("output_step", (1, 1, 1))
-    a.multiplier = g.get("multiplier", 1)
     return 0
 
 
@@ -74,17 +85,7 @@ def backward_weight(str kernel, dict geometry, *, size_t x, size_t gy, ldy, size
     """Partial sums of the weight gradient by f32_conv_backward_weight or f32_conv_depthwise_backward_weight."""
     cdef Step step = Step()
     cdef ConvWeightArgs* a = <ConvWeightArgs*> step.bind_name(kernel, sizeof(ConvWeightArgs))
-    g = geometry
-    a.taps = step.ints([v for tap in g["taps"] for v in tap])
-    a.T = len(g["taps"])
-    a.G = g["groups"]
-    a.C = g["channels"]
-    a.K = g["filters"]
-    a.ldx = g["ldx"]
-    a.xD, a.xH, a.xW = g["input"]
-    a.iD, a.iH, a.iW = g["space"]
-    a.sd, a.sh, a.sw = g["stride"]
-    a.multiplier = g.get("multiplier", 1)
+    fill_input(step, a, geometry)
     a.x = <const float*> x
     a.gy = <const float*> gy
     a.ldy = ldy

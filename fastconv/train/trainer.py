@@ -189,12 +189,15 @@ class Trainer:
         loader = self._load("train", train, 32 if batch_size is None else batch_size, shuffle=True)
         if loader is not train:
             loader.set_epoch(self.epoch)
+        own_validation = validation is not None and not isinstance(validation, DataLoader)
         if validation is not None:
             validation = self._load("validation", validation, 256 if batch_size is None else batch_size)
         if self._loader_state is not None:
             loader.load_state_dict(self._loader_state)
             self._loader_state = None
         self._check_schedule(len(loader) * int(epochs))
+        if own_validation and int(epochs):
+            self.evaluate(validation)  # a wrong shape or class index in it is an error now, not after an epoch of training
         self._loader, self._stopped = loader, False
         last = self.epoch + int(epochs)
         while self.epoch < last and not self._stopped:
