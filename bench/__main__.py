@@ -34,7 +34,9 @@ def among(known):
 
 def parser() -> argparse.ArgumentParser:
     from bench.conv import PASSES
-    from fastconv.graph.engine import ALGORITHMS
+    from fastconv.ops.conv import choose
+
+    algorithms = choose.names()
     from fastconv.kernels.threads import available_threads
 
     threads = sorted({1, available_threads()[0]})
@@ -53,8 +55,8 @@ def parser() -> argparse.ArgumentParser:
                       help="networks (lenet5, alexnet, vgg16, resnet50, mobilenet) or layers (resnet50/layer1.3x3)")
     conv.add_argument("--batch", type=positive, default=[1], help="default 1")
     conv.add_argument("--passes", type=among(PASSES), default=list(PASSES), help=",".join(PASSES))
-    conv.add_argument("--algorithms", type=among(ALGORITHMS), default=list(ALGORITHMS),
-                      help=f"those to time beside the default; {','.join(ALGORITHMS)}")
+    conv.add_argument("--algorithms", type=among(algorithms), default=list(algorithms),
+                      help=f"those to time beside the default; {','.join(algorithms)}")
     conv.add_argument("--end-to-end", action="store_true", help="NCHW in and out, layout moves included")
     train = commands.add_parser("train", parents=[common], help="a LeNet-5 training step")
     train.add_argument("--batch", type=positive, default=[64], help="default 64")

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from fastconv import data, functional, nn, optim, train, zoo
     from fastconv._include import get_include
     from fastconv.config import show_config
+    from fastconv.graph.choices import Choices
     from fastconv.graph.engine import Engine, compile
     from fastconv.graph.parameter import Parameter
     from fastconv.graph.random import initial_seed, manual_seed
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 _MODULES = ("data", "functional", "nn", "optim", "train", "zoo")
 _NAMES = {
+    "Choices": "graph.choices",
     "Engine": "graph.engine",
     "Parameter": "graph.parameter",
     "Trainer": "train.trainer",
@@ -36,6 +38,7 @@ _NAMES = {
 }
 
 __all__ = [  # noqa: PLE0604
+    "Choices",
     "Engine",
     "Parameter",
     "Trainer",

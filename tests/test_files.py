@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fastconv.train.files import FORMAT_VERSION, load_model, save_model, write_atomic
+from fastconv._atomic import write_atomic
+from fastconv.train.files import FORMAT_VERSION, load_model, save_model
 
 # --- write_atomic ----------------------------------------------------------------------------------------------------
 

@@ -13,7 +13,7 @@ import zlib
 
 import numpy as np
 
-from .atomic import write_atomic
+from fastconv._atomic import write_atomic
 
 _DTYPES = {
     0x08: np.dtype(">u1"),

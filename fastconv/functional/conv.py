@@ -5,22 +5,26 @@ from __future__ import annotations
 from fastconv.functional._call import activation, call, flat, shape_like
 
 
-def _attrs(stride, padding, dilation, groups, algorithm) -> dict:
+def _attrs(stride, padding, dilation, groups, algorithm, precision) -> dict:
     attrs = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
-    return attrs if algorithm is None else {**attrs, "algorithm": algorithm}
+    if algorithm is not None:
+        attrs["algorithm"] = algorithm
+    if precision is not None:
+        attrs["precision"] = precision
+    return attrs
 
 
-def _conv(dims, input, weight, bias, stride, padding, dilation, groups, algorithm):
+def _conv(dims, input, weight, bias, stride, padding, dilation, groups, algorithm, precision):
     return call("conv", f"conv{dims}d", activation("input", input, dims + 2), flat("weight", weight, dims + 2),
-                flat("bias", bias, 1, optional=True), **_attrs(stride, padding, dilation, groups, algorithm))
+                flat("bias", bias, 1, optional=True), **_attrs(stride, padding, dilation, groups, algorithm, precision))
 
 
-def conv1d(input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1, *, algorithm=None):
+def conv1d(input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1, *, algorithm=None, precision=None):
     """Convolution of ``(N, C, L)`` with ``(K, C / groups, R)``; see :func:`conv2d`."""
-    return _conv(1, input, weight, bias, stride, padding, dilation, groups, algorithm)
+    return _conv(1, input, weight, bias, stride, padding, dilation, groups, algorithm, precision)
 
 
-def conv2d(input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1, *, algorithm=None):
+def conv2d(input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1, *, algorithm=None, precision=None):
     """Convolution (cross-correlation) of ``(N, C, H, W)`` with ``(K, C / groups, R, S)``.
 
     Parameters
@@ -34,7 +38,10 @@ def conv2d(input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1, 
         Zeros around the input.
     groups : int, default 1
     algorithm : str, optional
-        "direct", "pointwise", "depthwise", "im2col"...: one that applies to this problem; default: the fastest known.
+        "direct", "winograd", "fft", "pointwise", "depthwise", "im2col"...: one that applies to this problem; default: the
+        fastest that keeps the precision, by a cost model.
+    precision : {"highest", "high", "medium"}, optional
+        The promise of accuracy, as for :func:`fastconv.compile`; default "highest".
 
     Returns
     -------
@@ -48,27 +55,29 @@ def conv2d(input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1, 
     MemoryError
         When the problem needs more memory than there is.
     """
-    return _conv(2, input, weight, bias, stride, padding, dilation, groups, algorithm)
+    return _conv(2, input, weight, bias, stride, padding, dilation, groups, algorithm, precision)
 
 
-def conv3d(input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1, *, algorithm=None):
+def conv3d(input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1, *, algorithm=None, precision=None):
     """Convolution of ``(N, C, D, H, W)`` with ``(K, C / groups, T, R, S)``; see :func:`conv2d`."""
-    return _conv(3, input, weight, bias, stride, padding, dilation, groups, algorithm)
+    return _conv(3, input, weight, bias, stride, padding, dilation, groups, algorithm, precision)
 
 
-def _backward_data(dims, grad_output, weight, input_shape, stride, padding, dilation, groups, algorithm):
+def _backward_data(dims, grad_output, weight, input_shape, stride, padding, dilation, groups, algorithm, precision):
     name = f"conv{dims}d_backward_data"
     return call("conv_backward_data", name, activation("grad_output", grad_output, dims + 2),
                 flat("weight", weight, dims + 2), input_shape=shape_like(name, "input_shape", input_shape, dims + 2),
-                **_attrs(stride, padding, dilation, groups, algorithm))
+                **_attrs(stride, padding, dilation, groups, algorithm, precision))
 
 
-def conv1d_backward_data(grad_output, weight, input_shape, stride=1, padding=0, dilation=1, groups=1, *, algorithm=None):
+def conv1d_backward_data(grad_output, weight, input_shape, stride=1, padding=0, dilation=1, groups=1,
+                         *, algorithm=None, precision=None):
     """Gradient of :func:`conv1d` with respect to its input; see :func:`conv2d_backward_data`."""
-    return _backward_data(1, grad_output, weight, input_shape, stride, padding, dilation, groups, algorithm)
+    return _backward_data(1, grad_output, weight, input_shape, stride, padding, dilation, groups, algorithm, precision)
 
 
-def conv2d_backward_data(grad_output, weight, input_shape, stride=1, padding=0, dilation=1, groups=1, *, algorithm=None):
+def conv2d_backward_data(grad_output, weight, input_shape, stride=1, padding=0, dilation=1, groups=1,
+                         *, algorithm=None, precision=None):
     """Gradient of :func:`conv2d` with respect to its input.
 
     Parameters
@@ -78,34 +87,37 @@ def conv2d_backward_data(grad_output, weight, input_shape, stride=1, padding=0, 
     weight : array, shape (K, C / groups, R, S), float32
     input_shape : tuple of int
         ``(N, C, H, W)``: several input sizes lead to the same output size.
-    stride, padding, dilation, groups, algorithm
+    stride, padding, dilation, groups, algorithm, precision
         As for :func:`conv2d`.
 
     Returns
     -------
     ndarray, shape ``input_shape``, float32
     """
-    return _backward_data(2, grad_output, weight, input_shape, stride, padding, dilation, groups, algorithm)
+    return _backward_data(2, grad_output, weight, input_shape, stride, padding, dilation, groups, algorithm, precision)
 
 
-def conv3d_backward_data(grad_output, weight, input_shape, stride=1, padding=0, dilation=1, groups=1, *, algorithm=None):
+def conv3d_backward_data(grad_output, weight, input_shape, stride=1, padding=0, dilation=1, groups=1,
+                         *, algorithm=None, precision=None):
     """Gradient of :func:`conv3d` with respect to its input; see :func:`conv2d_backward_data`."""
-    return _backward_data(3, grad_output, weight, input_shape, stride, padding, dilation, groups, algorithm)
+    return _backward_data(3, grad_output, weight, input_shape, stride, padding, dilation, groups, algorithm, precision)
 
 
-def _backward_weight(dims, grad_output, input, weight_shape, stride, padding, dilation, groups, algorithm):
+def _backward_weight(dims, grad_output, input, weight_shape, stride, padding, dilation, groups, algorithm, precision):
     name = f"conv{dims}d_backward_weight"
     return call("conv_backward_weight", name, activation("grad_output", grad_output, dims + 2),
                 activation("input", input, dims + 2), weight_shape=shape_like(name, "weight_shape", weight_shape, dims + 2),
-                **_attrs(stride, padding, dilation, groups, algorithm))
+                **_attrs(stride, padding, dilation, groups, algorithm, precision))
 
 
-def conv1d_backward_weight(grad_output, input, weight_shape, stride=1, padding=0, dilation=1, groups=1, *, algorithm=None):
+def conv1d_backward_weight(grad_output, input, weight_shape, stride=1, padding=0, dilation=1, groups=1,
+                           *, algorithm=None, precision=None):
     """Gradient of :func:`conv1d` with respect to its weight; see :func:`conv2d_backward_weight`."""
-    return _backward_weight(1, grad_output, input, weight_shape, stride, padding, dilation, groups, algorithm)
+    return _backward_weight(1, grad_output, input, weight_shape, stride, padding, dilation, groups, algorithm, precision)
 
 
-def conv2d_backward_weight(grad_output, input, weight_shape, stride=1, padding=0, dilation=1, groups=1, *, algorithm=None):
+def conv2d_backward_weight(grad_output, input, weight_shape, stride=1, padding=0, dilation=1, groups=1,
+                           *, algorithm=None, precision=None):
     """Gradient of :func:`conv2d` with respect to its weight.
 
     Parameters
@@ -115,7 +127,7 @@ def conv2d_backward_weight(grad_output, input, weight_shape, stride=1, padding=0
     input : array, shape (N, C, H, W), float32
     weight_shape : tuple of int
         ``(K, C / groups, R, S)``: several kernel sizes lead to the same output size.
-    stride, padding, dilation, groups, algorithm
+    stride, padding, dilation, groups, algorithm, precision
         As for :func:`conv2d`.
 
     Returns
@@ -123,12 +135,13 @@ def conv2d_backward_weight(grad_output, input, weight_shape, stride=1, padding=0
     ndarray, shape ``weight_shape``, float32
         Zeros for an empty batch.
     """
-    return _backward_weight(2, grad_output, input, weight_shape, stride, padding, dilation, groups, algorithm)
+    return _backward_weight(2, grad_output, input, weight_shape, stride, padding, dilation, groups, algorithm, precision)
 
 
-def conv3d_backward_weight(grad_output, input, weight_shape, stride=1, padding=0, dilation=1, groups=1, *, algorithm=None):
+def conv3d_backward_weight(grad_output, input, weight_shape, stride=1, padding=0, dilation=1, groups=1,
+                           *, algorithm=None, precision=None):
     """Gradient of :func:`conv3d` with respect to its weight; see :func:`conv2d_backward_weight`."""
-    return _backward_weight(3, grad_output, input, weight_shape, stride, padding, dilation, groups, algorithm)
+    return _backward_weight(3, grad_output, input, weight_shape, stride, padding, dilation, groups, algorithm, precision)
 
 
 def conv1d_backward_bias(grad_output):

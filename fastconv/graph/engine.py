@@ -12,14 +12,15 @@ import numpy as np
 from fastconv.graph import passes
 from fastconv.graph.arrays import as_float32, check_shape, refuse_out
 from fastconv.graph.autodiff import differentiate
+from fastconv.graph.choices import Choices
 from fastconv.graph.ir import Graph
-from fastconv.graph.lower import ARENA, SEGMENTS, WEIGHTS, Lowering
+from fastconv.graph.lower import ARENA, PRECISIONS, SEGMENTS, WEIGHTS, Lowering
+from fastconv.graph.profile import Profile, profile, times
 from fastconv.graph.program import Program
 from fastconv.graph.trace import Structure, trace
+from fastconv.graph.tune import tune
 from fastconv.kernels.threads import check_threads, reset_in_children, threads_for
-
-PRECISIONS = ("highest", "high", "medium")
-ALGORITHMS = ("im2col", "direct", "pointwise", "depthwise")
+from fastconv.ops.conv.choose import PASSES, names
 
 
 class StepInfo(NamedTuple):
@@ -29,6 +30,7 @@ class StepInfo(NamedTuple):
     path: str
     op: str
     algorithm: str
+    why: str
     kernel: str
     input: tuple | None
     output: tuple | None
@@ -47,7 +49,7 @@ class Plan:
     """A lowered graph for one set of input shapes, with what is needed to call it."""
 
     def __init__(self, graph: Graph, structure: Structure, batch: int, algorithm, gradients: Sequence = (),
-                 finish: Callable | None = None):
+                 finish: Callable | None = None, precision: str = "highest"):
         self.graph, self.structure, self.batch = graph, structure, batch
         if not graph.fused:  # a clone's plan is made from the same graph
             passes.fuse_epilogue(graph)
@@ -56,7 +58,7 @@ class Plan:
         for i, tensor in enumerate(self.outputs):
             if not tensor.name:
                 tensor.name = f"output{i}"
-        self.lowered = Lowering(graph, batch, algorithm)
+        self.lowered = Lowering(graph, batch, algorithm, precision)
         self.lowered.placed = passes.place_concatenations(graph)
         self.lowered.kept = {g for g in gradients if g is not None}
         self.lowered.run()
@@ -88,7 +90,7 @@ class Engine:
     """
 
     def __init__(self, function: Callable, shapes: Sequence[tuple[int, ...]], *, training: bool = False,
-                 precision: str = "highest", algorithm: str | dict | None = None, threads: int | None = None,
+                 precision: str = "highest", algorithm: str | dict | Choices | None = None, threads: int | None = None,
                  cache_size: int = 4, snapshot: dict | None = None):
         self._function, self._training, self._threads = function, training, threads or 0
         self.precision, self.algorithm, self.cache_size = precision, algorithm, cache_size
@@ -108,10 +110,26 @@ class Engine:
         if found is not None and found[0].batch >= batch:
             self._plans.move_to_end(key)
             return found
+        plan, wanted, gradients = self._lower(shapes, self.algorithm)
+        program = Program(plan.lowered, snapshot=self._snapshot)
+        program.threads = self._threads
+        for tensor, gradient in zip(wanted, gradients, strict=True):
+            if gradient is not None:
+                program.gradients.append((tensor.parameter,
+                                          program.array(plan.lowered.read(gradient).ref, tensor.shape)))
+        self._plans[key] = plan, program
+        while len(self._plans) > max(1, self.cache_size):
+            self._plans.popitem(last=False)
+        return plan, program
+
+    def _lower(self, shapes: Sequence[tuple[int, ...]], algorithm) -> tuple[Plan, list, list]:
+        """The plan for these shapes, the parameters that gradients are wanted of, and the gradients."""
+        batch = max(1, shapes[0][0])
         names = ["input"] if len(shapes) == 1 else [f"input{i}" for i in range(len(shapes))]
         graph, structure = trace(self._function, [((batch, *s[1:]), n) for s, n in zip(shapes, names, strict=True)])
         optimise(graph, self._training)
         gradients: list = []
+        wanted: list = []
         if self._training:
             seeds = []
             for i, tensor in enumerate(graph.outputs):
@@ -120,18 +138,7 @@ class Engine:
                 seeds.append((tensor, seed))
             wanted = [t for t in graph.parameters if t.parameter.requires_grad]
             gradients = differentiate(graph, seeds, wanted)
-        plan = Plan(graph, structure, batch, self.algorithm, gradients)
-        program = Program(plan.lowered, snapshot=self._snapshot)
-        program.threads = self._threads
-        if self._training:
-            for tensor, gradient in zip(wanted, gradients, strict=True):
-                if gradient is not None:
-                    program.gradients.append((tensor.parameter,
-                                              program.array(plan.lowered.read(gradient).ref, tensor.shape)))
-        self._plans[key] = plan, program
-        while len(self._plans) > max(1, self.cache_size):
-            self._plans.popitem(last=False)
-        return plan, program
+        return Plan(graph, structure, batch, algorithm, gradients, precision=self.precision), wanted, gradients
 
     # ---- running --------------------------------------------------------------------------------------------------
 
@@ -276,7 +283,7 @@ class Engine:
                 other._current = other._plan(self._planned())
                 return other
             for key, (plan, program) in self._plans.items():
-                twin = Plan(plan.graph, plan.structure, plan.batch, self.algorithm)
+                twin = Plan(plan.graph, plan.structure, plan.batch, self.algorithm, precision=self.precision)
                 other._plans[key] = twin, Program(twin.lowered, shared=program)
                 other._plans[key][1].threads = self._threads
             key = next(k for k, v in self._plans.items() if v[0] is self._current[0])
@@ -348,10 +355,64 @@ class Engine:
         for segment in SEGMENTS:
             for spec, kernel in zip(plan.lowered.specs[segment], self._current[1].segments[segment].kernels(),
                                     strict=True):
-                rows.append(StepInfo(segment, spec.path, spec.op, spec.algorithm, kernel, spec.info.get("input"),
+                rows.append(StepInfo(segment, spec.path, spec.op, spec.algorithm, spec.why, kernel, spec.info.get("input"),
                                      spec.info.get("output"), spec.info.get("multiply_adds", 0),
                                      sum(r.buffer.nbytes for r in {r.buffer: r for r in spec.refs()}.values())))
         return rows
+
+    def profile(self, rounds: int = 10) -> Profile:
+        """Times every step of the tape, forward and backward, at the planned batch, on random arrays in memory of its own.
+
+        Parameters
+        ----------
+        rounds : int, default 10
+            The least time of so many runs is taken.
+
+        Returns
+        -------
+        Profile
+            ``print`` shows a table; ``rows``, ``json()``. Steps are timed one by one: their sum is somewhat above the time
+            of a call, which keeps one parallel region open over all of them.
+        """
+        check_count("engine.profile", "rounds", rounds)
+        with self._lock:
+            return profile(self._current[0].lowered, self._snapshot, threads_for(self._threads), rounds)
+
+    def tune(self, save=None, *, rounds: int = 5, progress: Callable | None = None) -> Choices:
+        """Times every algorithm that keeps the precision on every convolution, in place, and replans with the fastest.
+
+        Parameters
+        ----------
+        save : path, optional
+            Where the choices are written, for ``compile(..., algorithm=Choices.load(path))``.
+        rounds : int, default 5
+            The least time of so many runs is taken.
+        progress : callable, optional
+            Called with (done, of how many, name) before each algorithm.
+
+        Returns
+        -------
+        Choices
+            By problem, with the seconds of each algorithm. Results of a tuned engine may differ in the last bits from
+            those of one that was not, as other algorithms round differently.
+        """
+        check_count("engine.tune", "rounds", rounds)
+        with self._lock:
+            shapes, threads = self._planned(), threads_for(self._threads)
+
+            def run(name):
+                lowered = self._lower(shapes, name)[0].lowered
+                return lowered, times(lowered, self._snapshot, threads, rounds)[1]
+
+            choices = tune(run, names(), progress)
+            if save is not None:
+                choices.save(save)
+            if isinstance(self.algorithm, Choices):
+                choices = Choices({**self.algorithm.entries, **choices.entries})
+            self.algorithm, self._ran = choices, None
+            self._plans.clear()
+            self._current = self._plan(shapes)
+            return choices
 
     @property
     def batch(self) -> int:
@@ -377,15 +438,34 @@ def check_options(op: str, precision, algorithm, threads) -> None:
     """The options that engines and trainers share."""
     if precision not in PRECISIONS:
         raise ValueError(f"{op}: precision={precision!r}: expected one of {', '.join(PRECISIONS)}")
-    for name in algorithm.values() if isinstance(algorithm, dict) else [algorithm]:
-        if name is not None and name not in ALGORITHMS:
-            raise ValueError(f"{op}: algorithm={name!r}: expected one of {', '.join(ALGORITHMS)}")
+    check_algorithm(op, algorithm)
     if threads is not None:
         check_threads(op, "threads", threads)
 
 
+def check_algorithm(op: str, algorithm) -> None:
+    """A name, a dict from path to name (or to a dict from pass to name), Choices, or None."""
+    if algorithm is None or isinstance(algorithm, Choices):
+        return
+    if not isinstance(algorithm, (str, dict)):
+        raise TypeError(f"{op}: algorithm is a {type(algorithm).__name__}: expected a name, a dict or Choices")
+    for name in algorithm.values() if isinstance(algorithm, dict) else [algorithm]:
+        if isinstance(name, dict):
+            wrong = [which for which in name if which not in PASSES]
+            if wrong:
+                raise ValueError(f"{op}: algorithm names the pass {wrong[0]!r}: expected {', '.join(PASSES)}")
+        for one in name.values() if isinstance(name, dict) else [name]:
+            if one is not None and one not in names():
+                raise ValueError(f"{op}: algorithm={one!r}: expected one of {', '.join(names())}")
+
+
+def check_count(op: str, name: str, value) -> None:
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
+        raise ValueError(f"{op}: {name}={value!r}: expected an integer of at least 1")
+
+
 def compile(module, input_shape, *, training: bool = False, precision: str = "highest",
-            algorithm: str | dict | None = None, threads: int | None = None, cache_size: int = 4) -> Engine:
+            algorithm: str | dict | Choices | None = None, threads: int | None = None, cache_size: int = 4) -> Engine:
     """Compiles a module (or any callable over symbolic tensors) for an input shape.
 
     Parameters
@@ -400,9 +480,13 @@ def compile(module, input_shape, *, training: bool = False, precision: str = "hi
     training : bool, default False
         Training behaviour (BatchNorm statistics, dropout) and a backward tape.
     precision : {"highest", "high", "medium"}, default "highest"
-        The accuracy promised per convolution; today every value runs the float32 kernels, which keep all three promises.
-    algorithm : str or dict, optional
-        "im2col", "direct", "pointwise" or "depthwise" wherever it applies, or a dict from module path to name.
+        The promise of accuracy per convolution, against float64. "highest": relative L2 error no worse than that of one
+        float32 FMA accumulator per output; "high": error at most 2**-16 of the L2 norm of ``conv(abs(x), abs(w))``;
+        "medium": bfloat16 inputs, float32 accumulation.
+    algorithm : str, dict or Choices, optional
+        The name of an algorithm, used wherever it applies ("direct", "winograd", ...); a dict from module path to name, or
+        to a dict from pass ("forward", "backward_data", "backward_weight") to name, which must apply; or measured
+        :class:`fastconv.Choices`. Default: the fastest by a cost model among those that keep the precision.
     threads : int, optional
         Threads of this engine; default :func:`fastconv.get_num_threads`.
     cache_size : int, default 4
@@ -425,8 +509,7 @@ def compile(module, input_shape, *, training: bool = False, precision: str = "hi
     if len({s[0] for s in shapes}) > 1:
         raise ValueError(f"compile: input_shape={input_shape}: all inputs must have the same batch")
     check_options("compile", precision, algorithm, threads)
-    if isinstance(cache_size, bool) or not isinstance(cache_size, (int, np.integer)) or cache_size < 1:
-        raise ValueError(f"compile: cache_size={cache_size!r}: expected an integer of at least 1")
+    check_count("compile", "cache_size", cache_size)
     if not isinstance(training, (bool, np.bool_)):
         raise TypeError(f"compile: training={training!r}: expected True or False")
     function = module

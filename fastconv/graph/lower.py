@@ -10,12 +10,14 @@ from dataclasses import dataclass, field
 from math import prod
 from typing import Any, NamedTuple
 
+from fastconv.graph.choices import Choices
 from fastconv.graph.ir import FLAT, Graph, Node, Tensor, building, fail
 from fastconv.graph.parameter import Parameter
 from fastconv.graph.plan import aligned, check_memory, plan_memory
 from fastconv.kernels import layout as layout_kernels
 
 ARENA, WEIGHTS, PARAMETER = "arena", "weights", "parameter"
+PRECISIONS = ("highest", "high", "medium")  # what a convolution may promise, the strictest first
 SEGMENTS = ("prepare", "forward", "backward", "accumulate", "update")
 
 
@@ -56,6 +58,18 @@ class View(NamedTuple):
     ld: int
 
 
+class Choice(NamedTuple):
+    """The algorithm of one convolution or one gradient of it: ``which`` pass of which ``problem``, and ``why``; whether it
+    keeps the promise of the ``precision``."""
+
+    which: str
+    problem: str
+    precision: str
+    algorithm: str
+    why: str
+    keeps: bool = True
+
+
 @dataclass(eq=False)
 class StepSpec:
     """A step to be bound: the factory of its kernel family and keyword arguments, references in them unresolved."""
@@ -68,6 +82,12 @@ class StepSpec:
     op: str
     algorithm: str
     info: dict = field(default_factory=dict)
+    choice: Choice | None = None
+
+    @property
+    def why(self) -> str:
+        """Why its algorithm was chosen; of the step that does the work, not of those that prepare it."""
+        return self.choice.why if self.choice and self.info else ""
 
     def refs(self) -> list[Ref]:
         found: list[Ref] = []
@@ -108,12 +128,16 @@ class Lowering:
         With all its passes done.
     batch : int
         The planned batch.
-    algorithm : str, dict or None
-        What the user asked for: for all operators, or by module path.
+    algorithm : str, dict, Choices or None
+        What the user asked for: for all operators, by module path, or what has been measured by problem.
+    precision : str
+        One of PRECISIONS: the promise that algorithms must keep.
     """
 
-    def __init__(self, graph: Graph, batch: int, algorithm: str | dict | None = None):
-        self.graph, self.batch, self.algorithm = graph, batch, algorithm
+    def __init__(self, graph: Graph, batch: int, algorithm: str | dict | Choices | None = None, precision: str = "highest"):
+        self.graph, self.batch, self.algorithm, self.precision = graph, batch, algorithm, precision
+        self.training = any(node.segment != "forward" for node in graph.nodes)  # parameters change with every run
+        self.choice: Choice | None = None  # of the node being lowered
         self.specs: dict[str, list[StepSpec]] = {segment: [] for segment in SEGMENTS}
         self.buffers: list[Buffer] = []
         self.slots: dict[str, layout_kernels.Slot] = {}
@@ -220,8 +244,10 @@ class Lowering:
              info: dict | None = None, **keywords) -> StepSpec:
         """Emits a step of the node being lowered. References among the arguments are resolved when it is bound."""
         node = self._node
+        if self.choice and info:
+            algorithm = algorithm or self.choice.algorithm
         spec = StepSpec(factory, arguments, keywords, segment or self._segment(), node.path if node else "",
-                        op or (node.op.name if node else ""), algorithm, info or {})
+                        op or (node.op.name if node else ""), algorithm, info or {}, self.choice)
         self.specs[spec.segment].append(spec)
         return spec
 
@@ -237,22 +263,29 @@ class Lowering:
             self._constant[tensor] = known
         return known
 
-    def asked_algorithm(self, default: str, applicable: Sequence[str]) -> str:
-        """The algorithm for this node: what the user named where it applies, else ``default``."""
-        asked = self._node.attrs.get("algorithm")
-        strict = asked is not None
-        if asked is None and isinstance(self.algorithm, dict):
-            asked = self.algorithm.get(self._node.path)
-            strict = asked is not None
-        elif asked is None:
-            asked = self.algorithm
-        if asked is None or asked in applicable:
-            return asked or default
-        if strict:
-            with building(self.graph, self._node.path):
-                fail(self._node.op.name, f"algorithm={asked!r} does not apply to this problem; these do: "
-                                         f"{', '.join(applicable)}")
-        return default
+    def asked_algorithm(self, which: str, problem: str, precision: str) -> tuple[str | None, bool]:
+        """The algorithm that was named for this node, None where none was, and whether it is an error if it does not apply.
+
+        A name for one operator must apply; one for a whole network, or for a forward whose gradient this is, is a wish.
+        """
+        attrs, asked = self._node.attrs, self.algorithm
+        if attrs.get("algorithm") is not None:
+            return attrs["algorithm"], not attrs.get("wish")
+        if isinstance(asked, Choices):
+            return asked.find(which, problem, precision), False
+        if isinstance(asked, dict):
+            named = asked.get(self._node.path)
+            return (named.get(which), True) if isinstance(named, dict) else (named, which == "forward")
+        return asked, False
+
+    def chose(self, choice: Choice) -> None:
+        """The algorithm of the node being lowered, for the steps that follow."""
+        self.choice = choice
+
+    def refuse(self, message: str) -> None:
+        """Raises the house's error for the node being lowered."""
+        with building(self.graph, self._node.path):
+            fail(self._node.op.name, message)
 
     # ---- the graph ------------------------------------------------------------------------------------------------
 
@@ -267,9 +300,9 @@ class Lowering:
             if tensor.layout == FLAT or tensor.dtype != "float32":  # written by the caller, whether or not a node reads it
                 self._enter(tensor)
         for node in self.graph.nodes:
-            self._node = node
+            self._node, self.choice = node, None
             node.op.lower(node, self)
-        self._node = None
+        self._node = self.choice = None
         return self
 
     def exit(self, tensor: Tensor, segment: str, name: str) -> None:

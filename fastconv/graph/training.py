@@ -30,15 +30,15 @@ class LossTape:
     ----------
     model, loss : callable
         Over symbolic tensors: ``model(*inputs) -> prediction``, ``loss(prediction, target) -> scalar``.
-    algorithm, threads, cache_size
+    algorithm, precision, threads, cache_size
         As for :func:`fastconv.compile`.
     """
 
     training = False
 
-    def __init__(self, model: Callable, loss: Callable, *, algorithm=None, threads: int | None = None,
-                 cache_size: int = 4):
-        self.model, self.loss = model, loss
+    def __init__(self, model: Callable, loss: Callable, *, algorithm=None, precision: str = "highest",
+                 threads: int | None = None, cache_size: int = 4):
+        self.model, self.loss, self.precision = model, loss, precision
         self.algorithm, self.threads, self.cache_size = algorithm, threads or 0, cache_size
         self._value = np.zeros((), np.float32)
         self._plans: OrderedDict[tuple, _Planned] = OrderedDict()
@@ -129,7 +129,7 @@ class TrainingTape(LossTape):
         Gradient clipping as PyTorch's ``clip_grad_norm_`` and ``clip_grad_value_``.
     accumulate : int, default 1
         Gradients of so many steps are averaged before each update.
-    algorithm, threads, cache_size
+    algorithm, precision, threads, cache_size
         As for :func:`fastconv.compile`.
 
     Attributes
@@ -143,14 +143,14 @@ class TrainingTape(LossTape):
     training = True
 
     def __init__(self, model: Callable, loss: Callable, rule, *, clip_norm: float | None = None,
-                 clip_value: float | None = None, accumulate: int = 1, algorithm=None, threads: int | None = None,
-                 cache_size: int = 4):
+                 clip_value: float | None = None, accumulate: int = 1, algorithm=None, precision: str = "highest",
+                 threads: int | None = None, cache_size: int = 4):
         for name, value in (("clip_norm", clip_norm), ("clip_value", clip_value)):
             if value is not None and not value > 0:
                 raise ValueError(f"{name}={value!r} must be above 0")
         if isinstance(accumulate, bool) or not isinstance(accumulate, int) or accumulate < 1:
             raise ValueError(f"accumulate={accumulate!r}: expected an integer of at least 1")
-        super().__init__(model, loss, algorithm=algorithm, threads=threads, cache_size=cache_size)
+        super().__init__(model, loss, algorithm=algorithm, precision=precision, threads=threads, cache_size=cache_size)
         self.rule, self.clip_norm, self.clip_value, self.accumulate = rule, clip_norm, clip_value, accumulate
         self.steps = 0
         self.state: dict[tuple[int, str], np.ndarray] = {}
@@ -232,7 +232,7 @@ class _Planned:
             self.parameters = [t for t in graph.parameters if t.parameter.requires_grad]
             gradients = differentiate(graph, [(loss, None)], self.parameters)
             finish = lambda lowered: self._update(tape, lowered, gradients)  # noqa: E731
-        plan = Plan(graph, structure, self.batch, tape.algorithm, finish=finish)
+        plan = Plan(graph, structure, self.batch, tape.algorithm, finish=finish, precision=tape.precision)
         self.lowered = plan.lowered
         self.program = Program(plan.lowered)
         self.program.threads = tape.threads

@@ -26,6 +26,11 @@ cdef class Slot:
         for i, extent in enumerate(shape):
             self.shape[i] = extent
 
+    @property
+    def extents(self) -> tuple:
+        """The shape that take() compares arrays with."""
+        return tuple(self.shape[i] for i in range(self.ndim))
+
     cpdef int64_t take(self, array, bint write) except -2:
         """Points to a NumPy array, when it is a float32 array of the expected shape; its batch, or -1 when it is not."""
         cdef int i, first

@@ -12,7 +12,7 @@ from fastconv.graph.ir import FLAT, Node, Operator, Tensor, Type, apply, fail, r
 from fastconv.graph.lower import Lowering, View, channels
 from fastconv.kernels import conv as kernels
 from fastconv.kernels import layout
-from fastconv.ops.conv import cut_parts, epilogue
+from fastconv.ops.conv.problem import cut_parts, epilogue
 
 ONE = (1, 1, 1)
 

@@ -3,8 +3,9 @@
 import math
 import os
 
+from fastconv._atomic import write_atomic
+
 from ._extra import require
-from .files import write_atomic
 
 
 def plot_curve(log, path, title=None):

@@ -8,7 +8,8 @@ import os
 
 import numpy as np
 
-from ..data.atomic import write_atomic
+from fastconv._atomic import write_atomic
+
 from ._extra import require
 
 __all__ = ["FORMAT_VERSION", "load_model", "save_model", "write_atomic"]

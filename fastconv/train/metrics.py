@@ -8,7 +8,7 @@ import numbers
 
 import numpy as np
 
-from .files import write_atomic
+from fastconv._atomic import write_atomic
 
 
 def accuracy(logits, target):

@@ -90,8 +90,7 @@ class Trainer:
         self._ignore = getattr(loss, "ignore_index", None)
         self._metrics = metrics
         self._meters()
-        self._options = {"algorithm": algorithm, "threads": threads}
-        self._precision = precision
+        self._options = {"algorithm": algorithm, "precision": precision, "threads": threads}
         if not module.training:
             module.train()
         self._tape = TrainingTape(module.symbolic(True), loss, optimizer, clip_norm=clip_grad_norm,
@@ -297,7 +296,7 @@ class Trainer:
             raise ValueError(f"Trainer.predict: batch_size={batch_size!r}: expected an integer of at least 1")
         if self._engine is None:
             shape = (min(max(len(x), 1), int(batch_size)), *x.shape[1:])
-            self._engine = compile(self.module, shape, precision=self._precision, **self._options)
+            self._engine = compile(self.module, shape, **self._options)
         first = self._engine(x[:batch_size])
         if not isinstance(first, np.ndarray):
             raise TypeError(f"Trainer.predict: the network returns a {type(first).__name__}, not one array: use "

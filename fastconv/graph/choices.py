@@ -1,0 +1,81 @@
+"""Measured choices of algorithms, by problem: made by ``tune()``, kept in a file, given to ``compile(algorithm=...)``."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+
+from fastconv._atomic import write_atomic
+from fastconv.kernels._runtime import isa_info
+
+FORMAT = 1
+
+
+class Choices:
+    """Which algorithm was fastest, by instruction set, precision, pass and problem.
+
+    Give it as ``algorithm=`` to :func:`fastconv.compile` or to a :class:`fastconv.Trainer`. A problem that it does not know,
+    or that was measured on another instruction set, is left to the cost model.
+    """
+
+    def __init__(self, entries: dict[str, dict] | None = None):
+        self.entries: dict[str, dict] = dict(entries or {})
+
+    @staticmethod
+    def key(which: str, problem: str, precision: str) -> str:
+        return f"{isa_info()['isa']} {precision} {which} {problem}"
+
+    def add(self, which: str, problem: str, precision: str, seconds: dict[str, float]) -> None:
+        """Records the seconds of each algorithm; the fastest is the choice."""
+        best = min(seconds, key=seconds.__getitem__)
+        self.entries[self.key(which, problem, precision)] = {"algorithm": best, "seconds": dict(seconds)}
+
+    def find(self, which: str, problem: str, precision: str) -> str | None:
+        """The algorithm of a problem, None where it has not been measured."""
+        entry = self.entries.get(self.key(which, problem, precision))
+        return entry["algorithm"] if entry else None
+
+    def update(self, other: Choices) -> None:
+        """Takes over all choices of another."""
+        self.entries.update(other.entries)
+
+    def save(self, path) -> None:
+        """Writes a JSON file, whole or not at all."""
+        with write_atomic(path) as file:
+            file.write(json.dumps({"fastconv_choices": FORMAT, "entries": self.entries}, indent=1).encode())
+
+    @classmethod
+    def load(cls, path) -> Choices:
+        """Reads what :meth:`save` wrote.
+
+        Raises
+        ------
+        OSError
+            When the file cannot be read.
+        ValueError
+            When it is not a file of choices.
+        """
+        path = os.fspath(path)
+        with open(path, "rb") as file:
+            content = file.read()
+        try:
+            data = json.loads(content)
+            if data["fastconv_choices"] != FORMAT:
+                raise ValueError(f"its format is {data['fastconv_choices']!r}, this version reads {FORMAT}")
+            entries = data["entries"]
+            for key, entry in entries.items():
+                if not isinstance(entry["algorithm"], str) or not isinstance(entry["seconds"], dict):
+                    raise ValueError(f"the entry {key!r} names no algorithm")
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"{path!r} is not a file of choices: {error}") from None
+        return cls(entries)
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.entries)
+
+    def __repr__(self) -> str:
+        return f"<fastconv.Choices of {len(self)} problems>"

@@ -1,0 +1,126 @@
+"""Direct convolution (implicit GEMM over a list of taps) in all three passes, and its 1x1 form."""
+
+from __future__ import annotations
+
+from math import prod
+
+from fastconv.graph.ir import Node, Tensor
+from fastconv.graph.lower import Lowering, View, channels
+from fastconv.kernels import conv as kernels
+from fastconv.kernels import layout
+from fastconv.kernels.cpu import Cpu
+from fastconv.ops.conv.choose import Algorithm, offer
+from fastconv.ops.conv.problem import Problem, cut_parts, epilogue, phases, source
+
+
+class Direct(Algorithm):
+    """Applies to every problem: the end of the list."""
+
+    name = "direct"
+
+    def refuses(self, which: str, p: Problem) -> str | None:
+        return None
+
+    def cycles(self, which: str, p: Problem, cpu: Cpu, precision: str) -> float:
+        return estimate(which, p, cpu)
+
+    def lower_forward(self, node: Node, p: Problem, cx: Lowering) -> None:
+        x, w = node.inputs[:2]
+        view, geometry, pack = source(p, x, cx)
+        if p.depthwise:
+            geometry.update(by_group(p))
+            pack.update(groups=p.groups, filters=p.K, group_stride=p.K * p.taps)
+        convolve(cx, f"f32_conv_{self.name}", geometry, pack, w, view, cx.write(node.output), channels(x.shape),
+                 p.describe(), epilogue(node, cx))
+
+    def lower_backward_data(self, node: Node, p: Problem, cx: Lowering) -> None:
+        gy, w = node.inputs
+        view, gx = cx.read(gy), cx.write(node.output)
+        roles = {"groups": p.groups, "channels": p.K, "filters": p.C}
+        pack = {"groups": p.groups, "filters": p.C, "channels": p.K, "group_stride": p.K * p.C * p.taps,
+                "filter_stride": p.taps, "channel_stride": p.C * p.taps}
+        for origin, extents, taps, numbers in phases(p):
+            geometry = {**roles, "taps": taps, "ldx": view.ld, "input": p.y, "space": extents, "stride": (1, 1, 1),
+                        "output": p.x, "origin": origin, "output_step": p.stride}
+            convolve(cx, f"f32_conv_{self.name}", geometry, {**pack, "taps": numbers}, w, view, gx, channels(gy.shape),
+                     p.describe(), {})
+
+    def lower_backward_weight(self, node: Node, p: Problem, cx: Lowering) -> None:
+        view, geometry, pack = source(p, node.inputs[1], cx)
+        if p.depthwise:
+            geometry.update(by_group(p))
+            pack.update(groups=p.groups, filters=p.K, group_stride=p.K * p.taps)
+        tiles = p.groups * -(-p.K // kernels.block_filters()) * len(geometry["taps"])
+        floats = p.groups * p.taps * p.C * kernels.packed_filters(p.K)
+        sum_weight(cx, "f32_conv_backward_weight", node, p, view, geometry, pack, tiles, floats)
+
+
+class Pointwise(Direct):
+    """One tap, stride 1, no padding: a matrix product over pixels."""
+
+    name = "pointwise"
+
+    def refuses(self, which: str, p: Problem) -> str | None:
+        if not p.pointwise:
+            return "only for 1x1 kernels with stride 1 and no padding"
+        if p.depthwise:
+            return "not for one channel per group"
+        return None
+
+    def cycles(self, which: str, p: Problem, cpu: Cpu, precision: str) -> float:
+        return 0.99 * estimate(which, p, cpu)  # no table of pointers to make
+
+
+def by_group(p: Problem) -> dict:
+    """A depthwise problem as a grouped one."""
+    return {"groups": p.groups, "channels": 1, "filters": p.K, "multiplier": 1}
+
+
+def estimate(which: str, p: Problem, cpu: Cpu) -> float:
+    """Multiply-adds in whole vectors of filters, a table of pointers, and the bytes that pass through main memory."""
+    filters = p.C if which == "backward_data" else p.K
+    lanes = -(-filters // (cpu.width // 2)) * (cpu.width // 2)
+    if kernels.prefers_few(filters, p.K if which == "backward_data" else p.C):
+        lanes = filters * 1.3
+    arithmetic = p.multiply_adds / filters * lanes / cpu.madds
+    pixels = p.n * prod(p.y)
+    pointers = pixels * p.taps * p.groups
+    nbytes = 4 * (p.n * prod(p.x) * p.groups * p.C + pixels * p.groups * p.K + p.groups * p.K * p.C * p.taps)
+    return max(1.08 * arithmetic + pointers, nbytes / cpu.memory_bytes)
+
+
+def convolve(cx: Lowering, kernel: str, geometry: dict, pack: dict, w: Tensor, x: View, y: View, row: int, info: dict,
+             fused: dict) -> None:
+    """Emits the packing of the weights and the convolution; ``row`` channels are read of a pixel in the padding."""
+    taps, filters, channels_ = len(geometry["taps"]), geometry["filters"], geometry["channels"]
+    if kernel == "f32_conv_depthwise":
+        floats = taps * kernels.packed_filters(filters)
+    elif kernels.prefers_few(filters, channels_):
+        kernel, floats = "f32_conv_few", geometry["groups"] * taps * filters * channels_
+        pack = {**{key: pack[key] for key in ("taps", "groups", "group_stride", "tap_stride") if key in pack},
+                "filters": pack["channels"], "filter_stride": pack["channel_stride"],
+                "filter_run": pack.get("channel_run", 1), "filter_run_stride": pack.get("channel_run_stride", 0),
+                "channels": pack["filters"], "channel_stride": pack["filter_stride"], "block": channels_}
+    else:
+        floats = geometry["groups"] * taps * channels_ * kernels.packed_filters(filters)
+    packed, segment = cx.packed(4 * floats, w)
+    if taps:
+        cx.step(layout.pack_weight, cx.read(w).ref, packed, op="pack", segment=segment, **pack)
+    cx.step(kernels.forward, kernel, geometry, x=x.ref, w=packed, y=y.ref, ldy=y.ld,
+            zeros=cx.zeros(max(channels_, row)), info=info, **fused)
+
+
+def sum_weight(cx: Lowering, kernel: str, node: Node, p: Problem, view: View, geometry: dict, pack: dict, tiles: int,
+               floats: int) -> None:
+    """Emits the partial sums of a weight gradient over ranges of pixels, and their sum in OIHW."""
+    gy, x = node.inputs
+    out, gy_view = cx.write(node.output).ref, cx.read(gy)
+    parts = cut_parts(tiles, gy.shape[0] * prod(p.y), floats)
+    partial = cx.temp(4 * floats * parts, "weight gradient")
+    cx.step(kernels.backward_weight, kernel, geometry, x=view.ref, gy=gy_view.ref, ldy=gy_view.ld, dw=partial,
+            zeros=cx.zeros(max(geometry["channels"], channels(x.shape))), parts=parts, part_stride=floats, info=p.describe())
+    cx.step(layout.unpack_weight, out, partial, op="unpack", parts=parts, part_stride=floats, **pack)
+
+
+offer(Pointwise())
+offer(Direct())

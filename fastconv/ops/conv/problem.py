@@ -1,0 +1,141 @@
+"""A convolution in the kernels' terms, and where its operands are read: what all algorithms share."""
+
+from __future__ import annotations
+
+from itertools import product
+from math import prod
+
+from fastconv.graph.ir import Node, Tensor
+from fastconv.graph.lower import Lowering, View, spatial3
+from fastconv.ops.geometry import to3, window_taps
+
+SMALL = 8  # fewer channels than this: taps of a row are read as one run, from a padded copy if there is padding
+
+
+class Problem:
+    """The forward convolution that a node, or a gradient of one, is about: everything as (D, H, W).
+
+    Attributes
+    ----------
+    n : int
+        The planned batch.
+    groups, C, K : int
+        Groups; input channels and filters per group.
+    x, y, kernel, stride, dilation, low, high : tuple of three int
+        Extents of input, output and kernel; padding in front and behind.
+    taps : int
+        Extent of the kernel in all dimensions together.
+    training : bool
+        Whether the weights change with every run, so that packing them counts.
+    """
+
+    def __init__(self, x: tuple[int, ...], w: tuple[int, ...], y: tuple[int, ...], attrs: dict):
+        self.n, self.training, self.shapes = x[0], False, (x, w, y)
+        self.groups = attrs["groups"]
+        self.C, self.K = w[1], w[0] // self.groups
+        self.kernel = to3(w[2:], 1)
+        self.stride = to3(attrs["stride"], 1)
+        self.dilation = to3(attrs["dilation"], 1)
+        self.low = tuple(p[0] for p in to3(attrs["padding"], (0, 0)))
+        self.high = tuple(p[1] for p in to3(attrs["padding"], (0, 0)))
+        self.x, self.y = spatial3(x), spatial3(y)
+        self.taps = prod(self.kernel)
+        self.padding = any(self.low) or any(self.high)
+        self.depthwise = self.C == 1 and self.groups > 1
+        self.pointwise = self.taps == 1 and not self.padding and self.stride == (1, 1, 1)
+
+    @property
+    def multiply_adds(self) -> int:
+        """Of the whole batch, by the definition: taps in the padding count."""
+        return self.n * prod(self.y) * self.groups * self.K * self.C * self.taps
+
+    def describe(self) -> dict:
+        """What a listing of steps says of it."""
+        x, w, y = self.shapes
+        return {"input": x, "output": y, "weight": w, "multiply_adds": self.multiply_adds}
+
+    def key(self) -> str:
+        """One string per problem: what choices are kept by."""
+        def by(extents):
+            return "x".join(map(str, extents))
+
+        return (f"n{self.n} g{self.groups} c{self.C} k{self.K} x{by(self.x)} y{by(self.y)} r{by(self.kernel)} "
+                f"s{by(self.stride)} d{by(self.dilation)} p{by(self.low)}")
+
+    def base(self) -> dict:
+        if self.depthwise:
+            return {"groups": self.groups, "channels": 1, "filters": self.groups * self.K, "multiplier": self.K}
+        return {"groups": self.groups, "channels": self.C, "filters": self.K}
+
+    def flat_strides(self) -> dict:
+        """Where a weight lies in OIHW, by its filter, channel and tap."""
+        if self.depthwise:
+            return {"groups": 1, "filters": self.groups * self.K, "channels": 1, "filter_stride": self.taps,
+                    "channel_stride": 0, "tap_stride": 1}
+        return {"groups": self.groups, "filters": self.K, "channels": self.C, "group_stride": self.K * self.C * self.taps,
+                "filter_stride": self.C * self.taps, "channel_stride": self.taps, "tap_stride": 1}
+
+
+def source(p: Problem, x: Tensor, cx: Lowering) -> tuple[View, dict, dict]:
+    """Where the forward (or the backward to weights) reads: view, geometry, how its weights are packed.
+
+    A row of taps without padding over a dense image is one run of S * C contiguous values, which makes first layers with
+    few channels as regular as others; a padded one with few channels is read from a copy with a border.
+    """
+    s, dense = p.kernel[2], p.groups == 1 and p.dilation[2] == 1
+    low, size = p.low, p.x
+    if dense and s > 1 and p.C < SMALL and p.padding:
+        view = cx.padded(x, p.low, p.high)
+        size = tuple(a + b + c for a, b, c in zip(p.x, p.low, p.high, strict=True))
+        low = (0, 0, 0)
+    else:
+        view = cx.read(x)
+    geometry = {**p.base(), "ldx": view.ld, "input": size, "space": p.y, "stride": p.stride, "output": p.y}
+    pack = {**p.flat_strides(), "taps": list(range(p.taps))}
+    inside = low[2] == 0 and (p.high[2] == 0 or low != p.low)
+    if dense and s > 1 and inside and view.ld == p.C:
+        taps = window_taps((*p.kernel[:2], 1), low, p.dilation)
+        geometry.update(taps=taps, channels=s * p.C)
+        pack.update(taps=[t * s for t in range(len(taps))], channel_run=s, channel_run_stride=1)
+    else:
+        geometry["taps"] = window_taps(p.kernel, low, p.dilation)
+    return view, geometry, pack
+
+
+def phases(p: Problem):
+    """Backward to data by phases of the stride: (first output pixel, extents, taps with their numbers)."""
+    for origin in product(*(range(min(s, x)) for s, x in zip(p.stride, p.x, strict=True))):
+        extents = tuple(max(0, -(-(x - o) // s)) for x, o, s in zip(p.x, origin, p.stride, strict=True))
+        if 0 in extents:
+            continue
+        taps, numbers = [], []
+        for number, index in enumerate(product(*(range(k) for k in p.kernel))):
+            at = [o + a - r * d for o, a, r, d in zip(origin, p.low, index, p.dilation, strict=True)]
+            if all(v % s == 0 for v, s in zip(at, p.stride, strict=True)):
+                taps.append(tuple(v // s for v, s in zip(at, p.stride, strict=True)))
+                numbers.append(number)
+        yield origin, extents, taps, numbers
+
+
+def cut_parts(tiles: int, pixels: int, floats: int) -> int:
+    """Ranges of pixels for a sum over pixels: only where there are fewer than 64 tiles; partial sums up to 4 MiB."""
+    if tiles >= 64:
+        return 1
+    return max(1, min(-(-64 // tiles), -(-pixels // 256), (1 << 20) // max(1, floats)))
+
+
+def epilogue(node: Node, cx: Lowering, first: int = 2) -> dict:
+    """Bias, residual and activation that passes have fused into the node; inputs from ``first`` on."""
+    keywords: dict = {}
+    extra = node.inputs[first:]
+    if extra and extra[0] is not None:
+        keywords["bias"] = cx.read(extra[0]).ref
+    if len(extra) > 1 and extra[1] is not None:
+        view = cx.read(extra[1])
+        keywords.update(residual=view.ref, ldr=view.ld)
+    act = node.attrs.get("act")
+    if act:
+        keywords.update(act=act[0], act_a=float(act[1]), act_b=float(act[2]))
+    return keywords
+
+
