@@ -12,6 +12,7 @@
 #include "fastconv/args_pool.h"
 #include "fastconv/args_update.h"
 #include "fastconv/args_im2col.h"
+#include "fastconv/args_peak.h"
 
 enum FcActivation { FC_ACT_NONE = 0, FC_ACT_RELU = 1, FC_ACT_CLIP = 2, FC_ACT_LEAKY = 3 };
 

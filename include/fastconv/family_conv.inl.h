@@ -4,3 +4,4 @@
 #include "fastconv/conv_backward_weight.inl.h"
 #include "fastconv/depthwise.inl.h"
 #include "fastconv/fma_peak.inl.h"
+#include "fastconv/bandwidth.inl.h"
