@@ -6,8 +6,8 @@ from fastconv.graph.autodiff import remove_dead
 from fastconv.graph.ir import FLAT, Graph, Node, Tensor, Type
 
 # operators whose kernels add a residual and apply an activation, and how many inputs they have without a residual
-FUSES_EPILOGUE = {"conv": 3, "linear": 3, "batch_norm": 5}
-FOLDS_BATCHNORM = ("conv", "linear")
+FUSES_EPILOGUE = {"conv": 3, "conv_transpose": 3, "linear": 3, "batch_norm": 5}
+FOLDS_BATCHNORM = ("conv", "conv_transpose", "linear")
 ACTIVATIONS = {"relu": lambda a: ("relu", 0.0, 0.0), "leaky_relu": lambda a: ("leaky_relu", a["negative_slope"], 0.0),
                "clip": lambda a: ("clip", a["low"], a["high"])}
 
@@ -37,9 +37,11 @@ def fold_batchnorm(graph: Graph) -> None:
         gamma, beta, mean, var = node.inputs[1:5]
         if mean is None or var is None or any(t is not None and t.parameter is None for t in (w, b, gamma, beta, mean, var)):
             continue
-        fold = Node(_operator("fold_batchnorm"), [w, b, gamma, beta, mean, var], {"eps": node.attrs["eps"]}, conv.path,
-                    conv.segment)
-        fold.outputs = [Tensor(graph, Type(w.shape, FLAT), fold, 0), Tensor(graph, Type((w.shape[0],), FLAT), fold, 1)]
+        attrs = {"eps": node.attrs["eps"], "transposed": conv.op.name == "conv_transpose",
+                 "groups": conv.attrs.get("groups", 1)}
+        fold = Node(_operator("fold_batchnorm"), [w, b, gamma, beta, mean, var], attrs, conv.path, conv.segment)
+        filters = conv.output.shape[1]
+        fold.outputs = [Tensor(graph, Type(w.shape, FLAT), fold, 0), Tensor(graph, Type((filters,), FLAT), fold, 1)]
         graph.nodes.insert(graph.nodes.index(conv), fold)
         conv.inputs = [conv.inputs[0], *fold.outputs]
         _replace(graph, node, conv.output)

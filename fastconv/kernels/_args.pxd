@@ -27,7 +27,7 @@ cdef extern from "fastconv/args.h" nogil:
         const float* var
         float* w_out
         float* bias_out
-        int64_t filters, per_filter
+        int64_t filters, per_filter, groups, outer
         double eps
 
     ctypedef struct ConvArgs:

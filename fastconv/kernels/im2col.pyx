@@ -299,6 +299,17 @@ def backward_data(dict geometry, *, size_t gy, ldy, size_t w, size_t gx) -> Step
     return step
 
 
+def epilogue(*, size_t x, ldx, size_t y, ldy, pixels, channels, size_t bias=0, size_t residual=0, ldr=0, act=None,
+             act_a=0.0, act_b=0.0) -> Step:
+    """y = act(x + bias + residual) over `pixels` pixels per image; x may be y."""
+    cdef Step step = Step()
+    cdef EpilogueArgs* e = <EpilogueArgs*> step.bind_name("f32_epilogue", sizeof(EpilogueArgs))
+    e.x, e.bias, e.residual, e.y = <const float*> x, <const float*> bias, <const float*> residual, <float*> y
+    e.rows, e.C, e.ldx, e.ldy, e.ldr = pixels, channels, ldx, ldy, ldr
+    e.act, e.act_a, e.act_b = ACTIVATIONS[act], act_a, act_b
+    return step
+
+
 # ---- backward to weights ------------------------------------------------------------------------------------------
 
 cdef int64_t weight_tiles(void* args, int64_t n) noexcept nogil:

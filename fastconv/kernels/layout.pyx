@@ -151,8 +151,11 @@ def unpack_weight(size_t flat, size_t packed, **problem) -> Step:
 
 
 def fold_batchnorm(size_t w, size_t bias, size_t gamma, size_t beta, size_t mean, size_t var, size_t w_out,
-                   size_t bias_out, *, filters, per_filter, eps) -> Step:
-    """Weights and bias of a convolution with the BatchNorm behind it folded in; bias, gamma and beta may be 0."""
+                   size_t bias_out, *, filters, per_filter, eps, groups=1, outer=1) -> Step:
+    """Weights and bias of a convolution with the BatchNorm behind it folded in; bias, gamma and beta may be 0.
+
+    Weights lie as (groups, outer, filters / groups, per_filter).
+    """
     cdef Step step = Step()
     cdef FoldArgs* a = <FoldArgs*> step.bind_name("f32_fold_batchnorm", sizeof(FoldArgs))
     a.w = <const float*> w
@@ -165,5 +168,7 @@ def fold_batchnorm(size_t w, size_t bias, size_t gamma, size_t beta, size_t mean
     a.bias_out = <float*> bias_out
     a.filters = filters
     a.per_filter = per_filter
+    a.groups = groups
+    a.outer = outer
     a.eps = eps
     return step

@@ -19,6 +19,7 @@ from fastconv.nn.activation import (
 )
 from fastconv.nn.containers import ModuleDict, ModuleList, Sequential
 from fastconv.nn.conv import Conv1d, Conv2d, Conv3d
+from fastconv.nn.conv_transpose import ConvTranspose1d, ConvTranspose2d, ConvTranspose3d
 from fastconv.nn.linear import Dropout, Flatten, Identity, Linear
 from fastconv.nn.loss import CrossEntropyLoss, MSELoss
 from fastconv.nn.module import Module
@@ -56,6 +57,9 @@ __all__ = [
     "Conv1d",
     "Conv2d",
     "Conv3d",
+    "ConvTranspose1d",
+    "ConvTranspose2d",
+    "ConvTranspose3d",
     "CrossEntropyLoss",
     "Dropout",
     "Flatten",

@@ -177,15 +177,21 @@ def references_to_write(cx: Lowering, node: Node) -> dict[str, Ref]:
 
 
 def infer_fold(inputs: list, attrs: dict) -> list[Type]:
-    w = inputs[0]
-    return [Type(w.shape, FLAT), Type((w.shape[0],), FLAT)]
+    w, mean = inputs[0], inputs[4]
+    return [Type(w.shape, FLAT), Type(mean.shape, FLAT)]
 
 
 def lower_fold(node: Node, cx: Lowering) -> None:
     w, *vectors = node.inputs
     refs = [0 if t is None else cx.read(t).ref for t in vectors]
-    cx.step(layout.fold_batchnorm, cx.read(w).ref, *refs, *(cx.write(t).ref for t in node.outputs), filters=w.shape[0],
-            per_filter=prod(w.shape[1:]), eps=node.attrs["eps"])
+    if node.attrs.get("transposed"):  # (in_channels, out_channels / groups, *kernel)
+        groups = node.attrs["groups"]
+        size = {"filters": groups * w.shape[1], "per_filter": prod(w.shape[2:]), "groups": groups,
+                "outer": w.shape[0] // groups}
+    else:
+        size = {"filters": w.shape[0], "per_filter": prod(w.shape[1:])}
+    cx.step(layout.fold_batchnorm, cx.read(w).ref, *refs, *(cx.write(t).ref for t in node.outputs), eps=node.attrs["eps"],
+            **size)
 
 
 register(Operator("batch_norm", infer, lower, gradient))

@@ -53,11 +53,13 @@ typedef struct PackArgs {
 } PackArgs;
 
 // Inference-time BatchNorm folded into the convolution before it: weights times gamma / sqrt(var + eps), per filter.
+// Weights lie as [groups][outer][filters of the group][per_filter]; outer is 1 but for a transposed convolution, whose
+// filters are the second axis.
 typedef struct FoldArgs {
     int64_t n;
     const float *w, *bias, *gamma, *beta, *mean, *var;  // bias, gamma, beta may be null
     float *w_out, *bias_out;
-    int64_t filters, per_filter;
+    int64_t filters, per_filter, groups, outer;
     double eps;
 } FoldArgs;
 

@@ -20,7 +20,7 @@ typedef struct EpilogueArgs {
     int64_t n;
     const float *x, *bias, *residual;  // bias, residual may be null
     float* y;
-    int64_t rows, C, ldx, ldy, ldr;
+    int64_t rows, C, ldx, ldy, ldr;  // rows per image
     int64_t act;
     double act_a, act_b;
 } EpilogueArgs;

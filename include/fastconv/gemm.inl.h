@@ -70,13 +70,13 @@ inline void f32_gemm_run(const GemmArgs* g, int64_t begin, int64_t end, void* sc
 }
 
 FC_INLINE int64_t epilogue_rows(const EpilogueArgs* e) { return max64(1, 16384 / max64(1, e->C)); }
-FC_INLINE int64_t f32_epilogue_tiles(const EpilogueArgs* e) { return ceil_div(e->rows, epilogue_rows(e)); }
+FC_INLINE int64_t f32_epilogue_tiles(const EpilogueArgs* e) { return ceil_div(e->n * e->rows, epilogue_rows(e)); }
 FC_INLINE size_t f32_epilogue_scratch(const EpilogueArgs*) { return 0; }
 
 inline void f32_epilogue_run(const EpilogueArgs* e, int64_t begin, int64_t end, void*) {
     constexpr int W = kWidth;
     const float a = static_cast<float>(e->act_a), b = static_cast<float>(e->act_b);
-    for (int64_t r = begin * epilogue_rows(e); r < min64(e->rows, end * epilogue_rows(e)); ++r) {
+    for (int64_t r = begin * epilogue_rows(e); r < min64(e->n * e->rows, end * epilogue_rows(e)); ++r) {
         const float* x = e->x + r * e->ldx;
         const float* residual = e->residual ? e->residual + r * e->ldr : nullptr;
         float* y = e->y + r * e->ldy;

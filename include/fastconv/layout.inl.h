@@ -196,9 +196,11 @@ FC_INLINE size_t f32_fold_batchnorm_scratch(const FoldArgs*) { return 0; }
 inline void f32_fold_batchnorm_run(const FoldArgs* a, int64_t begin, int64_t end, void*) {
     for (int64_t k = begin * 16; k < min64(a->filters, end * 16); ++k) {
         const double scale = (a->gamma ? a->gamma[k] : 1.0) / __builtin_sqrt(a->var[k] + a->eps);
-        const float* src = a->w + k * a->per_filter;
-        float* dst = a->w_out + k * a->per_filter;
-        for (int64_t i = 0; i < a->per_filter; ++i) dst[i] = static_cast<float>(src[i] * scale);
+        const int64_t per_group = a->filters / a->groups, g = k / per_group, pitch = per_group * a->per_filter;
+        for (int64_t o = 0; o < a->outer; ++o) {
+            const int64_t at = (g * a->outer + o) * pitch + k % per_group * a->per_filter;
+            for (int64_t i = 0; i < a->per_filter; ++i) a->w_out[at + i] = static_cast<float>(a->w[at + i] * scale);
+        }
         const double bias = a->bias ? a->bias[k] : 0.0, beta = a->beta ? a->beta[k] : 0.0;
         a->bias_out[k] = static_cast<float>((bias - a->mean[k]) * scale + beta);
     }

@@ -29,7 +29,16 @@ from .activation import (
     tanh_backward,
 )
 from .check import adjoint_gap, central_difference, exact_integers, rel_l2
-from .conv import conv, conv_backward_bias, conv_backward_data, conv_backward_weight, fold, unfold
+from .conv import (
+    conv,
+    conv_backward_bias,
+    conv_backward_data,
+    conv_backward_weight,
+    conv_transpose,
+    conv_transpose_backward,
+    fold,
+    unfold,
+)
 from .loss import cross_entropy, cross_entropy_backward, mse_loss, mse_loss_backward
 from .norm import BatchNorm, batch_norm, batch_norm_backward
 from .optim import adam_step, adamw_step, sgd_step
@@ -70,6 +79,8 @@ __all__ = [
     "conv_backward_bias",
     "conv_backward_data",
     "conv_backward_weight",
+    "conv_transpose",
+    "conv_transpose_backward",
     "cross_entropy",
     "cross_entropy_backward",
     "exact_integers",

@@ -15,7 +15,7 @@ import math
 
 import numpy as np
 
-from .window import Windows, f64
+from .window import Windows, f64, per_axis, per_axis_pairs
 
 
 def _windows(input_size, weight_size, stride, padding, dilation, groups):
@@ -71,6 +71,45 @@ def conv_backward_bias(grad_output):
     """Gradient of ``conv`` with respect to its bias: the sum over images and pixels."""
     g = f64(grad_output)
     return g.sum(axis=(0, *range(2, g.ndim)))
+
+
+def conv_transpose(input, weight, bias=None, stride=1, padding=0, output_padding=0, groups=1, dilation=1):
+    """Transposed convolution; the argument order of ``torch.nn.functional.conv_transpose2d``.
+
+    From the definition, by scattering: pixel ``i`` of the input adds ``x[n, g, c, i] * w[g, c, k, t]`` to pixel
+    ``i * stride + t * dilation - low`` of the output, where that is inside. Weight is (C, K / groups, *kernel).
+    """
+    x, w = f64(input), f64(weight)
+    n = x.ndim - 2
+    stride, dilation, extra = (per_axis(v, n) for v in (stride, dilation, output_padding))
+    pairs = per_axis_pairs(padding, n)
+    full = [(size - 1) * s + d * (k - 1) + 1 + e for size, s, d, k, e in
+            zip(x.shape[2:], stride, dilation, w.shape[2:], extra, strict=True)]
+    y = np.zeros((x.shape[0], w.shape[1] * groups, *full))
+    w_grouped = w.reshape(groups, w.shape[0] // groups, *w.shape[1:])
+    for tap in np.ndindex(*w.shape[2:]):
+        writes = (..., *(slice(t * d, t * d + (size - 1) * s + 1, s) for t, d, s, size in
+                         zip(tap, dilation, stride, x.shape[2:], strict=True)))
+        y[writes] += (w_grouped[(..., *tap)].swapaxes(1, 2) @ _grouped(x, groups)).reshape(y[writes].shape)
+    y = y[(..., *(slice(low, size - high) for size, (low, high) in zip(full, pairs, strict=True)))]
+    return y if bias is None else y + f64(bias).reshape(-1, *[1] * n)
+
+
+def conv_transpose_backward(grad_output, input, weight, stride=1, padding=0, output_padding=0, groups=1, dilation=1):
+    """Gradients of ``conv_transpose`` with respect to input and weight, by gathering what the forward scatters."""
+    g, x, w = f64(grad_output), f64(input), f64(weight)
+    n = x.ndim - 2
+    stride, dilation = per_axis(stride, n), per_axis(dilation, n)
+    full = np.pad(g, [(0, 0), (0, 0), *per_axis_pairs(padding, n)])
+    w_grouped = w.reshape(groups, w.shape[0] // groups, *w.shape[1:])
+    gx, gw = np.zeros(x.shape), np.zeros(w.shape)
+    for tap in np.ndindex(*w.shape[2:]):
+        reads = full[(..., *(slice(t * d, t * d + (size - 1) * s + 1, s) for t, d, s, size in
+                             zip(tap, dilation, stride, x.shape[2:], strict=True)))]
+        gx += (w_grouped[(..., *tap)] @ _grouped(reads, groups)).reshape(x.shape)
+        per_image = _grouped(x, groups) @ _grouped(reads, groups).swapaxes(2, 3)
+        gw[(..., *tap)] = per_image.sum(axis=0).reshape(w.shape[:2])
+    return gx, gw
 
 
 def unfold(input, kernel_size, dilation=1, padding=0, stride=1):

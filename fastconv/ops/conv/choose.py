@@ -27,6 +27,8 @@ class Algorithm:
     """
 
     name = ""
+    fuses_backward_data = False  # whether lower_backward_data takes an epilogue (bias and so on of a transposed convolution)
+    takes_cropped = False  # whether it serves problems that are cropped: see Problem
 
     def refuses(self, which: str, p: Problem) -> str | None:
         """Why pass ``which`` of this problem is not for this algorithm, as the end of "does not apply: ..."; None: it is."""
@@ -45,7 +47,7 @@ class Algorithm:
         raise NotImplementedError
 
     def lower_backward_data(self, node: Node, p: Problem, cx: Lowering) -> None:
-        """inputs: gradient of the output, weight."""
+        """inputs: gradient of the output, weight, and [bias, [residual]] where it fuses them."""
         raise NotImplementedError
 
     def lower_backward_weight(self, node: Node, p: Problem, cx: Lowering) -> None:
@@ -70,11 +72,18 @@ def names() -> tuple[str, ...]:
     return tuple(a.name for a in _algorithms)
 
 
+def refusal(a: Algorithm, which: str, p: Problem) -> str | None:
+    """Why an algorithm is not for this pass of this problem, or None."""
+    if p.cropped and not a.takes_cropped:
+        return "not for an output_padding beyond the stride"
+    return a.refuses(which, p)
+
+
 def candidates(which: str, p: Problem, precision: str) -> list[Candidate]:
     """The algorithms that apply and keep the promise, the best first by the cost model."""
     machine, rank = cpu(), PRECISIONS.index(precision)
     found = [Candidate(a.cycles(which, p, machine, precision), a) for a in _algorithms
-             if a.refuses(which, p) is None and PRECISIONS.index(a.keeps(which, p, precision)) <= rank]
+             if refusal(a, which, p) is None and PRECISIONS.index(a.keeps(which, p, precision)) <= rank]
     return sorted(found, key=lambda c: c.cycles)
 
 
@@ -92,11 +101,11 @@ def choose(which: str, node: Node, p: Problem, cx: Lowering) -> Algorithm:
     why = "estimated Mcycles: " + ", ".join(f"{c.algorithm.name} {c.cycles / 1e6:.3g}" for c in best)
     if asked is not None:
         found = next((a for a in _algorithms if a.name == asked), None)
-        reason = found.refuses(which, p) if found else f"there is no such algorithm; known are {', '.join(names())}"
+        reason = refusal(found, which, p) if found else f"there is no such algorithm; known are {', '.join(names())}"
         if reason is None:
             chosen, why = found, "measured by tune()" if isinstance(cx.algorithm, Choices) else "named by the user"
         elif strict:
-            usable = [a.name for a in _algorithms if a.refuses(which, p) is None]
+            usable = [a.name for a in _algorithms if refusal(a, which, p) is None]
             cx.refuse(f"algorithm={asked!r} does not apply to this problem; these do: {', '.join(usable)} "
                       f"({asked}: {reason})")
         else:

@@ -13,6 +13,8 @@ from fastconv.ops.conv.problem import Problem, epilogue, phases, source
 
 class Depthwise(Algorithm):
     name = "depthwise"
+    fuses_backward_data = True
+    takes_cropped = True
 
     def refuses(self, which: str, p: Problem) -> str | None:
         if not p.depthwise:
@@ -32,7 +34,7 @@ class Depthwise(Algorithm):
                  epilogue(node, cx))
 
     def lower_backward_data(self, node: Node, p: Problem, cx: Lowering) -> None:
-        gy, w = node.inputs
+        gy, w = node.inputs[:2]
         view, gx = cx.read(gy), cx.write(node.output)
         roles = {"groups": p.groups, "channels": 1, "filters": p.groups, "multiplier": 1}
         pack = {"groups": 1, "filters": p.groups, "channels": 1, "filter_stride": p.taps, "channel_stride": 0}
@@ -40,7 +42,7 @@ class Depthwise(Algorithm):
             geometry = {**roles, "taps": taps, "ldx": view.ld, "input": p.y, "space": extents, "stride": (1, 1, 1),
                         "output": p.x, "origin": origin, "output_step": p.stride}
             convolve(cx, "f32_conv_depthwise", geometry, {**pack, "taps": numbers}, w, view, gx, channels(gy.shape),
-                     p.describe(), {})
+                     p.describe(), epilogue(node, cx))
 
     def lower_backward_weight(self, node: Node, p: Problem, cx: Lowering) -> None:
         view, geometry, pack = source(p, node.inputs[1], cx)

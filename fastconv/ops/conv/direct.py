@@ -17,6 +17,8 @@ class Direct(Algorithm):
     """Applies to every problem: the end of the list."""
 
     name = "direct"
+    fuses_backward_data = True
+    takes_cropped = True
 
     def refuses(self, which: str, p: Problem) -> str | None:
         return None
@@ -34,7 +36,7 @@ class Direct(Algorithm):
                  p.describe(), epilogue(node, cx))
 
     def lower_backward_data(self, node: Node, p: Problem, cx: Lowering) -> None:
-        gy, w = node.inputs
+        gy, w = node.inputs[:2]
         view, gx = cx.read(gy), cx.write(node.output)
         roles = {"groups": p.groups, "channels": p.K, "filters": p.C}
         pack = {"groups": p.groups, "filters": p.C, "channels": p.K, "group_stride": p.K * p.C * p.taps,
@@ -43,7 +45,7 @@ class Direct(Algorithm):
             geometry = {**roles, "taps": taps, "ldx": view.ld, "input": p.y, "space": extents, "stride": (1, 1, 1),
                         "output": p.x, "origin": origin, "output_step": p.stride}
             convolve(cx, f"f32_conv_{self.name}", geometry, {**pack, "taps": numbers}, w, view, gx, channels(gy.shape),
-                     p.describe(), {})
+                     p.describe(), epilogue(node, cx))
 
     def lower_backward_weight(self, node: Node, p: Problem, cx: Lowering) -> None:
         view, geometry, pack = source(p, node.inputs[1], cx)

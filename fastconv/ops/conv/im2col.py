@@ -18,6 +18,7 @@ from fastconv.ops.geometry import window_taps
 
 class Im2col(Algorithm):
     name = "im2col"
+    takes_cropped = True
 
     def refuses(self, which: str, p: Problem) -> str | None:
         return None

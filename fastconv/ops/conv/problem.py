@@ -42,7 +42,14 @@ class Problem:
         self.taps = prod(self.kernel)
         self.padding = any(self.low) or any(self.high)
         self.depthwise = self.C == 1 and self.groups > 1
-        self.pointwise = self.taps == 1 and not self.padding and self.stride == (1, 1, 1)
+        self.pointwise = self.taps == 1 and not self.padding and self.stride == (1, 1, 1) and self.x == self.y
+
+    @property
+    def cropped(self) -> bool:
+        """Whether the output is smaller than input and padding would give: the convolution behind a transposed one whose
+        output_padding reaches beyond the stride."""
+        return self.y != tuple((x + low + high - d * (k - 1) - 1) // s + 1 for x, low, high, d, k, s in
+                               zip(self.x, self.low, self.high, self.dilation, self.kernel, self.stride, strict=True))
 
     @property
     def multiply_adds(self) -> int:
