@@ -116,6 +116,31 @@ def test_tuning_a_training_engine_leaves_the_module_alone(x):
     assert all(np.isfinite(p.grad).all() for p in net.parameters())
 
 
+def test_a_trainer_keeps_what_it_tuned(x):
+    def trainer():
+        fc.manual_seed(5)
+        net = nn.Sequential(network(), nn.Flatten(), nn.Linear(24 * 12 * 11, 3))
+        return fc.Trainer(net, nn.CrossEntropyLoss(), fc.optim.SGD(lr=0.01, momentum=0.9), threads=1)
+
+    first, target = trainer(), np.array([0, 2])
+    first.step(x, target)
+    choices = first.tune(SHAPE, rounds=1)
+    for entry in choices.entries.values():
+        entry["algorithm"] = "im2col"
+    first._use(choices)
+    saved = first.state_dict()
+    assert saved["choices"] == choices.to_dict()
+    second = trainer()
+    second.load_state_dict(saved)
+    assert second._tape.algorithm.entries == choices.entries
+    losses = [[t.step(x, target) for _ in range(3)] for t in (first, second)]
+    assert losses[0] == losses[1]
+    for a, b in zip(first.module.parameters(), second.module.parameters(), strict=True):
+        np.testing.assert_array_equal(a.data, b.data)
+    with pytest.raises(ValueError, match="not a dict of choices"):
+        second.load_state_dict({**saved, "choices": {"entries": 3}})
+
+
 @pytest.mark.parametrize("content, says", [
     (b"", "is not a file of choices"), (b"[]", "is not a file of choices"), (b"\xff\xfe", "is not a file of choices"),
     (b'{"fastconv_choices": 9, "entries": {}}', "format is 9"),

@@ -43,7 +43,24 @@ class Choices:
     def save(self, path) -> None:
         """Writes a JSON file, whole or not at all."""
         with write_atomic(path) as file:
-            file.write(json.dumps({"fastconv_choices": FORMAT, "entries": self.entries}, indent=1).encode())
+            file.write(json.dumps(self.to_dict(), indent=1).encode())
+
+    def to_dict(self) -> dict:
+        """Everything, as dicts, strings and numbers."""
+        return {"fastconv_choices": FORMAT, "entries": {key: dict(entry) for key, entry in self.entries.items()}}
+
+    @classmethod
+    def from_dict(cls, data: dict) -> Choices:
+        """From what :meth:`to_dict` returned; a ValueError for anything else."""
+        try:
+            if data["fastconv_choices"] != FORMAT:
+                raise ValueError(f"its format is {data['fastconv_choices']!r}, this version reads {FORMAT}")
+            for key, entry in data["entries"].items():
+                if not isinstance(entry["algorithm"], str) or not isinstance(entry["seconds"], dict):
+                    raise ValueError(f"the entry {key!r} names no algorithm")
+            return cls(data["entries"])
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"not a dict of choices: {type(error).__name__}: {error}") from None
 
     @classmethod
     def load(cls, path) -> Choices:
@@ -60,16 +77,9 @@ class Choices:
         with open(path, "rb") as file:
             content = file.read()
         try:
-            data = json.loads(content)
-            if data["fastconv_choices"] != FORMAT:
-                raise ValueError(f"its format is {data['fastconv_choices']!r}, this version reads {FORMAT}")
-            entries = data["entries"]
-            for key, entry in entries.items():
-                if not isinstance(entry["algorithm"], str) or not isinstance(entry["seconds"], dict):
-                    raise ValueError(f"the entry {key!r} names no algorithm")
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            return cls.from_dict(json.loads(content))
+        except ValueError as error:
             raise ValueError(f"{path!r} is not a file of choices: {error}") from None
-        return cls(entries)
 
     def __len__(self) -> int:
         return len(self.entries)

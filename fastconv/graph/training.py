@@ -87,6 +87,12 @@ class LossTape:
 
     # ---- planning -------------------------------------------------------------------------------------------------
 
+    def replan(self, algorithm) -> None:
+        """Plans again, with other algorithms, when it next runs. What has been learnt and accumulated stays."""
+        with self._lock:
+            self.algorithm, self._last = algorithm, None
+            self._plans.clear()
+
     def _plan(self, arrays: Sequence) -> tuple[_Planned, Sequence]:
         """The plan for these arrays, and the arrays as NumPy's; says what is wrong with them."""
         op = "step" if self.training else "evaluate"

@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from fastconv.graph.choices import Choices
 from fastconv.train.metrics import MetricLog
 
 if TYPE_CHECKING:
     from fastconv.train.trainer import Trainer
 
 FORMAT = 1
-KEYS = ("format", "model", "optimizer", "schedule", "loader", "epoch", "log")
+KEYS = ("format", "model", "optimizer", "schedule", "loader", "epoch", "log", "choices")
 
 
 def collect(trainer: Trainer) -> dict:
@@ -26,6 +27,7 @@ def collect(trainer: Trainer) -> dict:
     loader = trainer._loader_state
     if loader is None and trainer._loader is not None:
         loader = trainer._loader.state_dict()
+    algorithm = trainer._options["algorithm"]
     return {
         "format": FORMAT,
         "model": trainer.module.state_dict(),
@@ -34,6 +36,7 @@ def collect(trainer: Trainer) -> dict:
         "loader": loader,
         "epoch": trainer.epoch,
         "log": [dict(row) for row in trainer.log],
+        "choices": algorithm.to_dict() if isinstance(algorithm, Choices) else None,
     }
 
 
@@ -59,6 +62,8 @@ def restore(trainer: Trainer, saved: dict) -> None:
         raise ValueError(f"Trainer: state has loader={loader!r}: expected None or a dict of seed, epoch and position")
     if not isinstance(saved["log"], (list, tuple)) or not all(isinstance(row, dict) for row in saved["log"]):
         raise ValueError("Trainer: state's log must be a list of dicts")
+    if saved["choices"] is not None:
+        Choices.from_dict(saved["choices"])
     _check_buffers(trainer, optimizer)
     before = collect(trainer)
     try:
@@ -104,3 +109,5 @@ def _write(trainer: Trainer, saved: dict) -> None:
     trainer.epoch = int(saved["epoch"])
     trainer.log = MetricLog(saved["log"])
     trainer._loader_state = saved["loader"]
+    if saved["choices"] is not None:
+        trainer._use(Choices.from_dict(saved["choices"]))

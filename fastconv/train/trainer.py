@@ -12,6 +12,7 @@ import numpy as np
 
 from fastconv.data import ArrayDataset, DataLoader
 from fastconv.graph.arrays import as_float32
+from fastconv.graph.choices import Choices
 from fastconv.graph.engine import Engine, check_options, compile
 from fastconv.graph.parameter import touch
 from fastconv.graph.training import RULES, LossTape, TrainingTape
@@ -46,10 +47,8 @@ class Trainer:
     accumulate : int, default 1
         Gradients of so many steps are averaged for one update. Steps that are left over at the end of an epoch count
         for the first update of the next one.
-    algorithm, threads
+    algorithm, precision, threads
         As for :func:`fastconv.compile`.
-    precision : {"highest", "high", "medium"}, default "highest"
-        As for :func:`fastconv.compile`; today every value trains with float32 kernels.
     seed : int, default 0
         Of the shuffling, where :meth:`fit` makes the loader. Parameters and dropout follow ``fastconv.manual_seed``.
 
@@ -309,6 +308,32 @@ class Trainer:
             self._engine(x[start: start + batch_size], out=out[start: start + batch_size])
         return out
 
+    def tune(self, input_shape, save=None, *, rounds: int = 5, progress: Callable | None = None) -> Choices:
+        """Times every algorithm on the network's training passes for one shape of batch and trains on with the fastest.
+
+        Parameters
+        ----------
+        input_shape : tuple of int, or sequence of tuples
+            Shape of a batch ``(N, C, ...)``; another batch size is another problem.
+        save, rounds, progress
+            As for :meth:`fastconv.Engine.tune`.
+
+        Returns
+        -------
+        Choices
+            Also kept in :meth:`state_dict`, so that a resumed training computes the same bits.
+        """
+        engine = compile(self.module, input_shape, training=True, **self._options)
+        engine.tune(save, rounds=rounds, progress=progress)
+        self._use(engine.algorithm)
+        return engine.algorithm
+
+    def _use(self, algorithm) -> None:
+        """Plans everything again with these algorithms."""
+        self._options["algorithm"] = algorithm
+        self._tape.replan(algorithm)
+        self._evaluation = self._engine = None
+
     # ---- files and state ------------------------------------------------------------------------------------------
 
     def save(self, path, preprocessing: dict | None = None) -> None:
@@ -326,8 +351,8 @@ class Trainer:
         """All that training goes on from: plain dicts, lists, numbers and copies of arrays.
 
         Keys: "format", "model" (the module's state), "optimizer" ("rule", "steps", and "state": for each parameter's name
-        its buffers), "schedule" and "loader" (None where there is none), "epoch", "log" (rows). Gradients that are
-        accumulated between updates are not kept.
+        its buffers), "schedule" and "loader" (None where there is none), "epoch", "log" (rows), "choices" (measured
+        algorithms, None where there are none). Gradients that are accumulated between updates are not kept.
         """
         return state.collect(self)
 

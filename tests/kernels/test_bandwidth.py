@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 from fastconv.kernels._runtime import StepList
-
 from fastconv.kernels.peak import bandwidth
 
 from .guarded import guarded
