@@ -113,11 +113,10 @@ class Build(build_ext):
         self.objects_dir.mkdir(parents=True, exist_ok=True)
         jobs = []
         for isa in ["portable", *isas]:
-            empty = isa in ("avx512_bf16", "amx")  # no kernels of their own yet: the next lower level serves
-            for family in ["planes"] if empty else families():
+            for family in ["planes"] if isa in ("avx512_bf16", "amx") else families():
                 defines = [f"-DFC_ISA={isa}", f"-DFC_FAMILY={family}", f'-DFC_BODY="fastconv/family_{family}.inl.h"']
                 target = self.objects_dir / f"{isa}_{family}.o"
-                command = [*self.cxx, *flags, *ISA_FLAGS.get(isa, []), *defines, *(["-DFC_EMPTY"] if empty else []),
+                command = [*self.cxx, *flags, *ISA_FLAGS.get(isa, []), *defines,
                            f"-I{INCLUDE}", "-MMD", "-MF", f"{target}.d", "-c", str(KERNELS / "isa" / "kernels.cpp"),
                            "-o", str(target)]
                 if not up_to_date(target, command):

@@ -131,4 +131,6 @@ typedef struct PeakArgs {
     double a, b;
 } PeakArgs;
 
+#include "fastconv/args_planes.h"
+
 #endif

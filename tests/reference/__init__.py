@@ -28,6 +28,7 @@ from .activation import (
     tanh,
     tanh_backward,
 )
+from .bfloat16 import round_bfloat16, split_bfloat16
 from .check import adjoint_gap, central_difference, exact_integers, rel_l2
 from .conv import (
     conv,
@@ -104,11 +105,13 @@ __all__ = [
     "rel_l2",
     "relu",
     "relu_backward",
+    "round_bfloat16",
     "sgd_step",
     "sigmoid",
     "sigmoid_backward",
     "softmax",
     "softmax_backward",
+    "split_bfloat16",
     "tanh",
     "tanh_backward",
     "unfold",

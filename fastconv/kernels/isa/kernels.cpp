@@ -12,13 +12,6 @@
 #define FC_CAT2_(a, b) a##b
 #define FC_CAT2(a, b) FC_CAT2_(a, b)
 
-#ifdef FC_EMPTY
-extern "C" {
-extern const FcKernelTable FC_CAT(fastconv_, FC_ISA, _, FC_FAMILY);
-const FcKernelTable FC_CAT(fastconv_, FC_ISA, _, FC_FAMILY) = {0, 0, nullptr};
-}
-#else
-
 #include "fastconv/vec.inl.h"
 #include FC_BODY
 
@@ -44,4 +37,3 @@ extern const FcKernelTable FC_CAT(fastconv_, FC_ISA, _, FC_FAMILY);
 const FcKernelTable FC_CAT(fastconv_, FC_ISA, _, FC_FAMILY) = {
     FC_CAT2(fc_, FC_ISA)::ids[0], sizeof(FC_CAT2(fc_, FC_ISA)::table) / sizeof(FcKernel), FC_CAT2(fc_, FC_ISA)::table};
 }
-#endif

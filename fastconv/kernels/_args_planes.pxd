@@ -1,0 +1,37 @@
+# include/fastconv/args_planes.h, for planes.pyx. The base structures are written out flat.
+from libc.stdint cimport int32_t, int64_t, uint16_t
+
+from fastconv.kernels._args cimport ConvArgs, ConvWeightArgs, PackArgs
+
+
+cdef extern from "fastconv/args.h" nogil:
+    ctypedef struct SplitArgs:
+        const float* x
+        uint16_t* planes
+        int64_t pixels, C, ldx, ldp, count, plane_stride
+
+    ctypedef struct PlanePackArgs:
+        float* flat
+        const int32_t* taps
+        int64_t G, K, C, T, crun, krun, sg, sk, sc, st, scrun, skrun
+        uint16_t* out
+        int64_t planes, row
+
+    ctypedef struct PlaneConvArgs:
+        const float* x
+        const float* w
+        const float* bias
+        const float* residual
+        float* y
+        const float* zeros
+        int64_t ldy, ldr, act
+        double act_a, act_b
+        int64_t planes, plane_stride
+
+    ctypedef struct PlaneWeightArgs:
+        const float* x
+        const float* gy
+        float* dw
+        const float* zeros
+        int64_t ldy, parts, part_stride
+        int64_t planes, x_plane_stride, gy_plane_stride

@@ -1,0 +1,128 @@
+# cython: language_level=3
+"""Steps of the planes family: float32 operands as one to three bfloat16 planes, and convolutions over them.
+
+A split image is [plane][pixel][ldp] bfloat16 with an even ldp; packed weights are what PlanePackArgs (args_planes.h) says.
+Sizes of both are in elements of two bytes. Geometry is the dict of conv.pyx with `ldx` in elements of the split image.
+"""
+
+from libc.stdint cimport uint16_t
+
+from fastconv.kernels._args cimport ConvArgs, PeakArgs
+from fastconv.kernels._args_planes cimport PlaneConvArgs, PlanePackArgs, SplitArgs
+from fastconv.kernels._runtime cimport Step
+from fastconv.kernels.conv cimport fill
+from fastconv.kernels._runtime import isa_info
+from fastconv.kernels.conv import ACTIVATIONS
+
+cdef int WIDTH = {"portable": 4, "avx2": 8}.get(isa_info()["isa"], 16)
+
+
+def has_dot() -> bool:
+    """Whether bfloat16 products are an instruction here (VDPBF16PS), or emulated by fused multiply-adds."""
+    return isa_info()["isa"] in ("avx512_bf16", "amx")
+
+
+def has_tiles() -> bool:
+    """Whether the kernels over tiles run on AMX here, or on its emulation."""
+    return isa_info()["isa"] == "amx"
+
+
+def split_row(int channels) -> int:
+    """Elements from pixel to pixel of a split image.
+
+    Whole steps of 32 from there up, and then no multiple of 1 KB: pixels at distances of 4 KB, also at stride 2, evict each
+    other from the first-level cache.
+    """
+    if channels < 32:
+        return channels + channels % 2
+    cdef int row = (channels + 31) // 32 * 32
+    return row + 32 if row % 512 == 0 else row
+
+
+def packed_elements(*, taps, channels, filters, planes, groups=1) -> int:
+    """Elements of packed weights; `channels` are what one tap reads of the split image."""
+    steps = -(-taps * (channels + channels % 2) // 32)
+    return groups * -(-filters // 16) * steps * planes * 512
+
+
+def split(*, size_t x, size_t planes, pixels, channels, ldx, ldp, count, plane_stride) -> Step:
+    """Splits `pixels` pixels per image into `count` planes that lie plane_stride elements apart."""
+    cdef Step step = Step()
+    cdef SplitArgs* a = <SplitArgs*> step.bind_name("bf16_split", sizeof(SplitArgs))
+    a.x = <const float*> x
+    a.planes = <uint16_t*> planes
+    a.pixels = pixels
+    a.C = channels
+    a.ldx = ldx
+    a.ldp = ldp
+    a.count = count
+    a.plane_stride = plane_stride
+    return step
+
+
+def pack_weight(size_t flat, size_t out, *, planes, taps, filters, channels, row=0, groups=1, channel_run=1, filter_run=1,
+                group_stride=0, filter_stride, channel_stride, tap_stride=1, channel_run_stride=0,
+                filter_run_stride=0) -> Step:
+    """Packs weights as layout.pack_weight does, in planes; `row`: channels of a run element in the split image."""
+    cdef Step step = Step()
+    cdef PlanePackArgs* a = <PlanePackArgs*> step.bind_name("bf16_pack_weight", sizeof(PlanePackArgs))
+    a.flat = <float*> flat
+    a.out = <uint16_t*> out
+    a.taps = step.ints(taps)
+    a.T = len(taps)
+    a.G = groups
+    a.K = filters
+    a.C = channels
+    a.crun = channel_run
+    a.krun = filter_run
+    a.sg = group_stride
+    a.sk = filter_stride
+    a.sc = channel_stride
+    a.st = tap_stride
+    a.scrun = channel_run_stride
+    a.skrun = filter_run_stride
+    a.planes = planes
+    a.row = row or channels
+    return step
+
+
+def forward(str kernel, dict geometry, *, size_t x, size_t w, size_t y, ldy, size_t zeros, planes=1, plane_stride=0,
+            size_t bias=0, size_t residual=0, ldr=0, act=None, act_a=0.0, act_b=0.0) -> Step:
+    """A convolution by bf16_conv_direct (one plane) or bf16_conv_amx; y, bias and residual are float32."""
+    cdef Step step = Step()
+    cdef PlaneConvArgs* a = <PlaneConvArgs*> step.bind_name(kernel, sizeof(PlaneConvArgs))
+    fill(step, <ConvArgs*> a, {**geometry, "ldx": geometry["ldx"] // 2})
+    a.x = <const float*> x
+    a.w = <const float*> w
+    a.y = <float*> y
+    a.bias = <const float*> bias
+    a.residual = <const float*> residual
+    a.zeros = <const float*> zeros
+    a.ldy = ldy
+    a.ldr = ldr
+    a.act = ACTIVATIONS[act]
+    a.act_a = act_a
+    a.act_b = act_b
+    a.planes = planes
+    a.plane_stride = plane_stride
+    return step
+
+
+def peak_lanes() -> int:
+    """Floats that a tile of bf16_dot_peak writes; twice as many multiply-adds per iteration."""
+    return 12 * WIDTH
+
+
+def dot_peak(*, size_t out, iterations, a=0.5, b=1.0) -> Step:
+    """Products of bfloat16 pairs in registers alone: every float grows by 2 a b per iteration."""
+    return _peak("bf16_dot_peak", out, iterations, a, b)
+
+
+cdef Step _peak(str name, size_t out, iterations, a, b):
+    cdef Step step = Step()
+    cdef PeakArgs* p = <PeakArgs*> step.bind_name(name, sizeof(PeakArgs))
+    p.out = <float*> out
+    p.iterations = iterations
+    p.a = a
+    p.b = b
+    return step

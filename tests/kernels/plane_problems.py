@@ -1,0 +1,74 @@
+"""Runs convolutions over bfloat16 planes on buffers that end at guard pages and start as NaN."""
+
+import math
+
+import numpy as np
+
+from fastconv.kernels import planes
+
+from .guarded import gaps, guarded, images, pixels
+from .problems import run
+
+NAN = 0x7FC0  # a bfloat16 NaN
+
+
+def halves(count, fill=NAN):
+    """``count`` 16-bit elements, filled, of which the last is the last before a page nobody may touch."""
+    array = guarded((count + 1) // 2).view(np.uint16)
+    array[...] = fill
+    return array[array.size - count:]
+
+
+def values(elements):
+    """bfloat16 elements as float32."""
+    return (elements.astype(np.uint32) << 16).view(np.float32)
+
+
+def split(x, count, ldp, ldx=None, threads=1):
+    """The split image [plane][pixel][ldp] of (N, C, *spatial), from pixels ``ldx`` apart."""
+    n, c = x.shape[:2]
+    per = math.prod(x.shape[2:])
+    flat = pixels(x, ldx or c)
+    out = halves(count * n * per * ldp)
+    run(planes.split(x=flat.ctypes.data, planes=out.ctypes.data, pixels=per, channels=c, ldx=ldx or c, ldp=ldp, count=count,
+                     plane_stride=n * per * ldp), n, threads)
+    return out
+
+
+def packed(case, w, count, row=0, **changes):
+    """The weights (OIHW, or as ``changes`` to the packing say) in planes."""
+    p = {**case.packing(), **changes}
+    reads = p.get("channel_run", 1) * (row or p["channels"])
+    out = halves(planes.packed_elements(taps=len(p["taps"]), channels=reads, planes=count, groups=p.get("groups", 1),
+                                        filters=p["filters"] * p.get("filter_run", 1)))
+    w = np.ascontiguousarray(w)
+    run(planes.pack_weight(w.ctypes.data, out.ctypes.data, planes=count, row=row, **p), 1, 2)
+    return out
+
+
+def zeros(case):
+    row = halves(max(2, case.c // case.groups), 0)
+    return row
+
+
+def forward(kernel, count, case, x, w, threads=1, bias=None, residual=None, act=None, a=0.0, b=0.0, extra=3, n=None,
+            ldp=None):
+    """y of a convolution by ``kernel`` over ``count`` planes."""
+    ldp, ldy = ldp or case.c + case.c % 2 + 2 * extra, case.k + 2 * extra
+    image, weights, zero = split(x, count, ldp), packed(case, w, count), zeros(case)
+    size = x.shape[0] * math.prod(case.out)
+    y = guarded(max(0, size * ldy - (ldy - case.k)))
+    keywords = {"act": act, "act_a": a, "act_b": b}
+    if bias is not None:
+        bias_flat = guarded(case.k)
+        bias_flat[:] = bias
+        keywords["bias"] = bias_flat.ctypes.data
+    if residual is not None:
+        residual_flat = pixels(residual, case.k + 1)
+        keywords.update(residual=residual_flat.ctypes.data, ldr=case.k + 1)
+    run(planes.forward(kernel, case.geometry(ldp), x=image.ctypes.data, w=weights.ctypes.data, y=y.ctypes.data, ldy=ldy,
+                       zeros=zero.ctypes.data, planes=count, plane_stride=image.size // count, **keywords),
+        x.shape[0], threads, n)
+    if size and n is None:
+        assert np.isnan(gaps(y, size, case.k, ldy)).all()
+    return images(y, (x.shape[0], case.k, *case.out), ldy)
