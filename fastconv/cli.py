@@ -126,9 +126,9 @@ def _positive(text: str) -> float:
 
 def run_train(arguments) -> None:
     """Trains LeNet-5; everything that can be wrong is checked before the first step."""
+    from fastconv._extra import require
     from fastconv.kernels._runtime import isa_info
     from fastconv.kernels.threads import get_num_threads
-    from fastconv.train._extra import require
 
     model, curve = (_target(arguments.out, name) for name in (MODEL, CURVE))
     require("safetensors", "saving the network")
@@ -290,7 +290,7 @@ def _image(path: str, channels: int, size):
     """An image file as uint8 (H, W, C), resized where it has another size."""
     import numpy as np
 
-    from fastconv.train._extra import require
+    from fastconv._extra import require
 
     image = require("PIL.Image", "predict")
     with open(path, "rb") as file:

@@ -181,6 +181,26 @@ def test_profile_lists_every_step(x, training):
         engine.profile(rounds=0)
 
 
+def test_trace_and_pictures(x, tmp_path):
+    engine = fc.compile(network(), SHAPE, training=True, threads=1)
+    report = engine.profile(rounds=1)
+    events = json.loads(report.chrome_trace())["traceEvents"]
+    assert len(events) == len(report.rows)
+    for event, row, after in zip(events, report.rows, [*events[1:], None], strict=True):
+        assert event["dur"] == pytest.approx(1e3 * row.ms) and event["args"]["algorithm"] == row.algorithm
+        assert after is None or after["ts"] == pytest.approx(event["ts"] + event["dur"])
+    image = pytest.importorskip("PIL.Image", reason="pillow reads the pictures")
+    pytest.importorskip("matplotlib", reason="pictures are drawn with matplotlib")
+    for name, draw in (("plot", lambda path: engine.plot(path, rounds=1)), ("plot_memory", engine.plot_memory)):
+        draw(tmp_path / f"{name}.png")
+        picture = np.asarray(image.open(tmp_path / f"{name}.png").convert("L"))
+        assert picture.shape[0] > 500 and picture.min() < 50 and picture.max() == 255
+        with pytest.raises(ValueError, match=rf"engine.{name}: path='curve.jpg' must end in .png"):
+            draw("curve.jpg")
+        with pytest.raises(FileNotFoundError):
+            draw(tmp_path / "nowhere" / "a.png")
+
+
 def test_verbose_says_which_and_why():
     code = ("import numpy as np; from fastconv.functional import conv2d; "
             "conv2d(np.ones((1, 4, 8, 8), np.float32), np.ones((4, 4, 3, 3), np.float32))")

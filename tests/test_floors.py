@@ -13,6 +13,8 @@ FLOORS = {
     "fastconv._version": 0,
     "fastconv._include": 0,
     "fastconv._atomic": 0,
+    "fastconv._extra": 0,
+    "fastconv._picture": 0,
     "fastconv.kernels": 1,
     "fastconv.graph": 2,
     "fastconv.ops": 2,

@@ -371,12 +371,24 @@ class Engine:
         Returns
         -------
         Profile
-            ``print`` shows a table; ``rows``, ``json()``. Steps are timed one by one: their sum is somewhat above the time
-            of a call, which keeps one parallel region open over all of them.
+            ``print`` shows a table; ``rows``, ``json()``, ``chrome_trace()``. Steps are timed one by one: their sum is
+            somewhat above the time of a call, which keeps one parallel region open over all of them.
         """
         check_count("engine.profile", "rounds", rounds)
         with self._lock:
             return profile(self._current[0].lowered, self._snapshot, threads_for(self._threads), rounds)
+
+    def plot(self, path, rounds: int = 10) -> None:
+        """Draws the profile as a PNG file: the roofline with a point per step, and the time per step. Needs matplotlib."""
+        from fastconv.graph.plots import plot_profile
+
+        plot_profile(self.profile(rounds), path)
+
+    def plot_memory(self, path) -> None:
+        """Draws as a PNG file which buffer of the arena lives when, and where. Needs matplotlib."""
+        from fastconv.graph.plots import plot_memory
+
+        plot_memory(self.memory(), path)
 
     def tune(self, save=None, *, rounds: int = 5, progress: Callable | None = None) -> Choices:
         """Times every algorithm that keeps the precision on every convolution, in place, and replans with the fastest.

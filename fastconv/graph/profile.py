@@ -67,6 +67,19 @@ class Profile:
         return json.dumps({"isa": isa_info()["isa"], "threads": self.threads, "batch": self.batch,
                            "peak_gflops": self.peak_gflops, "ms": self.ms, "steps": [r._asdict() for r in self.rows]})
 
+    def chrome_trace(self) -> str:
+        """The steps one after the other as trace events, for chrome://tracing and Perfetto; times in microseconds.
+
+        Format: "Trace Event Format", complete events (ph "X").
+        """
+        events, begin = [], 0.0
+        for r in self.rows:
+            details = {key: value for key, value in r._asdict().items() if key not in ("ms", "path", "op")}
+            events.append({"name": f"{r.path} {r.op}".strip(), "cat": r.segment, "ph": "X", "ts": begin, "dur": 1e3 * r.ms,
+                           "pid": 0, "tid": 0, "args": details})
+            begin += 1e3 * r.ms
+        return json.dumps({"traceEvents": events, "displayTimeUnit": "ms"})
+
     def __str__(self) -> str:
         shown = [r for r in self.rows if r.segment != "prepare"]
         total = self.ms or 1.0

@@ -1,11 +1,8 @@
 """Learning curves as a picture."""
 
 import math
-import os
 
-from fastconv._atomic import write_atomic
-
-from ._extra import require
+from fastconv._picture import Picture
 
 
 def plot_curve(log, path, title=None):
@@ -32,9 +29,6 @@ def plot_curve(log, path, title=None):
     OSError
         The file cannot be written.
     """
-    name = os.fsdecode(path)
-    if not name.lower().endswith(".png"):
-        raise ValueError(f"plot_curve: path={name!r} must end in .png")
     rows = list(log)
     if not rows:
         raise ValueError("plot_curve: the log is empty")
@@ -45,11 +39,8 @@ def plot_curve(log, path, title=None):
         raise ValueError(f"plot_curve: no column of {', '.join(columns)} has loss or accuracy in its name")
     epochs = [row.get("epoch", number) for number, row in enumerate(rows, 1)]
 
-    # A Figure with its own canvas: pyplot would choose a backend for the whole process.
-    backend = require("matplotlib.backends.backend_agg", "plot_curve")
-    figure = require("matplotlib.figure", "plot_curve").Figure(figsize=(5 * len(panels), 3.6), layout="constrained")
-    backend.FigureCanvasAgg(figure)
-    axes = figure.subplots(1, len(panels), squeeze=False)[0]
+    picture = Picture("plot_curve", path, 5 * len(panels), 3.6)
+    axes = picture.figure.subplots(1, len(panels), squeeze=False)[0]
     for axis, (word, found) in zip(axes, panels.items(), strict=True):
         for column in found:
             values = [_number(row.get(column)) for row in rows]
@@ -60,9 +51,8 @@ def plot_curve(log, path, title=None):
         axis.grid(alpha=0.3)
         axis.legend()
     if title:
-        figure.suptitle(title)
-    with write_atomic(name) as file:
-        figure.savefig(file, format="png", dpi=120)
+        picture.figure.suptitle(title)
+    picture.save()
 
 
 def _number(value):

@@ -9,8 +9,7 @@ import os
 import numpy as np
 
 from fastconv._atomic import write_atomic
-
-from ._extra import require
+from fastconv._extra import require
 
 __all__ = ["FORMAT_VERSION", "load_model", "save_model", "write_atomic"]
 

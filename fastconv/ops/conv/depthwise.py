@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import prod
+
 from fastconv.graph.ir import Node
 from fastconv.graph.lower import Lowering, channels
 from fastconv.kernels import conv as kernels
@@ -42,7 +44,7 @@ class Depthwise(Algorithm):
             geometry = {**roles, "taps": taps, "ldx": view.ld, "input": p.y, "space": extents, "stride": (1, 1, 1),
                         "output": p.x, "origin": origin, "output_step": p.stride}
             convolve(cx, "f32_conv_depthwise", geometry, {**pack, "taps": numbers}, w, view, gx, channels(gy.shape),
-                     p.describe(), epilogue(node, cx))
+                     p.describe(len(taps) * prod(extents)), epilogue(node, cx))
 
     def lower_backward_weight(self, node: Node, p: Problem, cx: Lowering) -> None:
         view, geometry, pack = source(p, node.inputs[1], cx)

@@ -45,7 +45,7 @@ class Direct(Algorithm):
             geometry = {**roles, "taps": taps, "ldx": view.ld, "input": p.y, "space": extents, "stride": (1, 1, 1),
                         "output": p.x, "origin": origin, "output_step": p.stride}
             convolve(cx, f"f32_conv_{self.name}", geometry, {**pack, "taps": numbers}, w, view, gx, channels(gy.shape),
-                     p.describe(), epilogue(node, cx))
+                     p.describe(len(taps) * prod(extents)), epilogue(node, cx))
 
     def lower_backward_weight(self, node: Node, p: Problem, cx: Lowering) -> None:
         view, geometry, pack = source(p, node.inputs[1], cx)

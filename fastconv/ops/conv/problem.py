@@ -56,10 +56,11 @@ class Problem:
         """Of the whole batch, by the definition: taps in the padding count."""
         return self.n * prod(self.y) * self.groups * self.K * self.C * self.taps
 
-    def describe(self) -> dict:
-        """What a listing of steps says of it."""
+    def describe(self, points: int | None = None) -> dict:
+        """What a listing of steps says of it, or of a phase with so many taps times pixels of an image."""
         x, w, y = self.shapes
-        return {"input": x, "output": y, "weight": w, "multiply_adds": self.multiply_adds}
+        each = self.n * self.groups * self.K * self.C
+        return {"input": x, "output": y, "weight": w, "multiply_adds": self.multiply_adds if points is None else each * points}
 
     def key(self) -> str:
         """One string per problem: what choices are kept by."""
