@@ -69,6 +69,6 @@ def plot_memory(memory: dict, path) -> None:
             axis.text(t["first"] - 0.5 + width / 2, t["offset"] / 1e6 + height / 2, t["name"], fontsize=6, ha="center",
                       va="center", clip_on=True)
     axis.set(xlabel="step", ylabel="offset in the arena, MB",
-             title=f"arena {memory['arena'] / 1e6:.2f} MB ({memory['unshared'] / 1e6:.2f} MB without reuse, most alive at one "
-                   f"step {memory['peak'] / 1e6:.2f} MB); packed weights {memory['weights'] / 1e6:.2f} MB")
+             title=f"arena {memory['arena'] / 1e6:.2f} MB ({memory['unshared'] / 1e6:.2f} MB without reuse, most alive at "
+                   f"one step {memory['peak'] / 1e6:.2f} MB); packed weights {memory['weights'] / 1e6:.2f} MB")
     picture.save()

@@ -59,8 +59,8 @@ class Problem:
     def describe(self, points: int | None = None) -> dict:
         """What a listing of steps says of it, or of a phase with so many taps times pixels of an image."""
         x, w, y = self.shapes
-        each = self.n * self.groups * self.K * self.C
-        return {"input": x, "output": y, "weight": w, "multiply_adds": self.multiply_adds if points is None else each * points}
+        count = self.multiply_adds if points is None else self.n * self.groups * self.K * self.C * points
+        return {"input": x, "output": y, "weight": w, "multiply_adds": count}
 
     def key(self) -> str:
         """One string per problem: what choices are kept by."""
