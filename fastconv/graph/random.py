@@ -61,3 +61,30 @@ def draw() -> tuple[int, int]:
         words = int(_words[0]), int(_words[1])
         _words[1] += np.uint64(1)
     return words
+
+
+def get_state() -> dict:
+    """All that later draws depend on, as numbers and strings."""
+    initial_seed()
+    return {"seed": _state["seed"], "words": [int(w) for w in _words],
+            "generator": _state["generator"].bit_generator.state}
+
+
+def check_state(state: dict) -> np.random.Generator:
+    """The generator of a :func:`get_state`; ValueError where it is none."""
+    try:
+        generator = np.random.Generator(np.random.PCG64(0))
+        generator.bit_generator.state = state["generator"]
+        words = [operator.index(w) for w in (*state["words"], state["seed"])]
+        if len(words) != 3 or not all(0 <= w < 2**64 for w in words):
+            raise ValueError(f"words={state['words']!r} and seed={state['seed']!r} must be from 0 to 2**64 - 1")
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"the random state is malformed: {type(error).__name__}: {error}") from None
+    return generator
+
+
+def set_state(state: dict) -> None:
+    """Goes on drawing where :func:`get_state` was taken; nothing has changed when it raises."""
+    generator = check_state(state)
+    _words[:] = state["words"]
+    _state["seed"], _state["generator"] = int(state["seed"]), generator

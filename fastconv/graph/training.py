@@ -207,10 +207,15 @@ class TrainingTape(LossTape):
         program.run("update", planned.n)
         touch(planned.updated)
 
-    def restart(self, steps: int) -> None:
-        """Goes on as if so many updates had been done; gradients that are accumulated so far are dropped."""
+    @property
+    def accumulated(self) -> int:
+        """Steps whose gradients are summed and wait for the next update."""
+        return self._micro
+
+    def restart(self, steps: int, accumulated: int = 0) -> None:
+        """Goes on as if so many updates had been done, and so many steps since; their sums are :meth:`sum`."""
         with self._lock:
-            self.steps, self._micro = steps, 0
+            self.steps, self._micro = steps, accumulated
 
     def buffer(self, parameter: Parameter, name: str) -> np.ndarray:
         """The rule's state of a parameter, zeros at first."""

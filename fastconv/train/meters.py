@@ -48,6 +48,7 @@ class Meters:
                 self._of_classes[name] = partial(top_k, k=int(metric[3:]))
             else:
                 raise ValueError(f"Trainer: metrics has {metric!r}: expected 'accuracy', 'top5' (any number) or a function")
+        self.lr = 0.0  # of the last update
         self._averages = {name: RunningAverage() for name in ("loss", *self.names())}
 
     def names(self) -> list[str]:
@@ -74,6 +75,20 @@ class Meters:
     def averages(self) -> dict[str, float]:
         """The averages so far; what has none is left out, except the loss (NaN)."""
         return {name: meter.average for name, meter in self._averages.items() if meter.count or name == "loss"}
+
+    def state_dict(self) -> dict:
+        """Total and count of each average, and the learning rate."""
+        return {"lr": self.lr, "averages": {name: [meter.total, meter.count] for name, meter in self._averages.items()}}
+
+    def load_state_dict(self, state: dict) -> None:
+        """Goes on with a :meth:`state_dict` of the same metrics."""
+        averages = state["averages"]
+        if set(averages) != set(self._averages):
+            raise ValueError(f"Trainer: state has averages of {', '.join(averages)}, this trainer of "
+                             f"{', '.join(self._averages)}")
+        self.lr = float(state["lr"])
+        for name, (total, count) in averages.items():
+            self._averages[name].restore(total, count)
 
     def texts(self) -> dict[str, str]:
         """The averages for people."""

@@ -86,6 +86,8 @@ class RunningAverage:
     ----------
     count : int
         Samples so far.
+    total : float
+        Their sum.
     average : float
         NaN while there are none.
     """
@@ -95,20 +97,23 @@ class RunningAverage:
 
     def reset(self):
         """Forget everything."""
-        self.count = 0
-        self._total = 0.0
+        self.restore(0.0, 0)
+
+    def restore(self, total, count):
+        """Goes on from the sum of `count` samples."""
+        self.total, self.count = float(total), int(count)
 
     def update(self, value, n=1):
         """Add the average `value` of `n` samples (an int of at least 0)."""
         if n < 0:
             raise ValueError(f"RunningAverage: n={n} must be at least 0")
         if n:
-            self._total += float(value) * n
+            self.total += float(value) * n
             self.count += int(n)
 
     @property
     def average(self):
-        return self._total / self.count if self.count else math.nan
+        return self.total / self.count if self.count else math.nan
 
 
 class MetricLog:

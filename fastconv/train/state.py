@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from fastconv.train.trainer import Trainer
 
 FORMAT = 1
-KEYS = ("format", "model", "optimizer", "schedule", "loader", "epoch", "log", "choices")
+KEYS = ("format", "model", "optimizer", "schedule", "loader", "epoch", "log", "meters", "accumulated",
+        "choices")
 
 
 def collect(trainer: Trainer) -> dict:
@@ -36,6 +37,10 @@ def collect(trainer: Trainer) -> dict:
         "loader": loader,
         "epoch": trainer.epoch,
         "log": [dict(row) for row in trainer.log],
+        "meters": None if trainer._running is None else trainer._running.state_dict(),
+        "accumulated": {"steps": tape.accumulated, "sums": {
+            name: tape.sum(parameter).copy() for name, parameter in trainer.module.named_parameters()
+            if tape.accumulated and parameter.requires_grad}},
         "choices": algorithm.to_dict() if isinstance(algorithm, Choices) else None,
     }
 
@@ -64,6 +69,9 @@ def restore(trainer: Trainer, saved: dict) -> None:
         raise ValueError("Trainer: state's log must be a list of dicts")
     if saved["choices"] is not None:
         Choices.from_dict(saved["choices"])
+    _check_accumulated(trainer, saved["accumulated"])
+    if saved["meters"] is not None:
+        trainer._meters().load_state_dict(saved["meters"])
     _check_buffers(trainer, optimizer)
     before = collect(trainer)
     try:
@@ -94,6 +102,20 @@ def _check_buffers(trainer: Trainer, optimizer: dict) -> None:
                                  f"{parameters[name].shape}")
 
 
+def _check_accumulated(trainer: Trainer, accumulated: dict) -> None:
+    parameters = dict(trainer.module.named_parameters())
+    if not isinstance(accumulated, dict) or set(accumulated) != {"steps", "sums"}:
+        raise ValueError("Trainer: state's accumulated must be a dict of steps and sums")
+    steps = accumulated["steps"]
+    if isinstance(steps, bool) or not isinstance(steps, int) or not 0 <= steps < trainer._tape.accumulate:
+        raise ValueError(f"Trainer: state has {steps!r} accumulated steps, this trainer accumulate="
+                         f"{trainer._tape.accumulate}")
+    for name, array in accumulated["sums"].items():
+        if name not in parameters or np.shape(array) != parameters[name].shape:
+            raise ValueError(f"Trainer: state has accumulated gradients of shape {np.shape(array)} for {name!r}, which this "
+                             "network has not")
+
+
 def _write(trainer: Trainer, saved: dict) -> None:
     trainer.module.load_state_dict(saved["model"])
     trainer.optimizer.load_state_dict(saved["optimizer"]["rule"])
@@ -102,10 +124,17 @@ def _write(trainer: Trainer, saved: dict) -> None:
     tape = trainer._tape
     for array in tape.state.values():  # in place: plans hold their addresses
         array[...] = 0
-    for name, parameter in trainer.module.named_parameters():
+    parameters = dict(trainer.module.named_parameters())
+    for name, parameter in parameters.items():
         for key, array in saved["optimizer"]["state"].get(name, {}).items():
             tape.buffer(parameter, key)[...] = array
-    tape.restart(int(saved["optimizer"]["steps"]))
+    for name, array in saved["accumulated"]["sums"].items():
+        tape.sum(parameters[name])[...] = array
+    tape.restart(int(saved["optimizer"]["steps"]), saved["accumulated"]["steps"])
+    trainer._running = None
+    if saved["meters"] is not None:
+        trainer._running = trainer._meters()
+        trainer._running.load_state_dict(saved["meters"])
     trainer.epoch = int(saved["epoch"])
     trainer.log = MetricLog(saved["log"])
     trainer._loader_state = saved["loader"]

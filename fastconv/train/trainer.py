@@ -13,10 +13,11 @@ import numpy as np
 from fastconv.data import ArrayDataset, DataLoader
 from fastconv.graph.arrays import as_float32
 from fastconv.graph.choices import Choices
-from fastconv.graph.engine import Engine, check_options, compile
+from fastconv.graph.engine import Engine, check_count, check_options, compile
 from fastconv.graph.parameter import touch
 from fastconv.graph.training import RULES, LossTape, TrainingTape
 from fastconv.train import state
+from fastconv.train.checkpoint import Saver, load_checkpoint, save_checkpoint
 from fastconv.train.meters import Meters
 from fastconv.train.metrics import MetricLog
 from fastconv.train.model import save
@@ -98,6 +99,7 @@ class Trainer:
         self._engine: Engine | None = None
         self._loader: DataLoader | None = None
         self._loader_state: dict | None = None
+        self._running: Meters | None = None  # of an epoch that is under way
         self._stopped = False
 
     # ---- training -------------------------------------------------------------------------------------------------
@@ -141,7 +143,7 @@ class Trainer:
         return loss
 
     def fit(self, train, epochs: int, validation=None, batch_size: int | None = None, callbacks: Sequence[Callable] = (),
-            verbose: bool | None = None) -> MetricLog:
+            verbose: bool | None = None, checkpoint=None, checkpoint_every: int | None = None) -> MetricLog:
         """Trains for so many epochs.
 
         Parameters
@@ -159,6 +161,11 @@ class Trainer:
         verbose : bool, optional
             None: a progress bar on a terminal, nothing elsewhere. True: also a line on stderr after each epoch. False:
             nothing.
+        checkpoint : path, optional
+            Where :meth:`save_checkpoint` writes after each epoch, and when Ctrl-C or SIGTERM ends the training: these then
+            wait for the end of the step under way, and SIGTERM raises SystemExit(143).
+        checkpoint_every : int, optional
+            Also after so many steps.
 
         Returns
         -------
@@ -179,6 +186,10 @@ class Trainer:
             raise ValueError(f"Trainer.fit: epochs={epochs!r}: expected an integer of at least 1")
         if not isinstance(callbacks, (list, tuple)):
             raise TypeError(f"Trainer.fit: callbacks is a {type(callbacks).__name__}: expected a list or tuple of callables")
+        if checkpoint_every is not None:
+            check_count("Trainer.fit", "checkpoint_every", checkpoint_every)
+            if checkpoint is None:
+                raise ValueError(f"Trainer.fit: checkpoint_every={checkpoint_every} without checkpoint=: where to?")
         for callback in callbacks:
             if not callable(callback):
                 raise TypeError(f"Trainer.fit: callbacks has a {type(callback).__name__}: expected callables")
@@ -198,8 +209,13 @@ class Trainer:
             self.evaluate(validation)  # a wrong shape or class index in it is an error now, not after an epoch of training
         self._loader, self._stopped = loader, False
         last = self.epoch + int(epochs)
+        with Saver(self, checkpoint, checkpoint_every) as saver:
+            self._fit(loader, last, validation, callbacks, verbose, saver)
+        return self.log
+
+    def _fit(self, loader, last: int, validation, callbacks: Sequence[Callable], verbose: bool | None, saver: Saver) -> None:
         while self.epoch < last and not self._stopped:
-            row = self._fit_epoch(loader, last, verbose)
+            row = self._fit_epoch(loader, last, verbose, saver)
             if validation is not None:
                 row.update({f"val_{name}": value for name, value in self.evaluate(validation).items()})
             row["lr"], row["seconds"] = row.pop("lr"), row.pop("seconds")
@@ -209,24 +225,26 @@ class Trainer:
                 print(_line(row, last), file=sys.stderr, flush=True)
             for callback in callbacks:
                 callback(self, row)
-        return self.log
+            saver.after_epoch()
 
     def stop(self) -> None:
         """Lets :meth:`fit` end after the epoch under way; for callbacks."""
         self._stopped = True
 
-    def _fit_epoch(self, loader: DataLoader, last: int, verbose: bool | None) -> dict:
-        """Trains for an epoch; returns its row without validation."""
-        meters, start = self._meters(), time.perf_counter()
+    def _fit_epoch(self, loader: DataLoader, last: int, verbose: bool | None, saver: Saver) -> dict:
+        """Trains for an epoch, or what is left of it; returns its row without validation."""
+        meters = self._running = self._running or self._meters()
+        start = time.perf_counter()
         show = silent if verbose is False else progress
         with show(loader, f"epoch {self.epoch + 1}/{last}", leave=not verbose) as bar:
             for batch in bar:
-                rate = self.optimizer.lr
+                meters.lr = self.optimizer.lr
                 loss = self.step(*batch)
                 meters.update(loss, self._tape.predictions(), batch[-1])
                 bar.set_postfix(meters.texts(), refresh=False)
-        self.epoch += 1
-        return {"epoch": self.epoch, **meters.averages(), "lr": rate, "seconds": time.perf_counter() - start}
+                saver.after_step()
+        self.epoch, self._running = self.epoch + 1, None
+        return {"epoch": self.epoch, **meters.averages(), "lr": meters.lr, "seconds": time.perf_counter() - start}
 
     def _end_epoch(self, row: dict) -> None:
         schedule = self.schedule
@@ -347,12 +365,37 @@ class Trainer:
         """
         save(self.module, path, preprocessing)
 
+    def save_checkpoint(self, path) -> None:
+        """Writes all that training goes on from, the random generator included, to a safetensors file.
+
+        It is written under a temporary name, flushed to the disk and renamed: a full disk or a crash leaves the old one.
+
+        Raises
+        ------
+        OSError
+            The file cannot be written; an existing one is as it was.
+        """
+        save_checkpoint(self, path)
+
+    def load_checkpoint(self, path) -> None:
+        """Takes over a checkpoint; the next :meth:`fit`, on the same data, goes on with the same bits.
+
+        Raises
+        ------
+        FileNotFoundError
+            No such file.
+        ValueError
+            Not a checkpoint, or one of another network, rule or schedule. The trainer is then as it was.
+        """
+        load_checkpoint(self, path)
+
     def state_dict(self) -> dict:
         """All that training goes on from: plain dicts, lists, numbers and copies of arrays.
 
         Keys: "format", "model" (the module's state), "optimizer" ("rule", "steps", and "state": for each parameter's name
-        its buffers), "schedule" and "loader" (None where there is none), "epoch", "log" (rows), "choices" (measured
-        algorithms, None where there are none). Gradients that are accumulated between updates are not kept.
+        its buffers), "schedule" and "loader" (None where there is none), "epoch", "log" (rows), "meters" (of an
+        epoch that is under way), "accumulated" (gradients that wait for an update), "choices" (measured algorithms, None
+        where there are none).
         """
         return state.collect(self)
 

@@ -1,0 +1,107 @@
+"""Checkpoints: all that a training goes on from, bit for bit, in one file that is written whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import threading
+from typing import TYPE_CHECKING
+
+from fastconv.graph import random
+from fastconv.train.files import load_model, save_model
+
+if TYPE_CHECKING:
+    from fastconv.train.trainer import Trainer
+
+KEY = "checkpoint"
+
+
+class Terminated(SystemExit):
+    """SIGTERM came while :meth:`fastconv.Trainer.fit` was writing checkpoints; the last one is complete. Exit code 143."""
+
+
+def save_checkpoint(trainer: Trainer, path) -> None:
+    """Writes a trainer's state and the random generator's; see :meth:`fastconv.Trainer.save_checkpoint`."""
+    state = trainer.state_dict()
+    arrays = {f"model/{name}": array for name, array in state.pop("model").items()}
+    for name, buffers in state["optimizer"].pop("state").items():
+        arrays.update({f"optimizer/{key}/{name}": array for key, array in buffers.items()})
+    arrays.update({f"accumulated/{name}": array for name, array in state["accumulated"].pop("sums").items()})
+    save_model(path, arrays, {KEY: json.dumps({**state, "random": random.get_state()}, default=_number)})
+
+
+def load_checkpoint(trainer: Trainer, path) -> None:
+    """Takes over what :func:`save_checkpoint` wrote, all of it or nothing."""
+    name = os.fsdecode(path)
+    arrays, metadata = load_model(path)
+    if KEY not in metadata:
+        raise ValueError(f"load_checkpoint {name!r}: it is a model file, not a checkpoint of a training")
+    try:
+        state = json.loads(metadata[KEY])
+        generator = state.pop("random")
+        state["model"], state["optimizer"]["state"], state["accumulated"]["sums"] = {}, {}, {}
+        for key, array in arrays.items():
+            kind, _, rest = key.partition("/")
+            if kind == "model":
+                state["model"][rest] = array
+            elif kind == "accumulated":
+                state["accumulated"]["sums"][rest] = array
+            else:
+                buffer, _, parameter = rest.partition("/")
+                state["optimizer"]["state"].setdefault(parameter, {})[buffer] = array
+        random.check_state(generator)
+        trainer.load_state_dict(state)
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise ValueError(f"load_checkpoint {name!r}: {error}") from error
+    random.set_state(generator)
+
+
+def _number(value):
+    """NumPy's scalars as Python's."""
+    return value.item()
+
+
+class Saver:
+    """Writes the checkpoints of a training, where there is a path for them.
+
+    SIGINT and SIGTERM then wait for the end of the step under way, so that a checkpoint is of a whole number of steps; a
+    second SIGINT is delivered at once. Outside the main thread, where Python delivers no signals, that changes nothing.
+    """
+
+    def __init__(self, trainer: Trainer, path, every: int | None):
+        self.trainer, self.path, self.every = trainer, path, every
+        self.received = self.steps = 0
+        self._before: dict = {}
+
+    def __enter__(self) -> Saver:
+        if self.path is not None:
+            self.trainer.save_checkpoint(self.path)  # what cannot be written is an error now, not after an epoch
+            if threading.current_thread() is threading.main_thread():
+                for number in (signal.SIGINT, signal.SIGTERM):
+                    self._before[number] = signal.signal(number, self._note)
+        return self
+
+    def __exit__(self, *exc) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
+
+    def _note(self, number, frame) -> None:
+        if self.received and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        self.received = number
+
+    def after_step(self) -> None:
+        self.steps += 1
+        if self.received or (self.every and self.steps % self.every == 0):
+            self.after_epoch()
+
+    def after_epoch(self) -> None:
+        """Writes, then raises what came meanwhile: KeyboardInterrupt or :class:`Terminated`."""
+        if self.path is None:
+            return
+        self.trainer.save_checkpoint(self.path)
+        if self.received == signal.SIGINT:
+            raise KeyboardInterrupt
+        if self.received:
+            raise Terminated(128 + self.received)
