@@ -1,0 +1,125 @@
+"""Callbacks of :meth:`fastconv.Trainer.fit`: stopping early, keeping the best network, writing the log.
+
+Each is called with the trainer and the epoch's row after each epoch. They decide from the trainer's log, which checkpoints
+keep, so that a resumed training decides as one that was never interrupted.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import operator
+import os
+
+from fastconv.train.curve import plot_curve
+
+log = logging.getLogger("fastconv")
+
+
+class _Monitor:
+    """What a callback watches: a column of the log, and which of two values is better."""
+
+    def __init__(self, monitor: str, mode: str, min_delta: float = 0.0):
+        name = type(self).__name__
+        if not isinstance(monitor, str):
+            raise TypeError(f"{name}: monitor is a {type(monitor).__name__}: expected the name of a column of the log")
+        if mode not in ("auto", "min", "max"):
+            raise ValueError(f"{name}: mode={mode!r}: expected 'auto', 'min' or 'max'")
+        if isinstance(min_delta, bool) or not isinstance(min_delta, (int, float)) or not 0 <= min_delta < math.inf:
+            raise ValueError(f"{name}: min_delta={min_delta!r}: expected a number of at least 0")
+        self.monitor, self.min_delta = monitor, float(min_delta)
+        self.mode = mode if mode != "auto" else "min" if "loss" in monitor or "error" in monitor else "max"
+
+    def best(self, rows) -> int:
+        """The number of the best row, from 0; a value that is not a number is worse than all others."""
+        where, best = 0, None
+        for number, row in enumerate(rows):
+            if self.monitor not in row:
+                raise ValueError(f"{type(self).__name__}: monitor={self.monitor!r} is no column of the log, which has "
+                                 f"{', '.join(row)}; val_ columns need validation=")
+            value = row[self.monitor]
+            if value is None or math.isnan(value):
+                continue
+            if best is None or (value < best - self.min_delta if self.mode == "min" else value > best + self.min_delta):
+                where, best = number, value
+        return where
+
+
+class EarlyStopping(_Monitor):
+    """Ends the training when a column of the log has not improved for so many epochs; as Keras's of this name.
+
+    Parameters
+    ----------
+    monitor : str, default "val_loss"
+    patience : int, default 5
+        Epochs without improvement after which it stops.
+    min_delta : float, default 0
+        A smaller change is none.
+    mode : {"auto", "min", "max"}, default "auto"
+        Whether lower or higher is better; "auto": lower for names with loss or error.
+    restore_best : bool, default False
+        Gives the network the parameters of its best epoch when it stops.
+    """
+
+    def __init__(self, monitor: str = "val_loss", patience: int = 5, min_delta: float = 0.0, mode: str = "auto",
+                 restore_best: bool = False):
+        super().__init__(monitor, mode, min_delta)
+        if isinstance(patience, bool) or operator.index(patience) < 1:
+            raise ValueError(f"EarlyStopping: patience={patience!r}: expected an integer of at least 1")
+        self.patience, self.restore_best = operator.index(patience), restore_best
+        self._kept: tuple[int, dict] | None = None
+
+    def __call__(self, trainer, row: dict) -> None:
+        rows = list(trainer.log)
+        best = self.best(rows)
+        if self.restore_best and best == len(rows) - 1:
+            self._kept = best, trainer.module.state_dict()
+        if len(rows) - 1 - best < self.patience:
+            return
+        trainer.stop()
+        log.info("EarlyStopping: %s has not improved since epoch %s", self.monitor, rows[best].get("epoch", best + 1))
+        if self.restore_best and self._kept is not None and self._kept[0] == best:
+            trainer.module.load_state_dict(self._kept[1])
+        elif self.restore_best:
+            log.warning("EarlyStopping: the best epoch was before this training was resumed: its parameters are not here; "
+                        "keep them with ModelCheckpoint")
+
+
+class ModelCheckpoint(_Monitor):
+    """Writes the network to a file when a column of the log is at its best; as Keras's of this name.
+
+    Parameters
+    ----------
+    path : path
+        What :func:`fastconv.load` reads.
+    monitor, mode
+        As for :class:`EarlyStopping`.
+    save_best_only : bool, default True
+        False: after each epoch.
+    """
+
+    def __init__(self, path, monitor: str = "val_loss", mode: str = "auto", save_best_only: bool = True):
+        super().__init__(monitor, mode)
+        self.path, self.save_best_only = os.fsdecode(path), save_best_only
+
+    def __call__(self, trainer, row: dict) -> None:
+        if not self.save_best_only or self.best(list(trainer.log)) == len(trainer.log) - 1:
+            trainer.save(self.path)
+
+
+class LogWriter:
+    """Writes the log after each epoch, to a file whose name ends in ``.csv``, ``.json`` or ``.png`` (curves)."""
+
+    def __init__(self, path):
+        self.path = os.fsdecode(path)
+        self._kind = os.path.splitext(self.path)[1].lower()
+        if self._kind not in (".csv", ".json", ".png"):
+            raise ValueError(f"LogWriter: path={self.path!r} must end in .csv, .json or .png")
+
+    def __call__(self, trainer, row: dict) -> None:
+        if self._kind == ".csv":
+            trainer.log.to_csv(self.path)
+        elif self._kind == ".json":
+            trainer.log.to_json(self.path)
+        else:
+            plot_curve(trainer.log, self.path)
