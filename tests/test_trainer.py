@@ -284,7 +284,8 @@ def test_a_loss_that_is_not_finite_changes_nothing(batch_norm):
     before, steps = trainer.state_dict(), trainer.steps
     bad = x.copy()
     bad[3, 1, 2, 2] = np.nan
-    with pytest.raises(FloatingPointError, match=r"step 2: the loss is nan \(learning rate 0.1\): the parameters are those"):
+    says = r"step 2: the loss is nan: input0 of the batch has 1 NaN \(learning rate 0.1\): the parameters are those"
+    with pytest.raises(FloatingPointError, match=says):
         trainer.step(bad, y)
     assert trainer.steps == steps
     same(trainer.state_dict(), before)
@@ -296,6 +297,22 @@ def test_a_training_that_diverges_says_so():
     trainer = make(optimizer=fc.optim.SGD(1e30))
     with pytest.raises(FloatingPointError, match="the loss is"):
         trainer.fit((x, y), 5, batch_size=8)
+
+
+@pytest.mark.parametrize("layer, value, says", [
+    (0, np.inf, r"a parameter of shape \(.*\) of '0' has 1 infinite values"),
+    (4, 3e38, r"the output of '4' \(linear\), of shape \(8, 4\), is the first with 32 infinite values"),
+])
+def test_the_first_layer_that_went_wrong_is_named(layer, value, says):
+    x, y = data()
+    trainer = make(small_net(batch_norm=False))
+    with trainer.module[layer].weight.edit() as weight:
+        weight[(0,) * weight.ndim if np.isinf(value) else ...] = value
+    before = trainer.module.state_dict()
+    with pytest.raises(FloatingPointError, match=says):
+        trainer.step(abs(x[:8]) + 1, y[:8])
+    after = trainer.module.state_dict()
+    assert trainer.steps == 0 and all((before[name] == after[name]).all() for name in before)
 
 
 def test_an_interrupted_training_can_be_used():

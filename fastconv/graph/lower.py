@@ -83,6 +83,7 @@ class StepSpec:
     algorithm: str
     info: dict = field(default_factory=dict)
     choice: Choice | None = None
+    node: Node | None = None
 
     @property
     def why(self) -> str:
@@ -247,7 +248,7 @@ class Lowering:
         if self.choice and info:
             algorithm = algorithm or self.choice.algorithm
         spec = StepSpec(factory, arguments, keywords, segment or self._segment(), node.path if node else "",
-                        op or (node.op.name if node else ""), algorithm, info or {}, self.choice)
+                        op or (node.op.name if node else ""), algorithm, info or {}, self.choice, node)
         self.specs[spec.segment].append(spec)
         return spec
 

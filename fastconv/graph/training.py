@@ -11,6 +11,7 @@ import numpy as np
 
 from fastconv.graph.arrays import as_float32
 from fastconv.graph.autodiff import differentiate
+from fastconv.graph.diagnose import first_not_finite
 from fastconv.graph.engine import Plan, optimise
 from fastconv.graph.ir import Tensor
 from fastconv.graph.parameter import Parameter, touch
@@ -187,7 +188,8 @@ class TrainingTape(LossTape):
             loss = float(self._value)
             if not math.isfinite(loss):
                 planned.restore()
-                raise FloatingPointError(f"step {self.steps + 1}: the loss is {loss}")
+                where = planned.first_not_finite(arrays)
+                raise FloatingPointError(f"step {self.steps + 1}: the loss is {loss}" + (f": {where}" if where else ""))
             planned.program.run("backward", planned.n)
             self._finish(planned, hyper)
             return loss
@@ -244,7 +246,7 @@ class _Planned:
             gradients = differentiate(graph, [(loss, None)], self.parameters)
             finish = lambda lowered: self._update(tape, lowered, gradients)  # noqa: E731
         plan = Plan(graph, structure, self.batch, tape.algorithm, finish=finish, precision=tape.precision)
-        self.lowered = plan.lowered
+        self.graph, self.lowered = graph, plan.lowered
         self.program = Program(plan.lowered)
         self.program.threads = tape.threads
         self.written = [(p, np.empty(p.shape, np.float32)) for p in self.lowered.changed]
@@ -327,6 +329,14 @@ class _Planned:
             parameter.data = copy
         for counter, copy in self.counted:
             counter[...] = copy
+
+    def first_not_finite(self, arrays: Sequence) -> str:
+        """Where the first value that is not finite came from, in words; leaves the module as it is."""
+        self.remember()
+        try:
+            return first_not_finite(self.graph, self.lowered, self.program, self.n, [np.asarray(a) for a in arrays])
+        finally:
+            self.restore()
 
     def check_targets(self) -> None:
         if self.integers is None:
