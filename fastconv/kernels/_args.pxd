@@ -52,6 +52,7 @@ cdef extern from "fastconv/args.h" nogil:
         const float* zeros
         const int32_t* taps
         int64_t G, C, K, T, ldx, ldy, xD, xH, xW, iD, iH, iW, sd, sh, sw, parts, part_stride, multiplier
+        int64_t swapped
 
     ctypedef struct PartialArgs:
         const float* part

@@ -32,6 +32,22 @@ def prefers_few(int filters, int channels) -> bool:
     return filters <= half and (channels + WIDTH - 1) // WIDTH * filters * 4 <= channels * 3
 
 
+cdef double tile_cycles(int rows, int width):
+    """Cycles per pixel and tap of the tiles of f32_conv_backward_weight: multiply-adds, loads or the latency of an FMA."""
+    cdef int tall = {4: 4, 8: 6}.get(WIDTH, 14)
+    cdef int tiles = (rows + tall - 1) // tall, last = width % (2 * WIDTH), vectors
+    cdef double height = rows / tiles, cycles = 0
+    for vectors, blocks in ((2, width // (2 * WIDTH)), ((last + WIDTH - 1) // WIDTH, 1)):
+        if vectors:
+            cycles += blocks * tiles * max(4.0, height * vectors / 2, (height + vectors + 2) / 2)
+    return cycles
+
+
+def prefers_swapped(int filters, int channels) -> bool:
+    """Whether a weight gradient is faster with its channels in the lanes than with its filters."""
+    return tile_cycles(filters, channels) < 0.95 * tile_cycles(channels, filters)
+
+
 ctypedef fused AnyConvArgs:
     ConvArgs
     ConvWeightArgs
@@ -81,8 +97,11 @@ def forward(str kernel, dict geometry, *, size_t x, size_t w, size_t y, ldy, siz
 
 
 def backward_weight(str kernel, dict geometry, *, size_t x, size_t gy, ldy, size_t dw, size_t zeros, parts,
-                    part_stride) -> Step:
-    """Partial sums of the weight gradient by f32_conv_backward_weight or f32_conv_depthwise_backward_weight."""
+                    part_stride, swapped=False) -> Step:
+    """Partial sums of the weight gradient by f32_conv_backward_weight or f32_conv_depthwise_backward_weight.
+
+    ``swapped``: packed with the roles of filters and channels exchanged (f32_conv_backward_weight alone).
+    """
     cdef Step step = Step()
     cdef ConvWeightArgs* a = <ConvWeightArgs*> step.bind_name(kernel, sizeof(ConvWeightArgs))
     fill_input(step, a, geometry)
@@ -93,6 +112,7 @@ def backward_weight(str kernel, dict geometry, *, size_t x, size_t gy, ldy, size
     a.zeros = <const float*> zeros
     a.parts = parts
     a.part_stride = part_stride
+    a.swapped = swapped
     return step
 
 

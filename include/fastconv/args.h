@@ -105,6 +105,7 @@ typedef struct ConvWeightArgs {
     int64_t sd, sh, sw;
     int64_t parts, part_stride;
     int64_t multiplier;
+    int64_t swapped;        // not 0: dw[part][g][block of channels][t][k][c]
 } ConvWeightArgs;
 
 // out[i] = sum over p, in order, of part[p * part_stride + i].

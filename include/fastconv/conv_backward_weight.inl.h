@@ -1,190 +1,148 @@
 // Backward to weights, without im2col: dw[t][c][k] = sum over pixels of x[pixel at tap t][c] * gy[pixel][k].
 //
-// The register tile is M channels x NV vectors of filters, kept while a chunk of pixels goes by: per pixel NV loads of
-// gy, M broadcasts of x, M * NV fused multiply-adds. Both operands are read where they lie; nothing is packed. Between
-// chunks (sized so that their pixels stay in the second-level cache) the tile rests in the output.
-// The cut: weight tiles (group, block of filters, tap) first; where there are few, `parts` ranges of pixels as well,
-// whose partial sums are added in order when the gradient is unpacked. It depends on the problem alone.
+// Both operands are read where they lie. The cut: `parts` ranges of pixels by slabs of the gradient (blocks by taps, what
+// of them stays in the second-level cache); within a task a chunk of pixels goes through all tiles of the slab before the
+// next one is read, so that x and gy come from memory once per slab. Partial sums of the parts are added in order when
+// the gradient is unpacked. The cut depends on the problem alone. Each weight is one sequential sum over the pixels of a part.
 #include "fastconv/blocks.inl.h"
+#include "fastconv/conv_weight_tile.inl.h"
 #include "fastconv/pixels.inl.h"
 
 namespace FC_CAT2(fc_, FC_ISA) {
 namespace {
 
-constexpr int64_t kChunk = 256;
+constexpr int64_t kChunk = 128;             // pixels: 32 filters of them and a tile's channels fit the first-level cache
+constexpr int64_t kSlabBytes = 512 * 1024;  // gradient per task
+constexpr int64_t kTasks = 32;              // at least, where the problem has so many tiles
 
-template <int W, int NV, int M>
-FC_NOINLINE void weight_tile(const float* const* px, int64_t c0, const float* gy, int64_t ldy, int64_t count,
-                             int64_t lanes, float* dw) {
-    Vf<W> acc[M][NV];
-#pragma GCC unroll 16
-    for (int m = 0; m < M; ++m)
-#pragma GCC unroll 4
-        for (int v = 0; v < NV; ++v) acc[m][v] = load<W>(dw + (m * NV + v) * W);
-    if (lanes >= NV * W) {
-        for (int64_t p = 0; p < count; ++p, gy += ldy) {
-            const float* x = px[p] + c0;
-            Vf<W> b[NV];
-#pragma GCC unroll 4
-            for (int v = 0; v < NV; ++v) b[v] = load<W>(gy + v * W);
-#pragma GCC unroll 16
-            for (int m = 0; m < M; ++m) {
-                const Vf<W> a = splat<W>(x[m]);
-#pragma GCC unroll 4
-                for (int v = 0; v < NV; ++v) acc[m][v] = mul_add<W>(a, b[v], acc[m][v]);
-            }
-        }
-    } else {
-        const int n0 = static_cast<int>(lanes < W ? lanes : W), n1 = static_cast<int>(lanes - n0);
-        for (int64_t p = 0; p < count; ++p, gy += ldy) {
-            const float* x = px[p] + c0;
-            Vf<W> b[NV];
-            b[0] = load_n<W>(gy, n0);
-            if constexpr (NV > 1) b[1] = load_n<W>(gy + W, n1);
-#pragma GCC unroll 16
-            for (int m = 0; m < M; ++m) {
-                const Vf<W> a = splat<W>(x[m]);
-#pragma GCC unroll 4
-                for (int v = 0; v < NV; ++v) acc[m][v] = mul_add<W>(a, b[v], acc[m][v]);
-            }
-        }
-    }
-#pragma GCC unroll 16
-    for (int m = 0; m < M; ++m)
-#pragma GCC unroll 4
-        for (int v = 0; v < NV; ++v) store<W>(dw + (m * NV + v) * W, acc[m][v]);
-}
-
-template <int W, int NV>
-FC_INLINE void weight_channels(const float* const* px, int64_t C, const float* gy, int64_t ldy, int64_t count,
-                               int64_t lanes, float* dw) {
-    int64_t c = 0;
-    constexpr int64_t row = NV * W;
-    for (; c + kTileM <= C; c += kTileM) weight_tile<W, NV, kTileM>(px, c, gy, ldy, count, lanes, dw + c * row);
-    if constexpr (kTileM == 14)
-        if (c + 8 <= C) weight_tile<W, NV, 8>(px, c, gy, ldy, count, lanes, dw + c * row), c += 8;
-    if constexpr (kTileM > 4)
-        if (c + 4 <= C) weight_tile<W, NV, 4>(px, c, gy, ldy, count, lanes, dw + c * row), c += 4;
-    if (c + 2 <= C) weight_tile<W, NV, 2>(px, c, gy, ldy, count, lanes, dw + c * row), c += 2;
-    if (c + 1 <= C) weight_tile<W, NV, 1>(px, c, gy, ldy, count, lanes, dw + c * row), c += 1;
-}
-
-// R rows of taps at once, each a run of C values, so that narrow first layers have enough accumulators. All taps lie
-// inside the image: row r of taps is `shift[r]` floats behind the pixel's pointer.
-template <int W, int NV, int C, int R>
-FC_NOINLINE void weight_rows(const float* const* px, const int64_t* shift, const float* gy, int64_t ldy, int64_t count,
-                             int64_t lanes, float* dw) {
-    Vf<W> acc[R][C][NV];
-    int n[NV];
-#pragma GCC unroll 8
-    for (int r = 0; r < R; ++r)
-#pragma GCC unroll 8
-        for (int c = 0; c < C; ++c)
-#pragma GCC unroll 4
-            for (int v = 0; v < NV; ++v) acc[r][c][v] = load<W>(dw + ((r * C + c) * NV + v) * W);
-    for (int v = 0; v < NV; ++v) n[v] = static_cast<int>(max64(0, min64(W, lanes - v * W)));
-    for (int64_t p = 0; p < count; ++p, gy += ldy) {
-        Vf<W> b[NV];
-#pragma GCC unroll 4
-        for (int v = 0; v < NV; ++v) b[v] = load_n<W>(gy + v * W, n[v]);
-#pragma GCC unroll 8
-        for (int r = 0; r < R; ++r) {
-            const float* x = px[p] + shift[r];
-#pragma GCC unroll 8
-            for (int c = 0; c < C; ++c) {
-                const Vf<W> a = splat<W>(x[c]);
-#pragma GCC unroll 4
-                for (int v = 0; v < NV; ++v) acc[r][c][v] = mul_add<W>(a, b[v], acc[r][c][v]);
-            }
-        }
-    }
-#pragma GCC unroll 8
-    for (int r = 0; r < R; ++r)
-#pragma GCC unroll 8
-        for (int c = 0; c < C; ++c)
-#pragma GCC unroll 4
-            for (int v = 0; v < NV; ++v) store<W>(dw + ((r * C + c) * NV + v) * W, acc[r][c][v]);
-}
-
-// Rows of taps per tile: as many as fill the accumulators of one vector of filters.
-template <int C>
-constexpr int tap_rows() {
-    return kTileM / C < 1 ? 1 : kTileM / C;
-}
 FC_INLINE int64_t tap_rows(const ConvWeightArgs* a) {
-    if (a->G > 1 || a->C > 6 || !all_inside(a)) return 1;
+    if (a->swapped || a->G > 1 || a->C > 6 || !all_inside(a)) return 1;
     const int rows[] = {1, tap_rows<1>(), tap_rows<2>(), tap_rows<3>(), tap_rows<4>(), tap_rows<5>(), tap_rows<6>()};
-    return rows[a->C] > 7 ? 7 : rows[a->C];
+    return rows[a->C];
 }
 
-template <int W, int NV, int C>
-FC_INLINE void weight_tap_rows(const float* const* px, const int64_t* shift, int64_t rows, const float* gy,
-                               int64_t ldy, int64_t count, int64_t lanes, float* dw) {
-    constexpr int R = tap_rows<C>() > 7 ? 7 : tap_rows<C>();
-    if (rows == R) {
-        weight_rows<W, NV, C, R>(px, shift, gy, ldy, count, lanes, dw);
-    } else {
-        for (int64_t r = 0; r < rows; ++r)
-            weight_rows<W, NV, C, 1>(px, shift + r, gy, ldy, count, lanes, dw + r * C * NV * W);
-    }
-}
+struct WeightCut {
+    int64_t rows, values, width;         // taps per tile; height and width of the gradient at one tap
+    int64_t blocks, per_slab, slabs;     // blocks of `width`
+    int64_t taps_per_slab, tap_slabs;
+};
 
-template <int W, int NV>
-FC_INLINE void weight_taps(int64_t C, const float* const* px, const int64_t* shift, int64_t rows, const float* gy,
-                           int64_t ldy, int64_t count, int64_t lanes, float* dw) {
-    switch (C) {
-        case 1: weight_tap_rows<W, NV, 1>(px, shift, rows, gy, ldy, count, lanes, dw); break;
-        case 2: weight_tap_rows<W, NV, 2>(px, shift, rows, gy, ldy, count, lanes, dw); break;
-        case 3: weight_tap_rows<W, NV, 3>(px, shift, rows, gy, ldy, count, lanes, dw); break;
-        case 4: weight_tap_rows<W, NV, 4>(px, shift, rows, gy, ldy, count, lanes, dw); break;
-        case 5: weight_tap_rows<W, NV, 5>(px, shift, rows, gy, ldy, count, lanes, dw); break;
-        default: weight_tap_rows<W, NV, 6>(px, shift, rows, gy, ldy, count, lanes, dw); break;
+FC_INLINE WeightCut weight_cut(const ConvWeightArgs* a) {
+    WeightCut cut;
+    cut.rows = tap_rows(a);
+    cut.values = a->swapped ? a->K : a->C;
+    cut.width = a->swapped ? a->C : a->K;
+    cut.blocks = ceil_div(cut.width, kBlock);
+    const int64_t steps = ceil_div(a->T, cut.rows), whole = cut.values * kBlock * 4;
+    int64_t n = 1, m = 1;  // the gradient in n slabs of blocks, m of taps
+    for (;;) {
+        cut.per_slab = ceil_div(cut.blocks, n);
+        cut.slabs = ceil_div(cut.blocks, cut.per_slab);
+        cut.taps_per_slab = ceil_div(steps, m) * cut.rows;
+        cut.tap_slabs = ceil_div(a->T, max64(1, cut.taps_per_slab));
+        const bool enough = a->parts * a->G * cut.slabs * cut.tap_slabs >= kTasks;
+        if (enough && cut.per_slab * cut.taps_per_slab * whole <= kSlabBytes) break;
+        if (n < cut.blocks) {
+            ++n;
+        } else if (m < steps) {
+            ++m;
+        } else {
+            break;
+        }
     }
+    return cut;
 }
 
 FC_INLINE int64_t f32_conv_backward_weight_tiles(const ConvWeightArgs* a) {
-    return a->parts * a->G * ceil_div(a->K, kBlock) * ceil_div(a->T, tap_rows(a));
+    const WeightCut cut = weight_cut(a);
+    return a->parts * a->G * cut.slabs * cut.tap_slabs;
 }
-FC_INLINE size_t f32_conv_backward_weight_scratch(const ConvWeightArgs*) { return kChunk * sizeof(void*); }
+FC_INLINE size_t f32_conv_backward_weight_scratch(const ConvWeightArgs*) { return 2 * kChunk * sizeof(void*); }
+
+// The pixels [first, first + count) whose tap lies inside the image, as pairs of pointers into x and gy; how many.
+FC_INLINE int64_t pixel_pairs(const ConvWeightArgs* a, const int32_t* tap, const float* x, const float* gy, int64_t first,
+                              int64_t count, const float** xs, const float** ys) {
+    const int64_t low = tap[2] < 0 ? ceil_div(-tap[2], a->sw) : 0;  // columns whose tap is inside
+    const int64_t high = tap[2] < a->xW ? min64(a->iW, ceil_div(a->xW - tap[2], a->sw)) : 0;
+    const int64_t step = a->sw * a->ldx;
+    Position p = position(a, first);
+    int64_t pairs = 0;
+    for (int64_t m = 0; m < count;) {
+        const int64_t run = min64(count - m, a->iW - p.w), d = p.d * a->sd + tap[0], h = p.h * a->sh + tap[1];
+        if (d >= 0 && d < a->xD && h >= 0 && h < a->xH) {
+            const int64_t from = max64(p.w, low), to = min64(p.w + run, high);
+            const float* at = x + (((p.n * a->xD + d) * a->xH + h) * a->xW + from * a->sw + tap[2]) * a->ldx;
+            const float* g = gy + (first + m + from - p.w) * a->ldy;
+            for (int64_t w = from; w < to; ++w, at += step, g += a->ldy) {
+                xs[pairs] = at;
+                ys[pairs++] = g;
+            }
+        }
+        m += run;
+        skip(a, p, run);
+    }
+    return pairs;
+}
 
 inline void f32_conv_backward_weight_run(const ConvWeightArgs* a, int64_t begin, int64_t end, void* scratch) {
-    const int64_t blocks = ceil_div(a->K, kBlock), filters = packed_filters(a->K);
+    const WeightCut cut = weight_cut(a);
     const int64_t pixels = a->n * a->iD * a->iH * a->iW, per_part = ceil_div(pixels, a->parts);
-    const int64_t rows = tap_rows(a), groups = ceil_div(a->T, rows);
-    const float** px = static_cast<const float**>(scratch);
-    for (int64_t tile = begin; tile < end; ++tile) {
-        const int64_t t = tile % groups * rows, block = tile / groups % blocks, g = tile / (groups * blocks) % a->G;
-        const int64_t part = tile / (groups * blocks * a->G), k0 = block * kBlock, lanes = min64(kBlock, a->K - k0);
-        const int64_t width = lanes == kBlock ? kBlock : block_width(lanes), here = min64(rows, a->T - t);
-        float* dw = a->dw + part * a->part_stride + (g * filters + k0) * a->T * a->C + t * a->C * width;
-        memset(dw, 0, sizeof(float) * static_cast<size_t>(here * a->C * width));
-        ConvWeightArgs one = *a;
-        one.T = 1;
-        one.taps = a->taps + 3 * t;
-        int64_t shift[8];
-        for (int64_t r = 0; r < here; ++r) {
-            const int32_t *o = one.taps + 3 * r, *f = one.taps;
-            shift[r] = (((o[0] - f[0]) * a->xH + o[1] - f[1]) * a->xW + o[2] - f[2]) * a->ldx;
-        }
-        const int64_t stop = min64(pixels, (part + 1) * per_part);
+    const int64_t taps = a->T, row = cut.values * kBlock, floats = packed_filters(cut.width) * taps * cut.values;
+    const float** xs = static_cast<const float**>(scratch);
+    const float** ys = xs + kChunk;
+    const int64_t image = max64(1, a->iD * a->iH * a->iW);
+    const int64_t next_x = kChunk * (a->xD * a->xH * a->xW / image) * a->ldx, next_y = kChunk * a->ldy;
+    for (int64_t task = begin; task < end; ++task) {
+        const int64_t block0 = task % cut.slabs * cut.per_slab, rest = task / cut.slabs;
+        const int64_t tap0 = rest % cut.tap_slabs * cut.taps_per_slab, g = rest / cut.tap_slabs % a->G;
+        const int64_t part = rest / (cut.tap_slabs * a->G), stop = min64(pixels, (part + 1) * per_part);
+        const int64_t block1 = min64(cut.blocks, block0 + cut.per_slab), tap1 = min64(taps, tap0 + cut.taps_per_slab);
+        float* dw = a->dw + part * a->part_stride + g * floats;
+        const auto width = [&](int64_t block) {
+            const int64_t lanes = cut.width - block * kBlock;
+            return lanes >= kBlock ? kBlock : block_width(lanes);
+        };
+        for (int64_t b = block0; b < block1; ++b)
+            memset(dw + b * row * taps + tap0 * cut.values * width(b), 0,
+                   sizeof(float) * static_cast<size_t>((tap1 - tap0) * cut.values * width(b)));
         for (int64_t first = part * per_part; first < stop; first += kChunk) {
             const int64_t count = min64(kChunk, stop - first);
-            input_pointers(&one, a->x + g * a->C, first, count, count, px);
-            const float* gy = a->gy + first * a->ldy + g * a->K + k0;
-            if (rows > 1) {
-                if (width == kBlock) {
-                    weight_taps<kWidth, 2>(a->C, px, shift, here, gy, a->ldy, count, lanes, dw);
-                } else if (width == kWidth) {
-                    weight_taps<kWidth, 1>(a->C, px, shift, here, gy, a->ldy, count, lanes, dw);
-                } else {
-                    weight_taps<kHalf, 1>(a->C, px, shift, here, gy, a->ldy, count, lanes, dw);
+            for (int64_t t = tap0; t < tap1; t += cut.rows) {
+                const int32_t* tap = a->taps + 3 * t;
+                const float *x = a->x + g * a->C, *gy = a->gy + g * a->K;
+                const int64_t here = min64(cut.rows, tap1 - t);
+                WeightPairs pairs = {xs, ys, pixel_pairs(a, tap, x, gy, first, count, xs, ys), 0, 0};
+                if (a->swapped) pairs.a = ys, pairs.b = xs;
+                if (t == tap0) {
+                    pairs.ahead_a = a->swapped ? next_y : next_x;
+                    pairs.ahead_b = a->swapped ? next_x : next_y;
                 }
-            } else if (width == kBlock) {
-                weight_channels<kWidth, 2>(px, a->C, gy, a->ldy, count, lanes, dw);
-            } else if (width == kWidth) {
-                weight_channels<kWidth, 1>(px, a->C, gy, a->ldy, count, lanes, dw);
-            } else {
-                weight_channels<kHalf, 1>(px, a->C, gy, a->ldy, count, lanes, dw);
+                int64_t shift[8];
+                for (int64_t r = 0; r < here; ++r) {
+                    const int32_t* o = tap + 3 * r;
+                    shift[r] = (((o[0] - tap[0]) * a->xH + o[1] - tap[1]) * a->xW + o[2] - tap[2]) * a->ldx;
+                }
+                for (int64_t b = block0; b < block1; ++b) {
+                    const int64_t k0 = b * kBlock, lanes = min64(kBlock, cut.width - k0), w = width(b);
+                    float* at = dw + b * row * taps + t * cut.values * w;
+                    if (cut.rows > 1) {
+                        const float* y = gy + first * a->ldy + k0;
+                        if (w == kBlock) {
+                            weight_taps<kWidth, 2>(a->C, xs, shift, here, y, a->ldy, count, lanes, at);
+                        } else if (w == kWidth) {
+                            weight_taps<kWidth, 1>(a->C, xs, shift, here, y, a->ldy, count, lanes, at);
+                        } else {
+                            weight_taps<kHalf, 1>(a->C, xs, shift, here, y, a->ldy, count, lanes, at);
+                        }
+                    } else if (w == kBlock) {
+                        weight_block<kWidth, 2>(pairs, cut.values, k0, lanes, at);
+                    } else if (w == kWidth) {
+                        weight_block<kWidth, 1>(pairs, cut.values, k0, lanes, at);
+                    } else {
+                        weight_block<kHalf, 1>(pairs, cut.values, k0, lanes, at);
+                    }
+                    pairs.ahead_a = 0;
+                }
             }
         }
     }

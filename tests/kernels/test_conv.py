@@ -131,17 +131,21 @@ def forward(kernel, case, x, w, threads=1, bias=None, residual=None, act=None, a
     return images(y, (x.shape[0], case.k, *case.out), ldy)
 
 
-def backward_weight(case, x, gy, threads=1, parts=1, extra=3, runs=False):
+def backward_weight(case, x, gy, threads=1, parts=1, extra=3, runs=False, swapped=False):
     depthwise = is_depthwise(case)
     kernel = "f32_conv_depthwise_backward_weight" if depthwise else "f32_conv_backward_weight"
     ldx, ldy, size = case.c + (0 if runs else extra), case.k + 2 * extra, floats(case, depthwise)
+    pack = packing(case, depthwise, few=swapped, runs=runs)
+    if swapped:
+        del pack["block"]
+        size = case.groups * len(pack["taps"]) * pack["channels"] * conv.packed_filters(
+            pack["filters"] * pack.get("filter_run", 1))
     x_flat, gy_flat, zero = pixels(x, ldx), pixels(gy, ldy), zeros(case, runs)
     partial, dw = guarded(parts * size), guarded(case.w_shape)
     run(conv.backward_weight(kernel, geometry(case, ldx, depthwise, runs), x=x_flat.ctypes.data, gy=gy_flat.ctypes.data,
-                             ldy=ldy, dw=partial.ctypes.data, zeros=zero.ctypes.data, parts=parts, part_stride=size),
-        x.shape[0], threads)
-    run(layout.unpack_weight(dw.ctypes.data, partial.ctypes.data, parts=parts, part_stride=size,
-                             **packing(case, depthwise, runs=runs)), 1, threads)
+                             ldy=ldy, dw=partial.ctypes.data, zeros=zero.ctypes.data, parts=parts, part_stride=size,
+                             swapped=swapped), x.shape[0], threads)
+    run(layout.unpack_weight(dw.ctypes.data, partial.ctypes.data, parts=parts, part_stride=size, **pack), 1, threads)
     return dw
 
 
@@ -196,6 +200,8 @@ def test_backward_weight(name, rng):
     x, gy = (rng.standard_normal(s, np.float32) for s in (case.x_shape, case.y_shape))
     one, two = (backward_weight(case, x, gy, threads, 2) for threads in (1, 2))
     np.testing.assert_array_equal(one, two)
+    if not is_depthwise(case):  # the same sums in the same order, whichever operand is in the lanes
+        np.testing.assert_array_equal(backward_weight(case, x, gy, 2, 2, swapped=True), one)
     length = case.n * math.prod(case.out)
     truth = ref.conv_backward_weight(x, case.w_shape, gy, *case.attributes)
     size = ref.conv_backward_weight(abs(x), case.w_shape, abs(gy), *case.attributes)
@@ -221,6 +227,7 @@ def test_runs(name, rng):
     np.testing.assert_array_equal(one, two)
     # each weight is one sequential sum over the pixels of a part, however its taps are read
     np.testing.assert_array_equal(one, backward_weight(case, x, gy, 1, 2))
+    np.testing.assert_array_equal(one, backward_weight(case, x, gy, 2, 2, runs=True, swapped=True))
 
 
 @pytest.mark.parametrize("kernel", ["f32_conv_direct", "f32_conv_few"])

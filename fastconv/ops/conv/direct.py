@@ -52,9 +52,13 @@ class Direct(Algorithm):
         if p.depthwise:
             geometry.update(by_group(p))
             pack.update(groups=p.groups, filters=p.K, group_stride=p.K * p.taps)
-        tiles = p.groups * -(-p.K // kernels.block_filters()) * len(geometry["taps"])
-        floats = p.groups * p.taps * p.C * kernels.packed_filters(p.K)
-        sum_weight(cx, "f32_conv_backward_weight", node, p, view, geometry, pack, tiles, floats)
+        taps, width, rows = len(geometry["taps"]), p.K, geometry["channels"]
+        swapped = kernels.prefers_swapped(p.K, rows)
+        if swapped:
+            pack, width, rows = exchanged(pack), rows, p.K
+        floats = p.groups * taps * rows * kernels.packed_filters(width)
+        parts = max(1, min(-(-64 // p.groups), p.n * prod(p.y) // 1024, (1 << 20) // floats))
+        sum_weight(cx, "f32_conv_backward_weight", node, p, view, geometry, pack, 0, floats, parts, swapped=swapped)
 
 
 class Pointwise(Direct):
@@ -99,10 +103,7 @@ def convolve(cx: Lowering, kernel: str, geometry: dict, pack: dict, w: Tensor, x
         floats = taps * kernels.packed_filters(filters)
     elif kernels.prefers_few(filters, channels_):
         kernel, floats = "f32_conv_few", geometry["groups"] * taps * filters * channels_
-        pack = {**{key: pack[key] for key in ("taps", "groups", "group_stride", "tap_stride") if key in pack},
-                "filters": pack["channels"], "filter_stride": pack["channel_stride"],
-                "filter_run": pack.get("channel_run", 1), "filter_run_stride": pack.get("channel_run_stride", 0),
-                "channels": pack["filters"], "channel_stride": pack["filter_stride"], "block": channels_}
+        pack = {**exchanged(pack), "block": channels_}
     else:
         floats = geometry["groups"] * taps * channels_ * kernels.packed_filters(filters)
     packed, segment = cx.packed(4 * floats, w)
@@ -112,15 +113,25 @@ def convolve(cx: Lowering, kernel: str, geometry: dict, pack: dict, w: Tensor, x
             zeros=cx.zeros(max(channels_, row)), info=info, **fused)
 
 
+def exchanged(pack: dict) -> dict:
+    """How weights are packed with the roles of filters and channels exchanged."""
+    return {**{key: pack[key] for key in ("taps", "groups", "group_stride", "tap_stride") if key in pack},
+            "filters": pack["channels"], "filter_stride": pack["channel_stride"],
+            "filter_run": pack.get("channel_run", 1), "filter_run_stride": pack.get("channel_run_stride", 0),
+            "channels": pack["filters"], "channel_stride": pack["filter_stride"]}
+
+
 def sum_weight(cx: Lowering, kernel: str, node: Node, p: Problem, view: View, geometry: dict, pack: dict, tiles: int,
-               floats: int) -> None:
-    """Emits the partial sums of a weight gradient over ranges of pixels, and their sum in OIHW."""
+               floats: int, parts: int = 0, **more) -> None:
+    """Emits the partial sums of a weight gradient over ranges of pixels, ``parts`` if not by the number of tiles, and their
+    sum in OIHW."""
     gy, x = node.inputs
     out, gy_view = cx.write(node.output).ref, cx.read(gy)
-    parts = cut_parts(tiles, gy.shape[0] * prod(p.y), floats)
+    parts = parts or cut_parts(tiles, p.n * prod(p.y), floats)
     partial = cx.temp(4 * floats * parts, "weight gradient")
     cx.step(kernels.backward_weight, kernel, geometry, x=view.ref, gy=gy_view.ref, ldy=gy_view.ld, dw=partial,
-            zeros=cx.zeros(max(geometry["channels"], channels(x.shape))), parts=parts, part_stride=floats, info=p.describe())
+            zeros=cx.zeros(max(geometry["channels"], channels(x.shape))), parts=parts, part_stride=floats, info=p.describe(),
+            **more)
     cx.step(layout.unpack_weight, out, partial, op="unpack", parts=parts, part_stride=floats, **pack)
 
 
