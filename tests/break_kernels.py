@@ -52,7 +52,7 @@ PATCHES = [
 
 # Where the tests of a family are, nearest first.
 FILES = {
-    "layout": ["kernels/test_layout.py", "kernels/test_conv.py", "test_nn.py", "test_batch_norm.py"],
+    "layout": ["kernels/test_layout.py", "kernels/test_pad.py", "kernels/test_conv.py", "test_nn.py", "test_batch_norm.py"],
     "conv": ["kernels/test_conv.py", "kernels/test_fma_peak.py", "kernels/test_bandwidth.py"],
     "norm": ["kernels/test_norm.py", "test_batch_norm.py"],
     "update": ["kernels/test_update.py"],

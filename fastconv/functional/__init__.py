@@ -71,6 +71,8 @@ from fastconv.functional.loss import mse_loss as mse_loss
 from fastconv.functional.loss import mse_loss_backward as mse_loss_backward
 from fastconv.functional.norm import batch_norm as batch_norm
 from fastconv.functional.norm import batch_norm_backward as batch_norm_backward
+from fastconv.functional.pad import pad as pad
+from fastconv.functional.pad import pad_backward as pad_backward
 from fastconv.functional.pool import adaptive_avg_pool1d as adaptive_avg_pool1d
 from fastconv.functional.pool import adaptive_avg_pool1d_backward as adaptive_avg_pool1d_backward
 from fastconv.functional.pool import adaptive_avg_pool2d as adaptive_avg_pool2d

@@ -41,6 +41,7 @@ class StepInfo(NamedTuple):
 def optimise(graph: Graph, training: bool) -> None:
     """The passes that come before differentiation."""
     passes.absorb_flatten(graph)
+    passes.absorb_padding(graph)
     if not training:
         passes.fold_batchnorm(graph)
 

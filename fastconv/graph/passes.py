@@ -23,6 +23,23 @@ def absorb_flatten(graph: Graph) -> None:
     remove_dead(graph)
 
 
+def absorb_padding(graph: Graph) -> None:
+    """A convolution behind zeros around the image has them as padding of its own: no copy. Before differentiation."""
+    for node in graph.nodes:
+        if node.op.name != "conv":
+            continue
+        pad = node.inputs[0].node
+        if pad is None or pad.op.name != "pad" or pad.attrs["mode"] != "constant" or pad.attrs["value"] != 0:
+            continue
+        pairs = pad.attrs["pads"]
+        if any(pairs[1]) or min(min(p) for p in pairs) < 0:
+            continue
+        node.inputs[0] = pad.inputs[0]
+        node.attrs["padding"] = tuple((low + a, high + b) for (low, high), (a, b) in
+                                      zip(node.attrs["padding"], pairs[2:], strict=True))
+    remove_dead(graph)
+
+
 def fold_batchnorm(graph: Graph) -> None:
     """conv + batch_norm (inference) becomes conv with other weights, made once per version of the parameters."""
     users = graph.users()

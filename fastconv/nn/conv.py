@@ -7,9 +7,10 @@ import numpy as np
 from fastconv.graph.ir import apply, fail
 from fastconv.graph.parameter import Parameter
 from fastconv.nn import init
-from fastconv.nn._check import flag, integer, sizes
+from fastconv.nn._check import choice, flag, integer, sizes
 from fastconv.nn.module import Module
 
+PADDING_MODES = ("reflect", "replicate", "circular")
 SHAPES = {1: "3 (N, C, L)", 2: "4 (N, C, H, W)", 3: "5 (N, C, D, H, W)"}
 
 
@@ -37,9 +38,7 @@ class _Conv(Module):
             self.padding: str | tuple[int, ...] = padding
         else:
             self.padding = sizes(layer, "padding", padding, dims, 0)
-        if padding_mode != "zeros":
-            raise ValueError(f"{layer}: padding_mode={padding_mode!r}: only 'zeros' is supported")
-        self.padding_mode = padding_mode
+        self.padding_mode = choice(layer, "padding_mode", padding_mode, ("zeros", *PADDING_MODES))
         shape = (self.out_channels, self.in_channels // self.groups, *self.kernel_size)
         self.weight = Parameter(np.zeros(shape, np.float32))
         self.register_parameter("bias", None)
@@ -58,8 +57,22 @@ class _Conv(Module):
         if x.shape[1] != self.in_channels:
             fail(layer, f"input of shape {x.shape} has {x.shape[1]} channels: expected in_channels={self.in_channels}")
         inputs = [x, self.weight] if self.bias is None else [x, self.weight, self.bias]
-        return apply("conv", inputs, stride=self.stride, padding=self.padding, dilation=self.dilation,
-                     groups=self.groups)
+        padding = self.padding
+        if self.padding_mode != "zeros":
+            inputs[0] = apply("pad", [x], pad=self._pad(), mode=self.padding_mode)
+            padding = 0
+        return apply("conv", inputs, stride=self.stride, padding=padding, dilation=self.dilation, groups=self.groups)
+
+    def _pad(self) -> tuple[int, ...]:
+        """The padding as (front, back) of the last dimension first."""
+        pairs = []
+        for i, (k, d) in enumerate(zip(self.kernel_size, self.dilation, strict=True)):
+            if self.padding == "same":
+                total = d * (k - 1)
+                pairs.append((total // 2, total - total // 2))
+            else:
+                pairs.append((0, 0) if self.padding == "valid" else (self.padding[i],) * 2)
+        return tuple(p for pair in pairs[::-1] for p in pair)
 
     def extra_repr(self) -> str:
         text = f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}, stride={self.stride}"
@@ -69,6 +82,8 @@ class _Conv(Module):
             text += f", dilation={self.dilation}"
         if self.groups != 1:
             text += f", groups={self.groups}"
+        if self.padding_mode != "zeros":
+            text += f", padding_mode={self.padding_mode!r}"
         return text if self.bias is not None else text + ", bias=False"
 
 
@@ -88,14 +103,14 @@ class Conv2d(_Conv):
         Taps per spatial dimension; a single integer stands for all, here and below.
     stride : int or tuple, default 1
     padding : int, tuple, "same" or "valid", default 0
-        Zeros on both sides; "same" (stride 1 only) keeps the size, the odd one at the end.
+        On both sides; "same" (stride 1 only) keeps the size, the odd one at the end.
     dilation : int or tuple, default 1
         Distance between taps.
     groups : int, default 1
         Divides both channel counts; ``groups == in_channels`` is a depthwise convolution.
     bias : bool, default True
-    padding_mode : "zeros"
-        The only mode there is.
+    padding_mode : {"zeros", "reflect", "replicate", "circular"}, default "zeros"
+        What the padding holds: zeros, the mirrored image, its edge, or its other end; see :func:`functional.pad`.
 
     Attributes
     ----------

@@ -9,6 +9,7 @@
 #include "fastconv/args_elementwise.h"
 #include "fastconv/args_loss.h"
 #include "fastconv/args_norm.h"
+#include "fastconv/args_pad.h"
 #include "fastconv/args_pool.h"
 #include "fastconv/args_update.h"
 #include "fastconv/args_im2col.h"

@@ -1,2 +1,3 @@
-// The layout family: the door, weight packing.
+// The layout family: the door, weight packing, padding.
 #include "fastconv/layout.inl.h"
+#include "fastconv/pad.inl.h"
