@@ -1,4 +1,4 @@
-"""LeNet-5 inference against ONNX Runtime and PyTorch."""
+"""LeNet-5 inference against ONNX Runtime, OpenVINO and PyTorch."""
 
 from __future__ import annotations
 
@@ -7,13 +7,15 @@ from pathlib import Path
 
 import numpy as np
 
-from bench import conv, lenet
-from bench.shapes import LENET5_MULTIPLY_ADDS
+from bench import lenet, variants
+from bench.networks import LENET5_MULTIPLY_ADDS
 from bench.timing import Variant
+from bench.variants_onnx import openvino_variant
 
 NOTE = ("Timed: one call from Python, weights prepared beforehand. fastconv: engine(x, out=y), NumPy in and out. ONNX "
-        "Runtime: session.run on NumPy arrays and run_with_iobinding on bound ones. PyTorch: tensors in and out, "
-        "inference mode; eager, and TorchScript traced, frozen and optimised for inference.")
+        "Runtime: session.run on NumPy arrays and run_with_iobinding on bound ones. OpenVINO: a request on bound tensors, "
+        "in float32. PyTorch: tensors in and out, inference mode; eager, and TorchScript traced, frozen and optimised for "
+        "inference.")
 
 
 def main(options) -> dict:
@@ -27,7 +29,7 @@ def prepare_fastconv(job: dict) -> list[Variant]:
     x, _ = lenet.images(job["batch"])
     engine = fc.compile(lenet.fastconv_network(), x.shape, threads=job["threads"])
     y = engine(x)
-    return [conv.peak(job["threads"]), Variant("engine(x, out=y)", lambda: engine(x, out=y), y)]
+    return [variants.peak(job["threads"]), Variant("engine(x, out=y)", lambda: engine(x, out=y), y)]
 
 
 def prepare_torch(job: dict) -> list[Variant]:
@@ -65,6 +67,11 @@ def prepare_onnxruntime(job: dict) -> list[Variant]:
     session.run_with_iobinding(binding)
     return [Variant("session.run", lambda: session.run(None, feed), session.run(None, feed)[0]),
             Variant("run_with_iobinding", lambda: (x, session.run_with_iobinding(binding)), y)]
+
+
+def prepare_openvino(job: dict) -> list[Variant]:
+    x, _ = lenet.images(job["batch"])
+    return [openvino_variant("request.infer", onnx_model(job["batch"]), x, False, job["threads"])]
 
 
 def onnx_model(batch: int) -> bytes:

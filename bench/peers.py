@@ -1,7 +1,8 @@
 """One process per peer, stopped while another is timed: idle thread pools spin, and a spinning one spoils the others.
 
 The protocol is a line of JSON each way. The parent sends ``prepare`` (module and job), ``time``, ``release``; the child
-calls ``prepare_<peer>(job)`` of the module, which returns a list of :class:`bench.timing.Variant`.
+calls ``prepare_<peer>(job)`` of the module, which returns a list of :class:`bench.timing.Variant`. ``compute`` calls
+``compute_<peer>(job)``, which returns something that JSON can hold.
 """
 
 from __future__ import annotations
@@ -20,8 +21,8 @@ import traceback
 
 from bench import ROOT, timing
 
-PEERS = ("torch", "onnxruntime")
-# What each library takes for a cap on its instruction set; ONNX Runtime knows none.
+PEERS = ("torch", "onnxruntime", "openvino")
+# What each library takes for a cap on its instruction set; ONNX Runtime and OpenVINO know none.
 CAPS = {
     "portable": {"ONEDNN_MAX_CPU_ISA": "SSE41", "ATEN_CPU_CAPABILITY": "default", "OPENBLAS_CORETYPE": "Nehalem",
                  "MKL_ENABLE_INSTRUCTIONS": "SSE4_2"},
@@ -30,6 +31,8 @@ CAPS = {
     "avx512": {"ONEDNN_MAX_CPU_ISA": "AVX512_CORE", "ATEN_CPU_CAPABILITY": "avx512", "OPENBLAS_CORETYPE": "SkylakeX",
                "MKL_ENABLE_INSTRUCTIONS": "AVX512"},
 }
+CAPS |= {"avx512_bf16": {**CAPS["avx512"], "ONEDNN_MAX_CPU_ISA": "AVX512_CORE_BF16"},
+         "amx": {**CAPS["avx512"], "ONEDNN_MAX_CPU_ISA": "AVX512_CORE_AMX"}}
 
 
 def environment(threads: int, isa: str | None) -> dict[str, str]:
@@ -130,6 +133,8 @@ def answer_to(message: dict, name: str, variants: dict[str, timing.Variant]) -> 
         variants.clear()
         gc.collect()
         return {}
+    if message["do"] == "compute":
+        return {"result": getattr(importlib.import_module(message["module"]), f"compute_{name}")(message["job"])}
     if message["do"] == "prepare":
         variants.clear()
         gc.collect()

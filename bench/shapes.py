@@ -1,134 +1,193 @@
-"""The convolutions of five networks: each distinct shape once, with the number of times the network has it.
+"""A convolution of any dimension as the benchmarks describe it, and how they are selected.
 
-Sources: LeNet-5 (LeCun et al., 1998; images of 32x32, every filter of conv2 sees all six maps), AlexNet (Krizhevsky,
-2014, "One weird trick", as torchvision builds it), VGG-16 (Simonyan and Zisserman, 2015), ResNet-50 (He et al., 2016,
-with the stride in the 3x3 convolution, as torchvision builds it), MobileNet v1 (Howard et al., 2017). Images of 224x224
-but for LeNet-5. A test derives the same tables from fastconv.zoo.
+The tables are in :mod:`bench.networks`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+from math import prod
 from typing import NamedTuple
+
+from bench import BadOption
 
 
 class Conv(NamedTuple):
-    """One convolution over square images, dilation 1."""
+    """One convolution; one entry per spatial dimension, of which there are one to three.
+
+    ``padding`` has a pair (front, back) per dimension. Transposed: ``size`` is that of its input, ``channels`` are its
+    input channels, and the weight's shape is (channels, filters / groups, *kernel).
+    """
 
     network: str
     layer: str
     count: int
     channels: int
-    size: int
+    size: tuple[int, ...]
     filters: int
-    kernel: int
-    stride: int
-    padding: int
+    kernel: tuple[int, ...]
+    stride: tuple[int, ...]
+    padding: tuple[tuple[int, int], ...]
+    dilation: tuple[int, ...]
     groups: int
+    transposed: bool
+    output_padding: tuple[int, ...]
 
     @property
-    def output(self) -> int:
-        return (self.size + 2 * self.padding - self.kernel) // self.stride + 1
+    def dims(self) -> int:
+        return len(self.size)
+
+    @property
+    def output(self) -> tuple[int, ...]:
+        rows = zip(self.size, self.kernel, self.stride, self.padding, self.dilation, self.output_padding, strict=True)
+        if self.transposed:
+            return tuple((n - 1) * s + d * (k - 1) + 1 + o - a - b for n, k, s, (a, b), d, o in rows)
+        return tuple((n + a + b - d * (k - 1) - 1) // s + 1 for n, k, s, (a, b), d, _ in rows)
 
     @property
     def first(self) -> bool:
         """Whether it reads the image: no training step computes the gradient of that."""
-        return self.channels in (1, 3)
+        return self.channels in (1, 3) and self.groups == 1 and not self.transposed
+
+    @property
+    def taps(self) -> int:
+        return prod(self.kernel)
+
+    @property
+    def depth(self) -> int:
+        """C * R * S: how many products the forward sums into an output (of a transposed one without stride)."""
+        return self.channels // self.groups * self.taps
 
     def multiply_adds(self, batch: int) -> int:
-        """The same for each of the three passes."""
-        return batch * self.output**2 * self.filters * (self.channels // self.groups) * self.kernel**2
+        """By the definition, the same for each of the three passes: products with the padding count."""
+        pixels = prod(self.size if self.transposed else self.output)
+        return batch * pixels * self.filters * self.depth
+
+    def input_shape(self, batch: int) -> tuple[int, ...]:
+        return (batch, self.channels, *self.size)
+
+    def output_shape(self, batch: int) -> tuple[int, ...]:
+        return (batch, self.filters, *self.output)
+
+    @property
+    def weight_shape(self) -> tuple[int, ...]:
+        outer, inner = (self.channels, self.filters) if self.transposed else (self.filters, self.channels)
+        return (outer, inner // self.groups, *self.kernel)
+
+    def nbytes(self, batch: int) -> int:
+        """Bytes of input, weight and output in float32: what any pass has to move at least."""
+        return 4 * sum(map(prod, (self.input_shape(batch), self.weight_shape, self.output_shape(batch))))
+
+    @property
+    def problem(self) -> tuple:
+        """What is computed, without where it comes from."""
+        return tuple(self[3:])
 
     def __str__(self) -> str:
-        stride = f"/{self.stride}" if self.stride > 1 else ""
-        groups = f" g{self.groups}" if self.groups > 1 else ""
-        return f"{self.size}x{self.size} {self.channels}->{self.filters} {self.kernel}x{self.kernel}{stride}{groups}"
+        text = f"{_by(self.size)} {self.channels}->{self.filters} {_by(self.kernel)}"
+        text += f"/{_by(self.stride, same=True)}" if max(self.stride) > 1 else ""
+        text += f" d{_by(self.dilation, same=True)}" if max(self.dilation) > 1 else ""
+        text += f" g{self.groups}" if self.groups > 1 else ""
+        text += " asym" if any(a != b for a, b in self.padding) else ""
+        return text + (" T" if self.transposed else "")
 
 
-# layer, count, channels, size, filters, kernel, stride, padding, groups
-_TABLES = {
-    "lenet5": [
-        ("conv1", 1, 1, 32, 6, 5, 1, 0, 1),
-        ("conv2", 1, 6, 14, 16, 5, 1, 0, 1),
-    ],
-    "alexnet": [
-        ("conv1", 1, 3, 224, 64, 11, 4, 2, 1),
-        ("conv2", 1, 64, 27, 192, 5, 1, 2, 1),
-        ("conv3", 1, 192, 13, 384, 3, 1, 1, 1),
-        ("conv4", 1, 384, 13, 256, 3, 1, 1, 1),
-        ("conv5", 1, 256, 13, 256, 3, 1, 1, 1),
-    ],
-    "vgg16": [
-        ("conv1_1", 1, 3, 224, 64, 3, 1, 1, 1),
-        ("conv1_2", 1, 64, 224, 64, 3, 1, 1, 1),
-        ("conv2_1", 1, 64, 112, 128, 3, 1, 1, 1),
-        ("conv2_2", 1, 128, 112, 128, 3, 1, 1, 1),
-        ("conv3_1", 1, 128, 56, 256, 3, 1, 1, 1),
-        ("conv3_2", 2, 256, 56, 256, 3, 1, 1, 1),
-        ("conv4_1", 1, 256, 28, 512, 3, 1, 1, 1),
-        ("conv4_2", 2, 512, 28, 512, 3, 1, 1, 1),
-        ("conv5", 3, 512, 14, 512, 3, 1, 1, 1),
-    ],
-    "resnet50": [
-        ("conv1", 1, 3, 224, 64, 7, 2, 3, 1),
-        ("layer1.reduce0", 1, 64, 56, 64, 1, 1, 0, 1),
-        ("layer1.3x3", 3, 64, 56, 64, 3, 1, 1, 1),
-        ("layer1.expand", 4, 64, 56, 256, 1, 1, 0, 1),
-        ("layer1.reduce", 2, 256, 56, 64, 1, 1, 0, 1),
-        ("layer2.reduce0", 1, 256, 56, 128, 1, 1, 0, 1),
-        ("layer2.3x3/2", 1, 128, 56, 128, 3, 2, 1, 1),
-        ("layer2.expand", 4, 128, 28, 512, 1, 1, 0, 1),
-        ("layer2.shortcut", 1, 256, 56, 512, 1, 2, 0, 1),
-        ("layer2.reduce", 3, 512, 28, 128, 1, 1, 0, 1),
-        ("layer2.3x3", 3, 128, 28, 128, 3, 1, 1, 1),
-        ("layer3.reduce0", 1, 512, 28, 256, 1, 1, 0, 1),
-        ("layer3.3x3/2", 1, 256, 28, 256, 3, 2, 1, 1),
-        ("layer3.expand", 6, 256, 14, 1024, 1, 1, 0, 1),
-        ("layer3.shortcut", 1, 512, 28, 1024, 1, 2, 0, 1),
-        ("layer3.reduce", 5, 1024, 14, 256, 1, 1, 0, 1),
-        ("layer3.3x3", 5, 256, 14, 256, 3, 1, 1, 1),
-        ("layer4.reduce0", 1, 1024, 14, 512, 1, 1, 0, 1),
-        ("layer4.3x3/2", 1, 512, 14, 512, 3, 2, 1, 1),
-        ("layer4.expand", 3, 512, 7, 2048, 1, 1, 0, 1),
-        ("layer4.shortcut", 1, 1024, 14, 2048, 1, 2, 0, 1),
-        ("layer4.reduce", 2, 2048, 7, 512, 1, 1, 0, 1),
-        ("layer4.3x3", 2, 512, 7, 512, 3, 1, 1, 1),
-    ],
-    "mobilenet": [
-        ("conv1", 1, 3, 224, 32, 3, 2, 1, 1),
-        ("depth1", 1, 32, 112, 32, 3, 1, 1, 32),
-        ("point1", 1, 32, 112, 64, 1, 1, 0, 1),
-        ("depth2", 1, 64, 112, 64, 3, 2, 1, 64),
-        ("point2", 1, 64, 56, 128, 1, 1, 0, 1),
-        ("depth3", 1, 128, 56, 128, 3, 1, 1, 128),
-        ("point3", 1, 128, 56, 128, 1, 1, 0, 1),
-        ("depth4", 1, 128, 56, 128, 3, 2, 1, 128),
-        ("point4", 1, 128, 28, 256, 1, 1, 0, 1),
-        ("depth5", 1, 256, 28, 256, 3, 1, 1, 256),
-        ("point5", 1, 256, 28, 256, 1, 1, 0, 1),
-        ("depth6", 1, 256, 28, 256, 3, 2, 1, 256),
-        ("point6", 1, 256, 14, 512, 1, 1, 0, 1),
-        ("depth7", 5, 512, 14, 512, 3, 1, 1, 512),
-        ("point7", 5, 512, 14, 512, 1, 1, 0, 1),
-        ("depth12", 1, 512, 14, 512, 3, 2, 1, 512),
-        ("point12", 1, 512, 7, 1024, 1, 1, 0, 1),
-        ("depth13", 1, 1024, 7, 1024, 3, 1, 1, 1024),
-        ("point13", 1, 1024, 7, 1024, 1, 1, 0, 1),
-    ],
+def _by(extents: tuple[int, ...], same: bool = False) -> str:
+    return str(extents[0]) if len(extents) == 1 or (same and len(set(extents)) == 1) else "x".join(map(str, extents))
+
+
+def conv(network: str, layer: str, count: int, channels: int, size, filters: int, kernel, stride=1, padding=0, groups=1,
+         *, dilation=1, dims=2, transposed=False, output_padding=0) -> Conv:
+    """A Conv from numbers that stand for every dimension; the number of dimensions is that of ``size``, else ``dims``."""
+    dims = len(size) if isinstance(size, tuple) else dims
+
+    def each(value) -> tuple:
+        return value if isinstance(value, tuple) else (value,) * dims
+
+    pairs = tuple(p if isinstance(p, tuple) else (p, p) for p in each(padding))
+    return Conv(network, layer, count, channels, each(size), filters, each(kernel), each(stride), pairs, each(dilation),
+                groups, transposed, each(output_padding))
+
+
+def from_json(values: list) -> Conv:
+    """A Conv from what JSON has made of it: tuples have become lists."""
+    def tuples(value):
+        return tuple(map(tuples, value)) if isinstance(value, list) else value
+
+    return Conv(*map(tuples, values))
+
+
+def merged(convs: Iterable[Conv]) -> list[Conv]:
+    """Equal problems of a network once, under the first one's name, with their counts added."""
+    found: dict[tuple, Conv] = {}
+    for c in convs:
+        known = found.get(c.problem)
+        found[c.problem] = c if known is None else known._replace(count=known.count + c.count)
+    return list(found.values())
+
+
+# ---- groups ---------------------------------------------------------------------------------------------------------
+
+
+def is_deep(c: Conv) -> bool:
+    """Dense, and sums at least 256 products: what a direct kernel can be held to the peak for."""
+    return c.groups == 1 and c.depth >= 256 and not c.transposed
+
+
+def is_3x3(c: Conv) -> bool:
+    return is_deep(c) and c.kernel == (3, 3) and c.dilation == (1, 1)
+
+
+def is_winograd(c: Conv) -> bool:
+    return is_3x3(c) and c.stride == (1, 1) and min(c.channels, c.filters) >= 64
+
+
+def is_depthwise(c: Conv) -> bool:
+    return c.groups == c.channels > 1 and c.kernel == (3, 3) and not c.transposed
+
+
+def is_odd(c: Conv) -> bool:
+    return c.network == "odd"
+
+
+def is_figure(c: Conv) -> bool:
+    from bench.networks import FIGURES
+
+    return c.network in FIGURES
+
+
+GROUPS: dict[str, Callable[[Conv], bool]] = {
+    "figures": is_figure,
+    "odd": is_odd,
+    "deep": lambda c: is_figure(c) and is_deep(c),
+    "3x3": lambda c: is_figure(c) and is_3x3(c),
+    "winograd": lambda c: is_figure(c) and is_winograd(c),
+    "depthwise": is_depthwise,
+    "pointwise": lambda c: c.taps == 1 and not is_odd(c),
+    "first": lambda c: c.first,
+    "1d": lambda c: c.dims == 1,
+    "3d": lambda c: c.dims == 3,
+    "dilated": lambda c: max(c.dilation) > 1,
+    "grouped": lambda c: c.groups > 1,
+    "transposed": lambda c: c.transposed,
+    "large": lambda c: max(c.kernel) >= 5,
 }
-NETWORKS = {name: [Conv(name, *row) for row in rows] for name, rows in _TABLES.items()}
-
-LENET5_MULTIPLY_ADDS = 6 * 25 * 28**2 + 16 * 150 * 10**2 + 400 * 120 + 120 * 84 + 84 * 10  # forward, per image
-LENET5_TRAINING_MULTIPLY_ADDS = 3 * LENET5_MULTIPLY_ADDS - 6 * 25 * 28**2  # no gradient of the image
 
 
-def select(names: list[str]) -> list[Conv]:
+def select(names: list[str], groups: list[str] | None = None, sample: int | None = None,
+           part: tuple[int, int] | None = None) -> list[Conv]:
     """The convolutions of networks ("resnet50"), or the layer of a name, or those whose names begin so ("resnet50/layer1").
+
+    ``groups``: of these, those in one of the groups; ``sample``: of these, so many from the smallest to the largest by
+    work; ``part`` (i, n): of these, the i-th of every n.
 
     Raises
     ------
-    ValueError
-        For a name that selects nothing.
+    BadOption
+        For a name that selects nothing, or when nothing is left.
     """
+    from bench.networks import NETWORKS
+
     found: list[Conv] = []
     for name in names:
         network, _, layer = name.partition("/")
@@ -136,6 +195,16 @@ def select(names: list[str]) -> list[Conv]:
         rows = [c for c in known if c.layer == layer] or [c for c in known if c.layer.startswith(layer)]
         if not rows:
             layers = "; its layers are " + ", ".join(c.layer for c in NETWORKS[network]) if network in NETWORKS else ""
-            raise ValueError(f"shapes={name!r}: expected one of {', '.join(NETWORKS)}, or network/layer{layers}")
+            raise BadOption(f"shapes={name!r}: expected one of {', '.join(NETWORKS)}, or network/layer{layers}")
         found += [c for c in rows if c not in found]
+    if groups:
+        found = [c for c in found if any(GROUPS[g](c) for g in groups)]
+    if sample is not None and sample < len(found):
+        found.sort(key=lambda c: c.multiply_adds(1))
+        steps = max(1, sample - 1)
+        found = [found[round(i * (len(found) - 1) / steps)] for i in range(sample)]
+    if part is not None:
+        found = found[part[0] - 1::part[1]]
+    if not found:
+        raise BadOption("nothing is selected: no convolution of these shapes is in these groups and this slice")
     return found

@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from bench import conv, lenet
-from bench.shapes import LENET5_TRAINING_MULTIPLY_ADDS
+from bench import lenet, variants
+from bench.networks import LENET5_TRAINING_MULTIPLY_ADDS
 from bench.timing import Variant
 
 NOTE = ("Timed: one training step on a batch that is already in memory: forward, cross entropy, backward, SGD with momentum "
@@ -41,7 +41,7 @@ def prepare_fastconv(job: dict) -> list[Variant]:
                             optim.SGD(lr=lr, momentum=0.9), threads=job["threads"])
         return lambda: tape.step(x, target)
 
-    return [conv.peak(job["threads"]), variant("step", make)]
+    return [variants.peak(job["threads"]), variant("step", make)]
 
 
 def prepare_torch(job: dict) -> list[Variant]:

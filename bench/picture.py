@@ -1,0 +1,104 @@
+"""Pictures of a run: a roofline, and bars of the ratios to PyTorch. Drawn by matplotlib, which is optional."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from bench import BadOption, timing
+
+COLOURS = ("#4477aa", "#ee6677", "#228833", "#ccbb44", "#66ccee", "#aa3377", "#bbbbbb")  # Tol's bright, for any eyes
+MARKS = {"forward": "o", "backward_data": "^", "backward_weight": "s"}
+
+
+def check(options) -> None:
+    """Before anything is measured: whether the pictures that are asked for can be drawn.
+
+    Raises
+    ------
+    BadOption
+        Without matplotlib, or for a name that is not that of a PNG.
+    """
+    for option in ("picture", "bars"):
+        if getattr(options, option):
+            try:
+                _picture(getattr(options, option), 1, 1)
+            except (ValueError, ImportError) as error:
+                raise BadOption(f"--{option}: {error}") from None
+
+
+def _picture(name: str, width: float, height: float):
+    from fastconv._picture import Picture
+
+    Path(name).parent.mkdir(parents=True, exist_ok=True)
+    return Picture("bench", name, width, height)
+
+
+def draw(options, results: list[dict], bandwidths: dict) -> None:
+    if options.picture:
+        roofline(options.picture, results, bandwidths)
+    if options.bars:
+        bars(options.bars, results)
+
+
+def roofline(name: str, results: list[dict], bandwidths: dict) -> None:
+    """GFLOP/s over arithmetic intensity: one point per shape, pass and algorithm, under the roofs of the fewest threads."""
+    threads = min(r["threads"] for r in results)
+    rows = [r for r in results if r["threads"] == threads]
+    picture = _picture(name, 9, 6)
+    axes = picture.figure.subplots()
+    points = [(r["flops"] / r["nbytes"], case["gflops"], case["variant"], r["pass"])
+              for r in rows for case in r["cases"] if case["peer"] == "fastconv"]
+    low, high = min(x for x, *_ in points) / 2, max(x for x, *_ in points) * 2
+    peaks: dict[str, float] = {}
+    for r in rows:
+        for label, value in r["peaks_gflops"].items():
+            peaks[label] = max(value, peaks.get(label, 0.0))
+    top = max(peaks.values())
+    for label, value in peaks.items():
+        axes.axhline(value, color="black", linewidth=1.2)
+        text = f"{'FMA peak' if label == 'peak' else label}: {value:.0f} GFLOP/s"
+        axes.annotate(text, (high, value), ha="right", va="bottom", fontsize=8)
+    speeds = bandwidths[str(threads)]
+    for level, style in (("L2", "-"), ("L3", "--"), ("memory", ":")):
+        speed = speeds[f"{level} read"]
+        axes.plot([low, top / speed], [low * speed, top], style, color="grey", linewidth=1,
+                  label=f"{level}: {speed:.0f} GB/s read")
+    for number, variant in enumerate(dict.fromkeys(v for *_, v, _ in points)):
+        for which in dict.fromkeys(w for *_, w in points):
+            some = [(x, y) for x, y, v, w in points if (v, w) == (variant, which)]
+            if some:
+                axes.scatter(*zip(*some, strict=True), s=16, marker=MARKS[which], color=COLOURS[number % len(COLOURS)],
+                             alpha=0.75, linewidths=0, label=f"{variant}, {which}")
+    axes.set(xscale="log", yscale="log", xlim=(low, high), xlabel="FLOP per byte of input, weight and output",
+             ylabel=f"GFLOP/s, {threads} thread(s)",
+             ylim=(min(y for _, y, *_ in points) / 1.5, 1.4 * max(top, *(y for _, y, *_ in points))))
+    axes.legend(fontsize=7, loc="lower right")
+    picture.save()
+
+
+def bars(name: str, results: list[dict]) -> None:
+    """For each setting and network the geometric mean of the ratios to PyTorch, and the least and the largest."""
+    groups: dict[str, dict[str, list[float]]] = {}
+    for r in results:
+        if r["ratio"]:
+            setting = f"{r['pass']}, batch {r['batch']}, {r['threads']} thread(s), {r['isa']}"
+            groups.setdefault(setting, {}).setdefault(r["network"], []).append(r["ratio"]["ratio"])
+    if not groups:
+        timing.progress("bars: not drawn: this run has no ratios to PyTorch")
+        return
+    networks = list(dict.fromkeys(n for g in groups.values() for n in g))
+    picture = _picture(name, max(6.0, 1.1 * len(networks) + 2), 4.5)
+    axes = picture.figure.subplots()
+    width = 0.8 / len(groups)
+    for number, (setting, by_network) in enumerate(groups.items()):
+        at = [networks.index(n) + (number - (len(groups) - 1) / 2) * width for n in by_network]
+        means = [timing.geometric_mean(v) for v in by_network.values()]
+        spans = [[max(0.0, m - min(v)) for m, v in zip(means, by_network.values(), strict=True)],
+                 [max(0.0, max(v) - m) for m, v in zip(means, by_network.values(), strict=True)]]
+        axes.bar(at, means, width * 0.9, yerr=spans, color=COLOURS[number % len(COLOURS)], label=setting,
+                 error_kw={"linewidth": 0.7})
+    axes.axhline(1.0, color="black", linewidth=1)
+    axes.set_xticks(range(len(networks)), networks, fontsize=8)
+    axes.set(ylabel="PyTorch's time by fastconv's", yscale="log")
+    axes.legend(fontsize=7)
+    picture.save()

@@ -1,0 +1,126 @@
+"""What is timed of a convolution: fastconv's algorithms, in fastconv's own process; the peers' are imported from here too.
+
+A job is a dict that went through JSON: ``conv`` (a :class:`bench.shapes.Conv`), ``batch``, ``threads``, ``pass``,
+``precisions``, ``algorithms``, ``end_to_end``.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from bench.shapes import from_json
+from bench.timing import Variant
+from bench.variants_onnx import prepare_onnxruntime, prepare_openvino  # noqa: F401  (found by name)
+from bench.variants_torch import prepare_torch  # noqa: F401
+
+PASSES = ("forward", "backward_data", "backward_weight")
+PEAK_TILES, PEAK_ITERATIONS = 64, 4000
+TOLERANCES = {"highest": 1e-3, "high": 1e-3, "medium": 5e-2}  # of outputs, by their root mean square
+
+
+def arrays(job: dict) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Input, weight and gradient of the output: the same in every process, zero mean."""
+    c, n = from_json(job["conv"]), job["batch"]
+    rng = np.random.default_rng(20)
+    shapes = (c.input_shape(n), c.weight_shape, c.output_shape(n))
+    return tuple(rng.random(s, np.float32) - np.float32(0.5) for s in shapes)
+
+
+def prepare_fastconv(job: dict) -> list[Variant]:
+    """The peaks; for each precision what is chosen when no algorithm is named (marked as its default), and those named.
+
+    An algorithm that computes the same bits at two precisions is timed at the first one that was asked for.
+    """
+    made: list[Variant] = []
+    for precision in job["precisions"]:
+        for name in (None, *job["algorithms"]):
+            try:
+                variant = prepare_algorithm(job, name, precision)
+            except ValueError as error:
+                if "does not apply" not in str(error):
+                    raise
+                continue
+            same = next((v for v in made if v.info["algorithm"] == variant.info["algorithm"]
+                         and np.array_equal(v.output, variant.output)), None)
+            if same is None:
+                made.append(variant)
+            elif name is None:
+                same.info["default"].append(precision)
+    return peaks(job["threads"]) + made
+
+
+def peak(threads: int) -> Variant:
+    """Fused multiply-adds in registers alone."""
+    from fastconv.kernels import conv as kernels
+
+    return registers("peak", kernels.fma_peak, kernels.peak_lanes(), PEAK_ITERATIONS, threads)
+
+
+def registers(name: str, factory, lanes: int, iterations: int, threads: int, products: int = 1) -> Variant:
+    """A kernel that multiplies and adds in registers: ``lanes`` floats per tile, each of so many products per iteration."""
+    from fastconv.kernels._runtime import StepList
+
+    out = np.zeros(PEAK_TILES * lanes, np.float32)
+    steps = StepList([factory(out=out.ctypes.data, iterations=iterations)], PEAK_TILES)
+    flops = 2 * PEAK_TILES * iterations * lanes * products
+    return Variant(name, lambda: (out, steps.run(threads)), info={"peak": True, "flops": flops})
+
+
+def peaks(threads: int) -> list[Variant]:
+    """The FMA peak, and those of bfloat16 products where the instruction set in use has them."""
+    from fastconv.kernels import planes
+
+    made = [peak(threads)]
+    if planes.has_dot():  # a pair of products per float and iteration
+        made.append(registers("bf16 peak", planes.dot_peak, planes.peak_lanes(), PEAK_ITERATIONS, threads, 2))
+    return made
+
+
+def compiled(job: dict, algorithm: str | None, precision: str):
+    """The engine of one convolution as a network of its own, and its inputs."""
+    import fastconv as fc
+    from fastconv import functional as F
+
+    c, which = from_json(job["conv"]), job["pass"]
+    x, w, gy = arrays(job)
+    options = {"stride": c.stride, "dilation": c.dilation, "groups": c.groups, "precision": precision}
+    options["padding"] = [p[0] for p in c.padding] if c.transposed else list(c.padding)
+    if c.transposed:
+        options["output_padding"] = c.output_padding
+    if algorithm is not None:
+        options["algorithm"] = algorithm
+    name = f"conv{'_transpose' if c.transposed else ''}{c.dims}d"
+    call = getattr(F, name if which == "forward" else f"{name}_{which}")
+    weight = fc.Parameter(w)
+    function, inputs = {
+        "forward": (lambda x: call(x, weight, **options), [x]),
+        "backward_data": (lambda g: call(g, weight, x.shape, **options), [gy]),
+        "backward_weight": (lambda g, x: call(g, x, w.shape, **options), [gy, x]),
+    }[which]
+    return fc.compile(function, [a.shape for a in inputs], threads=job["threads"], precision=precision), inputs
+
+
+def prepare_algorithm(job: dict, algorithm: str | None, precision: str) -> Variant:
+    """What runs are the steps of the engine without those at the doors (all of them, and the doors, end to end)."""
+    engine, inputs = compiled(job, algorithm, precision)
+    out = engine(*inputs)
+    rows = [row for row in engine.steps() if row.segment == "forward"]
+    inner = [i for i, row in enumerate(rows) if row.op not in ("input", "output")]
+    first, last = inner[0], inner[-1] + 1
+    if len(inner) != last - first:
+        raise RuntimeError(f"steps at the doors lie between those of the convolution: {[row.op for row in rows]}")
+    steps, threads = engine._current[1].segments["forward"], job["threads"]
+    work = next(rows[i] for i in inner if rows[i].why)
+    choice = next(s.choice for s in engine._current[0].lowered.specs["forward"] if s.why)
+    name = work.algorithm if precision == "highest" else f"{work.algorithm} {precision}"
+    info = {"algorithm": work.algorithm, "precision": precision, "default": [precision] if algorithm is None else [],
+            "keeps": choice.keeps, "why": work.why, "kernels": [rows[i].kernel for i in inner],
+            "tolerance": TOLERANCES[precision if choice.keeps else "medium"]}
+
+    def whole():
+        engine(*inputs, out=out)
+
+    def alone():
+        steps.run(threads, first, last)
+
+    return Variant(name, whole if job["end_to_end"] else alone, out.copy(), whole, info)
