@@ -118,6 +118,14 @@ def dot_peak(*, size_t out, iterations, a=0.5, b=1.0) -> Step:
     return _peak("bf16_dot_peak", out, iterations, a, b)
 
 
+AMX_PEAK_FLOATS = 1024  # that a tile of bf16_amx_peak writes; 32 times as many multiply-adds per iteration
+
+
+def amx_peak(*, size_t out, iterations, a=0.5, b=1.0) -> Step:
+    """Products of tiles in registers alone: every float grows by 32 a b per iteration."""
+    return _peak("bf16_amx_peak", out, iterations, a, b)
+
+
 cdef Step _peak(str name, size_t out, iterations, a, b):
     cdef Step step = Step()
     cdef PeakArgs* p = <PeakArgs*> step.bind_name(name, sizeof(PeakArgs))

@@ -1,3 +1,4 @@
 // The planes family: float32 as bfloat16 planes, on AMX tiles and on vectors.
 #include "fastconv/planes.inl.h"
 #include "fastconv/planes_direct.inl.h"
+#include "fastconv/planes_amx.inl.h"

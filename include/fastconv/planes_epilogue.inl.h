@@ -34,8 +34,8 @@ struct PlaneCut {
 
 // Runs of pixels (multiples of `height`) by groups of filter blocks (multiples of `width` filters) whose planes stay in the
 // second-level cache. `most`: pixels of a run at most, `work`: multiply-adds that a tile of the problem should have.
-FC_INLINE PlaneCut plane_cut(const PlaneConvArgs* a, int64_t height, int64_t width, int64_t least, int64_t most, int64_t work,
-                             int64_t bytes, int64_t at_least_blocks) {
+FC_INLINE PlaneCut plane_cut(const PlaneConvArgs* a, int64_t height, int64_t width, int64_t least, int64_t most,
+                             int64_t work, int64_t bytes, int64_t at_least_blocks) {
     PlaneCut cut;
     const int64_t pixels = a->n * a->iD * a->iH * a->iW;
     const int64_t reduction = max64(1, a->T * a->C) * a->planes * (a->planes + 1) / 2;

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from fastconv.kernels import planes
+from fastconv.kernels import conv, layout, planes
 
 from .guarded import gaps, guarded, images, pixels
 from .problems import run
@@ -72,3 +72,14 @@ def forward(kernel, count, case, x, w, threads=1, bias=None, residual=None, act=
     if size and n is None:
         assert np.isnan(gaps(y, size, case.k, ldy)).all()
     return images(y, (x.shape[0], case.k, *case.out), ldy)
+
+
+def one_accumulator(case, x, w):
+    """The same convolution in float32: one fused accumulator per output, over (tap, channel) in order."""
+    image, zero = pixels(x, case.c), guarded(case.c, 0)
+    weights = guarded(case.taps * (case.c // case.groups) * conv.packed_filters(case.k // case.groups) * case.groups)
+    run(layout.pack_weight(w.ctypes.data, weights.ctypes.data, **case.packing()), 1, 1)
+    y = guarded((x.shape[0] * math.prod(case.out), case.k))
+    run(conv.forward("f32_conv_direct", case.geometry(case.c), x=image.ctypes.data, w=weights.ctypes.data, y=y.ctypes.data,
+                     ldy=case.k, zeros=zero.ctypes.data), x.shape[0], 1)
+    return images(y.reshape(-1), (x.shape[0], case.k, *case.out), case.k)

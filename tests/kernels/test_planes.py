@@ -8,11 +8,12 @@ import math
 import numpy as np
 import pytest
 import reference as ref
+from fastconv.kernels._runtime import isa_info
 
 from fastconv.kernels import conv, planes
 
 from .guarded import guarded
-from .plane_problems import forward, halves, packed, split, values
+from .plane_problems import forward, halves, one_accumulator, packed, split, values
 from .problems import CASES as SHARED
 from .problems import Case, run
 
@@ -42,7 +43,7 @@ CASES = {
     "3d in place": Case(1, 32, 16, (3, 4, 20), (2, 3, 3), padding=(0, 1, 1)),
 }
 NAMES = list(CASES)
-FORWARD = [("bf16_conv_direct", 1)]
+FORWARD = [("bf16_conv_direct", 1), ("bf16_conv_amx", 1), ("bf16_conv_amx", 2), ("bf16_conv_amx", 3)]
 BITS = {1: (8, 4), 2: (10, 6), 3: (12, 6)}  # of x and w in the exact tests: more than one plane holds where there are more
 
 
@@ -250,7 +251,117 @@ def test_one_plane_passes_infinities_and_nan_on(rng):
     np.testing.assert_array_equal(forward("bf16_conv_direct", 1, case, x, w), expected)
 
 
-# ---- the peak -------------------------------------------------------------------------------------------------------
+# ---- several planes -------------------------------------------------------------------------------------------------
+
+
+def magnitude(case, x, w):
+    return np.linalg.norm(ref.conv(abs(x), abs(w), None, *case.attributes))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_several_planes_random(name, rng):
+    """`high`: 2**-16 of the norm of the sums over magnitudes; three planes: far less; and the same bits for two threads."""
+    case = CASES[name]
+    x, w = (rng.standard_normal(s, np.float32) for s in (case.x_shape, case.w_shape))
+    truth, size = ref.conv(x, w, None, *case.attributes), magnitude(case, x, w)
+    for count, bound in ((2, 2.0**-16), (3, 2.0**-24 * 2)):
+        one, two = (forward("bf16_conv_amx", count, case, x, w, threads) for threads in (1, 2))
+        np.testing.assert_array_equal(one, two)
+        assert np.linalg.norm(one - truth) <= bound * size
+
+
+LONG = [Case(1, c, 32, (h, h), (r, r), padding=r // 2) for c, h, r in
+        ((16, 14, 3), (64, 14, 3), (128, 10, 3), (256, 7, 3), (64, 12, 1), (512, 7, 1), (2048, 5, 1), (3, 20, 7),
+         (33, 9, 5))]
+
+
+@pytest.mark.parametrize("case", LONG, ids=lambda c: f"{c.c} {c.kernel}")
+def test_three_planes_are_no_worse_than_one_accumulator(case, rng):
+    if isa_info()["isa"] == "portable":
+        pytest.skip("no fused multiply-add here: the float32 kernel is not what the promise compares with")
+    for draw in (rng.standard_normal, rng.random):
+        x, w = (draw(s, dtype=np.float32) for s in (case.x_shape, case.w_shape))
+        truth = ref.conv(x, w, None, *case.attributes)
+        split_, float_ = forward("bf16_conv_amx", 3, case, x, w), one_accumulator(case, x, w)
+        assert ref.rel_l2(split_, truth) <= ref.rel_l2(float_, truth)
+
+
+@pytest.mark.parametrize("case", LONG, ids=lambda c: f"{c.c} {c.kernel}")
+def test_two_planes_keep_their_promise(case, rng):
+    """1e-5 of the result's norm on ordinary data; 2**-16 of the norm over magnitudes, always (here: filters that cancel)."""
+    x, w = (rng.standard_normal(s, np.float32) for s in (case.x_shape, case.w_shape))
+    assert ref.rel_l2(forward("bf16_conv_amx", 2, case, x, w), ref.conv(x, w, None, *case.attributes)) <= 1e-5
+    x = 1 + x / 1000
+    w -= w.mean(axis=(1, 2, 3), keepdims=True)
+    y = forward("bf16_conv_amx", 2, case, x, w)
+    assert np.linalg.norm(y - ref.conv(x, w, None, *case.attributes)) <= 2.0**-16 * magnitude(case, x, w)
+
+
+@pytest.mark.parametrize(("count", "bits"), [(3, (12, 12)), (3, (20, 1)), (3, (1, 20)), (2, (16, 8)), (2, (8, 16)),
+                                             (1, (8, 8))])
+@pytest.mark.parametrize("name", ["3x3", "in place padded", "groups odd", "33 channels 1x1", "1d wide"])
+def test_wide_integers_are_exact(name, count, bits, rng):
+    """Operands that fill every plane, few enough of them that no sum passes 2**24."""
+    case = CASES[name]
+    x, w = ref.exact_integers(rng, case.x_shape, bits[0]), ref.exact_integers(rng, case.w_shape, bits[1])
+    while ref.conv(abs(x), abs(w), None, *case.attributes).max() >= 2**24:
+        x *= rng.random(x.shape) < 0.7
+    assert np.abs(x).max() >= 2 ** (bits[0] - 1)
+    np.testing.assert_array_equal(forward("bf16_conv_amx", count, case, x, w), ref.conv(x, w, None, *case.attributes))
+
+
+@pytest.mark.parametrize("count", [2, 3])
+@pytest.mark.parametrize("name", ["3x3", "in place padded", "in place stride", "groups odd", "33 channels 1x1",
+                                  "long reduction"])
+@pytest.mark.parametrize("where", ["x", "w", "both"])
+def test_infinities_and_nan_are_where_float32_has_them(name, count, where, rng):
+    case = CASES[name]
+    x, w = (rng.standard_normal(s, np.float32) for s in (case.x_shape, case.w_shape))
+    if where != "w":
+        x.reshape(-1)[rng.choice(x.size, 4, replace=False)] = np.inf, -np.inf, np.nan, np.finfo(np.float32).max
+    if where != "x":
+        w.reshape(-1)[rng.choice(w.size, 3, replace=False)] = np.inf, -np.inf, np.nan
+    y, expected = forward("bf16_conv_amx", count, case, x, w, 2), one_accumulator(case, x, w)
+    odd = ~np.isfinite(expected)
+    assert odd.any() and not odd.all()
+    np.testing.assert_array_equal(np.isfinite(y), ~odd)
+    np.testing.assert_array_equal(y[odd], expected[odd])
+    np.testing.assert_allclose(y[~odd], expected[~odd], rtol=2.0**-10, atol=2.0**-10)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_the_largest_and_the_smallest(count):
+    """One product each: the largest float32, powers of two down to the smallest normal one, zeros of both signs."""
+    case = Case(1, 1, 1, (260,), (1,))
+    x = np.zeros(case.x_shape, np.float32)
+    x.reshape(-1)[:252] = np.float32(2.0) ** np.arange(-126, 126, dtype=np.float32)
+    x.reshape(-1)[252:] = np.finfo(np.float32).max, -np.finfo(np.float32).max, 2.0**-127, -(2.0**-149), 0, -0.0, 1, 2.0**-126
+    for factor in (1.0, -0.5, 2.0):
+        w = np.full(case.w_shape, factor, np.float32)
+        y = forward("bf16_conv_amx", count, case, x, w)
+        with np.errstate(over="ignore"):
+            expected = one_accumulator(case, x, w)
+        if count < 3:  # the largest has 24 bits
+            finite = np.isfinite(expected) & (np.abs(x) < 2.0**127)
+            np.testing.assert_array_equal(y[finite], expected[finite])
+            np.testing.assert_allclose(y[np.isfinite(y)], expected[np.isfinite(y)], rtol=2.0 ** (-8 * count))
+        else:
+            np.testing.assert_array_equal(y, expected)
+
+
+def test_flushing_loses_no_more_than_flushing():
+    """Below 2**-100 lower planes vanish: the error stays below what flushing them loses."""
+    case = Case(1, 64, 8, (40,), (1,))
+    rng = np.random.default_rng(5)
+    x = (rng.standard_normal(case.x_shape) * 2.0 ** rng.integers(-126, -90, case.x_shape)).astype(np.float32)
+    w = rng.standard_normal(case.w_shape).astype(np.float32)
+    x[np.abs(x) < 2.0**-126] = 0
+    y, truth = forward("bf16_conv_amx", 3, case, x, w), ref.conv(x, w, None, *case.attributes)
+    lost = ref.conv(np.full_like(x, 2.0**-126), abs(w), None, *case.attributes)
+    assert (np.abs(y - truth) <= 4 * lost + 2.0**-20 * ref.conv(abs(x), abs(w), None, *case.attributes)).all()
+
+
+# ---- the peaks ------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("threads", [1, 2])
@@ -259,4 +370,12 @@ def test_dot_peak(threads):
     out = np.full(tiles * lanes + 1, np.nan, np.float32)
     run(planes.dot_peak(out=out.ctypes.data, iterations=5, a=0.5, b=3.0), tiles, threads)
     np.testing.assert_array_equal(out[:-1], np.tile(np.arange(lanes) + 5 * 2 * 1.5, tiles))
+    assert np.isnan(out[-1])
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_amx_peak(threads):
+    out = np.full(3 * planes.AMX_PEAK_FLOATS + 1, np.nan, np.float32)
+    run(planes.amx_peak(out=out.ctypes.data, iterations=5, a=0.5, b=3.0), 3, threads)
+    np.testing.assert_array_equal(out[:-1], np.tile(np.arange(1024) + 5 * 32 * 1.5, 3))
     assert np.isnan(out[-1])
