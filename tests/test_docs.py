@@ -1,0 +1,45 @@
+"""The Python blocks of README and docs run as they stand, those of a page one after the other in a folder of their own."""
+
+import importlib.util
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGES = [page for page in (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))) if page.exists()]
+BLOCK = re.compile(r"(?:^<!-- needs: ([\w, ]+) -->\n)?^```python\n(.*?)^```", re.M | re.S)
+FRAGMENTS = {"kernels.md"}  # steps of adding a kernel that does not exist
+
+
+def blocks(page):
+    return [(needs.replace(" ", "").split(",") if needs else [], code) for needs, code in BLOCK.findall(page.read_text())]
+
+
+@pytest.mark.skipif(not PAGES, reason="README and docs are not beside the tests")
+def test_there_are_blocks():
+    assert len(blocks(ROOT / "README.md")) >= 2
+    assert sum(len(blocks(page)) for page in PAGES) >= 10
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if page.name not in FRAGMENTS and blocks(page)],
+                         ids=lambda page: str(page.relative_to(ROOT)))
+def test_python_blocks_run(page, tmp_path):
+    program, left_out = [], []
+    for needs, code in blocks(page):
+        missing = [name for name in needs if importlib.util.find_spec(name) is None]
+        if missing:
+            left_out += missing
+        else:
+            program.append(code)
+    script = tmp_path / "page.py"
+    script.write_text("if __name__ == '__main__':\n" + "\n".join(f"    {line}" if line else "" for code in program
+                                                            for line in code.splitlines()) + "\n")
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
+    done = subprocess.run([sys.executable, script], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    if left_out:
+        pytest.skip(f"the other blocks ran; not installed: {', '.join(left_out)}")
