@@ -7,6 +7,7 @@
 #include <stdint.h>
 
 #include "fastconv/args_elementwise.h"
+#include "fastconv/args_fft.h"
 #include "fastconv/args_loss.h"
 #include "fastconv/args_norm.h"
 #include "fastconv/args_pad.h"

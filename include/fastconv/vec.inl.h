@@ -148,6 +148,17 @@ template <int W>
 FC_INLINE Vf<W> mul_add(Vf<W> a, Vf<W> b, Vf<W> c) {
     return Ops<W>::mul_add(a, b, c);
 }
+// c - a * b, fused like mul_add.
+template <int W>
+FC_INLINE Vf<W> negated_mul_add(Vf<W> a, Vf<W> b, Vf<W> c) {
+#if defined(__AVX512F__)
+    if constexpr (W == 16) return (Vf<W>)_mm512_fnmadd_ps((__m512)a, (__m512)b, (__m512)c);
+#endif
+#if defined(__AVX2__)
+    if constexpr (W == 8) return (Vf<W>)_mm256_fnmadd_ps((__m256)a, (__m256)b, (__m256)c);
+#endif
+    return mul_add<W>(-a, b, c);
+}
 template <int W>
 FC_INLINE Vf<W> vsqrt(Vf<W> a) {
     return Ops<W>::sqrt(a);

@@ -1,0 +1,212 @@
+// A tile of an FFT convolution: from pixels to a spectrum and back, one vector of channels at a time.
+//
+// Forward, overlap-save: a tile of F0 x F1 x F2 samples is read around the tile's outputs, samples in the padding are
+// zero. Real transforms along the rows (axis 2) into `grid`, F0 x F1 rows of F2 / 2 + 1 complex elements, in the
+// second-level cache; then complex ones along axis 1 and axis 0, the last of which writes the spectrum. Backwards the same
+// in reverse, and only those rows are transformed that hold outputs.
+#ifndef FASTCONV_FFT_TILE_INL_H
+#define FASTCONV_FFT_TILE_INL_H
+
+#include "fastconv/activation.inl.h"
+#include "fastconv/fft.inl.h"
+
+namespace FC_CAT2(fc_, FC_ISA) {
+namespace {
+
+FC_INLINE int64_t fft_columns(const FftArgs* a) { return a->axis[2].size / 2 + 1; }
+FC_INLINE int64_t fft_frequencies(const FftArgs* a) { return a->axis[0].size * a->axis[1].size * fft_columns(a); }
+FC_INLINE int64_t fft_tiles_per_image(const FftArgs* a) { return a->axis[0].tiles * a->axis[1].tiles * a->axis[2].tiles; }
+// Tiles of the range first .. first + count that the batch of this run has.
+FC_INLINE int64_t fft_count(const FftArgs* a) {
+    return max64(0, min64(a->count, a->n * fft_tiles_per_image(a) - a->first));
+}
+FC_INLINE int64_t fft_blocks(int64_t channels) { return ceil_div(channels, kWidth); }
+
+// Scratch of one tile: the grid, what the transforms along one axis need, and a row of samples.
+FC_INLINE int64_t fft_work_floats(const FftArgs* a) {
+    return max64(max64(2 * a->axis[0].size, 2 * a->axis[1].size), 3 * (a->axis[2].size / 2)) * kPair;
+}
+FC_INLINE int64_t fft_scratch_floats(const FftArgs* a) {
+    return fft_frequencies(a) * kPair + fft_work_floats(a) + a->axis[2].size * kWidth;
+}
+
+struct FftScratch {
+    float *grid, *work, *row;
+};
+
+FC_INLINE FftScratch fft_scratch(const FftArgs* a, void* scratch) {
+    float* grid = static_cast<float*>(scratch);
+    float* work = grid + fft_frequencies(a) * kPair;
+    return {grid, work, work + fft_work_floats(a)};
+}
+
+// Where a tile is: its image, and its first output along each axis.
+struct FftPlace {
+    int64_t image, at[3];
+};
+
+FC_INLINE FftPlace fft_place(const FftArgs* a, int64_t tile) {
+    const int64_t t2 = tile % a->axis[2].tiles, rest = tile / a->axis[2].tiles;
+    const int64_t t1 = rest % a->axis[1].tiles, more = rest / a->axis[1].tiles;
+    return {more / a->axis[0].tiles,
+            {more % a->axis[0].tiles * a->axis[0].tile, t1 * a->axis[1].tile, t2 * a->axis[2].tile}};
+}
+
+// Rows of the grid to a spectrum whose frequencies are fs floats apart (the grid itself: kPair).
+FC_INLINE void fft_columns_forward(const FftArgs* a, const FftScratch& s, float* spectrum, int64_t fs) {
+    const int64_t F0 = a->axis[0].size, F1 = a->axis[1].size, columns = fft_columns(a);
+    if (F1 > 1) {
+        const bool last = F0 == 1;
+        for (int64_t i = 0; i < F0; ++i)
+            for (int64_t k = 0; k < columns; ++k) {
+                const float* x = s.grid + (i * F1 * columns + k) * kPair;
+                float* y = last ? spectrum + k * fs : const_cast<float*>(x);
+                fft_complex<false>(a->axis[1], F1, x, columns * kPair, kWidth, y, columns * (last ? fs : kPair), s.work);
+            }
+    }
+    if (F0 > 1)
+        for (int64_t k = 0; k < F1 * columns; ++k)
+            fft_complex<false>(a->axis[0], F0, s.grid + k * kPair, F1 * columns * kPair, kWidth, spectrum + k * fs,
+                               F1 * columns * fs, s.work);
+}
+
+// The tile at `place`, `lanes` channels at x: its spectrum.
+FC_INLINE void fft_forward(const FftArgs* a, const FftPlace& place, const float* x, int lanes, const FftScratch& s,
+                           float* spectrum, int64_t fs) {
+    const FftAxis &d = a->axis[0], &h = a->axis[1], &w = a->axis[2];
+    const int64_t columns = fft_columns(a), step = w.in_step * a->ldx;
+    const int64_t o2 = place.at[2] - w.low, begin = max64(0, -o2), end = min64(w.span, w.in - o2);
+    const bool dense = begin == 0 && end == w.size && lanes == kWidth, flat = d.size == 1 && h.size == 1;
+    if (!dense)
+        for (int64_t i = 0; i < w.size; ++i)
+            if (i < begin || i >= end) vstore(s.row + i * kWidth, V{});
+    for (int64_t i0 = 0; i0 < d.size; ++i0)
+        for (int64_t i1 = 0; i1 < h.size; ++i1) {
+            const int64_t p0 = place.at[0] - d.low + i0, p1 = place.at[1] - h.low + i1;
+            const bool inside = i0 < d.span && i1 < h.span && p0 >= 0 && p0 < d.in && p1 >= 0 && p1 < h.in && begin < end;
+            float* y = flat ? spectrum : s.grid + (i0 * h.size + i1) * columns * kPair;
+            const int64_t ys = flat ? fs : kPair;
+            if (!inside) {
+                for (int64_t k = 0; k < columns; ++k) vstore(y + k * ys, V{}), vstore(y + k * ys + kWidth, V{});
+                continue;
+            }
+            const float* from = x + (place.image * a->x_image + p0 * d.in_step + p1 * h.in_step) * a->ldx + o2 * step;
+            if (dense) {
+                fft_real(w, from, 2 * step, step, y, ys, s.work);
+                continue;
+            }
+            for (int64_t i = begin; i < end; ++i) vstore(s.row + i * kWidth, load_n<kWidth>(from + i * step, lanes));
+            fft_real(w, s.row, kPair, kWidth, y, ys, s.work);
+        }
+    if (!flat) fft_columns_forward(a, s, spectrum, fs);
+}
+
+// A spectrum back to real samples in the grid's rows (row i0, i1 starts at grid + (i0 * F1 + i1) * columns * kPair, its
+// samples are kWidth apart); only the rows 0, step[0], .. below extent[0] and so on. True if all samples among the
+// first extent[2] are finite. The spectrum may be the grid.
+FC_INLINE bool fft_inverse(const FftArgs* a, const float* spectrum, int64_t fs, const FftScratch& s, const int64_t* extent,
+                           const int64_t* step) {
+    const int64_t F0 = a->axis[0].size, F1 = a->axis[1].size, columns = fft_columns(a);
+    const float* x = spectrum;
+    if (F0 > 1) {
+        for (int64_t k = 0; k < F1 * columns; ++k)
+            fft_complex<true>(a->axis[0], F0, x + k * fs, F1 * columns * fs, kWidth, s.grid + k * kPair,
+                              F1 * columns * kPair, s.work);
+        x = s.grid;
+        fs = kPair;
+    }
+    if (F1 > 1) {
+        for (int64_t i = 0; i < extent[0]; i += step[0])
+            for (int64_t k = 0; k < columns; ++k)
+                fft_complex<true>(a->axis[1], F1, x + (i * F1 * columns + k) * fs, columns * fs, kWidth,
+                                  s.grid + (i * F1 * columns + k) * kPair, columns * kPair, s.work);
+        x = s.grid;
+        fs = kPair;
+    }
+    V bad = {};
+    for (int64_t i0 = 0; i0 < extent[0]; i0 += step[0])
+        for (int64_t i1 = 0; i1 < extent[1]; i1 += step[1]) {
+            float* row = s.grid + (i0 * F1 + i1) * columns * kPair;
+            if (fs != kPair)  // one axis: the frequencies still lie in the spectrum
+                for (int64_t k = 0; k < columns; ++k) {
+                    vstore(row + k * kPair, vload(x + k * fs));
+                    vstore(row + k * kPair + kWidth, vload(x + k * fs + kWidth));
+                }
+            const float* from = fs == kPair ? x + (i0 * F1 + i1) * columns * kPair : row;
+            fft_real_inverse(a->axis[2], from, row, s.work);
+            for (int64_t i = 0; i < extent[2]; i += step[2]) bad = mul_add<kWidth>(vload(row + i * kWidth), V{}, bad);
+        }
+    const float sum = sum_lanes<kWidth>(bad);
+    return sum == 0.0f;
+}
+
+// The outputs of a tile that the image has, along each axis.
+FC_INLINE void fft_extent(const FftArgs* a, const FftPlace& place, int64_t* extent) {
+    for (int i = 0; i < 3; ++i) extent[i] = min64(a->axis[i].tile, a->axis[i].out - place.at[i]);
+}
+
+// The same samples by the definition, for tiles that hold infinities, NaN or values that overflow (a transform would
+// spread them over the whole tile). x is at the first channel of the group, or with kDepthwise of the lanes; w at the first
+// filter. Each weight is gathered once and multiplied with all pixels of the tile, whose sums lie in the grid.
+template <bool kDepthwise>
+FC_NOINLINE void fft_direct(const FftArgs* a, const FftPlace& place, const float* x, const float* w, int lanes, float* grid,
+                            const int64_t* extent) {
+    const FftAxis &A0 = a->axis[0], &A1 = a->axis[1], &A2 = a->axis[2];
+    const int64_t pitch = fft_columns(a) * kPair;
+    x += place.image * a->x_image * a->ldx;
+    for (int64_t i0 = 0; i0 < extent[0]; ++i0)
+        for (int64_t i1 = 0; i1 < extent[1]; ++i1)
+            for (int64_t i2 = 0; i2 < extent[2]; ++i2) vstore(grid + (i0 * A1.size + i1) * pitch + i2 * kWidth, V{});
+    for (int64_t t = 0; t < A0.taps * A1.taps * A2.taps; ++t) {
+        const int64_t r2 = t % A2.taps, r1 = t / A2.taps % A1.taps, r0 = t / (A2.taps * A1.taps);
+        const float* tap = w + r0 * A0.tap_step + r1 * A1.tap_step + r2 * A2.tap_step;
+        const int64_t o0 = place.at[0] - A0.low + r0 * A0.dilation, o1 = place.at[1] - A1.low + r1 * A1.dilation;
+        const int64_t o2 = place.at[2] - A2.low + r2 * A2.dilation;
+        for (int64_t c = 0; c < (kDepthwise ? 1 : a->C); ++c, tap += a->sc) {
+            float gathered[kWidth];
+            for (int i = 0; i < kWidth; ++i) gathered[i] = i < lanes ? tap[i * a->sk] : 0.0f;
+            const V f = vload(gathered);
+            for (int64_t i0 = 0; i0 < extent[0]; ++i0)
+                for (int64_t i1 = 0; i1 < extent[1]; ++i1) {
+                    const int64_t p0 = o0 + i0, p1 = o1 + i1;
+                    const bool inside = p0 >= 0 && p0 < A0.in && p1 >= 0 && p1 < A1.in;
+                    const float* from = x + (p0 * A0.in_step + p1 * A1.in_step) * a->ldx + c;
+                    float* sums = grid + (i0 * A1.size + i1) * pitch;
+                    for (int64_t i2 = 0; i2 < extent[2]; ++i2) {
+                        const int64_t p2 = o2 + i2;
+                        V v = {};
+                        if (inside && p2 >= 0 && p2 < A2.in) {
+                            const float* at = from + p2 * A2.in_step * a->ldx;
+                            v = kDepthwise ? load_n<kWidth>(at, lanes) : splat<kWidth>(*at);
+                        }
+                        vstore(sums + i2 * kWidth, mul_add<kWidth>(v, f, vload(sums + i2 * kWidth)));
+                    }
+                }
+        }
+    }
+}
+
+// The samples in the grid, as outputs: bias, residual, activation. k: the first filter.
+FC_INLINE void fft_epilogue(const FftArgs* a, const FftPlace& place, const float* grid, const int64_t* extent, int64_t k,
+                            int lanes) {
+    const FftAxis &A0 = a->axis[0], &A1 = a->axis[1], &A2 = a->axis[2];
+    const int64_t pitch = fft_columns(a) * kPair;
+    const float low = static_cast<float>(a->act_a), high = static_cast<float>(a->act_b);
+    const V bias = a->bias ? load_n<kWidth>(a->bias + k, lanes) : V{};
+    for (int64_t i0 = 0; i0 < extent[0]; ++i0)
+        for (int64_t i1 = 0; i1 < extent[1]; ++i1) {
+            const float* row = grid + (i0 * A1.size + i1) * pitch;
+            const int64_t pixel = place.image * a->y_image + (place.at[0] + i0) * A0.out_step +
+                                  (place.at[1] + i1) * A1.out_step + place.at[2] * A2.out_step;
+            for (int64_t i2 = 0; i2 < extent[2]; ++i2) {
+                const int64_t at = pixel + i2 * A2.out_step;
+                V v = vload(row + i2 * kWidth) + bias;
+                if (a->residual) v = v + load_n<kWidth>(a->residual + at * a->ldr + k, lanes);
+                store_n<kWidth>(a->y + at * a->ldy + k, activate<kWidth>(v, a->act, low, high), lanes);
+            }
+        }
+}
+
+}  // namespace
+}  // namespace
+#endif
