@@ -86,18 +86,21 @@ inline void f32_fft_weight_run(const FftArgs* a, int64_t begin, int64_t end, voi
 
 // ---- tiles to spectra and back --------------------------------------------------------------------------------------
 
-// One tile of the problem: one tile of the image, all its channels.
+// One tile of the problem: one tile of the image, all its channels. Blocks of channels begin anew with every group: an input
+// whose groups are to lie without gaps is one group.
 FC_INLINE int64_t f32_fft_transform_tiles(const FftArgs* a) { return fft_count(a); }
 FC_INLINE size_t f32_fft_transform_scratch(const FftArgs* a) { return f32_fft_weight_scratch(a); }
 
 inline void f32_fft_transform_run(const FftArgs* a, int64_t begin, int64_t end, void* scratch) {
     const FftScratch s = fft_scratch(a, scratch);
-    const int64_t channels = a->G * a->C, blocks = fft_blocks(channels);
+    const int64_t blocks = fft_blocks(a->C);
     for (int64_t tile = begin; tile < end; ++tile) {
         const FftPlace place = fft_place(a, a->first + tile);
-        for (int64_t b = 0; b < blocks; ++b)
-            fft_forward(a, place, a->x + b * kWidth, static_cast<int>(min64(kWidth, channels - b * kWidth)), s,
-                        a->xs + (tile * blocks + b) * kPair, a->xs_pitch);
+        for (int64_t b = 0; b < a->G * blocks; ++b) {
+            const int64_t c = b % blocks * kWidth;
+            fft_forward(a, place, a->x + b / blocks * a->C + c, static_cast<int>(min64(kWidth, a->C - c)), s,
+                        a->xs + (tile * a->G * blocks + b) * kPair, a->xs_pitch);
+        }
     }
 }
 
