@@ -76,6 +76,21 @@ def width() -> int:
     return WIDTH
 
 
+def outputs_per_tile(size, kernel, dilation, input, output, low) -> int:
+    """How many outputs along an axis a transform of `size` samples gives: all of them, size - extent of the kernel + 1,
+    or none (0).
+
+    A tile that is the whole axis needs no more samples than there are between the paddings and those on one side: what wraps
+    around is zero and falls on zeros.
+    """
+    extent = (kernel - 1) * dilation + 1
+    if size < extent:
+        return 0
+    if size >= output + extent - 1 or size >= max(output, low + input, output + extent - 1 - low):
+        return output
+    return size - extent + 1
+
+
 def plan(*, groups, channels, filters, input, output, kernel, dilation, low, sizes, tile=None) -> dict:
     """A convolution of stride 1 in the terms of the kernels.
 
@@ -94,11 +109,10 @@ def plan(*, groups, channels, filters, input, output, kernel, dilation, low, siz
     in_steps, out_steps = (input[1] * input[2], input[2], 1), (output[1] * output[2], output[2], 1)
     axes = []
     for i in order:
-        extent = (kernel[i] - 1) * dilation[i] + 1
-        most = sizes[i] - extent + 1
-        if (sizes[i] == 1) != (kernel[i] == 1) or most < 1:
+        per = outputs_per_tile(sizes[i], kernel[i], dilation[i], input[i], output[i], low[i])
+        if (sizes[i] == 1) != (kernel[i] == 1) or per < 1:
             raise ValueError(f"fft: sizes={sizes} do not fit kernel={kernel} with dilation={dilation}")
-        per = min(most, output[i]) if tile is None else tile[i]
+        per = per if tile is None else tile[i]
         axes.append({"size": sizes[i], "tile": per, "tiles": -(-output[i] // per), "span": sizes[i], "in": input[i],
                      "in_step": in_steps[i], "out": output[i], "out_step": out_steps[i], "low": low[i],
                      "taps": kernel[i], "dilation": dilation[i]})

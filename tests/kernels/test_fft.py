@@ -57,6 +57,10 @@ PROBLEMS = {
     "kernel over image": Problem(2, 4, 3, (3, 2), (9, 7), (20, 16), padding=(6, 5)),
     "asymmetric": Problem(2, 3, 4, (11, 9), (4, 5), (8, 12), padding=[(3, 0), (1, 2)]),
     "padding over kernel": Problem(1, 2, 3, (4, 5), (3, 3), (8, 12), padding=(5, 4)),
+    # one tile whose samples wrap around: padding on padding
+    "wrapped": Problem(2, 3, 4, (6, 7), (5, 9), (8, 12), padding=(2, 4)),
+    "wrapped, padding in front": Problem(1, 3, 4, (6, 7), (5, 9), (12, 16), padding=[(4, 0), (8, 0)]),
+    "wrapped, padding over image": Problem(1, 2, 3, (3, 1), (3, 3), (8, 8), padding=[(0, 2), (3, 3)]),
     "dilation": Problem(1, 4, 6, (19, 23), (3, 4), (12, 24), dilation=(2, 3), padding=(2, 1)),
     "rows": Problem(2, 3, 5, (9, 30), (1, 9), (1, 20), padding=(0, 4)),
     "columns": Problem(2, 3, 5, (30, 9), (9, 1), (20, 1), padding=(4, 0)),
@@ -192,7 +196,8 @@ def spectrum(x, sizes, threads=1):
     return values.reshape(*shape[:2], shape[2] // 2 + 1, -1)[..., : x.shape[1]]
 
 
-@pytest.mark.parametrize("size", [n for n in fft.sizes() if n <= 256] + [320, 384, 500, 512, 972, 1024, 1536, 4096, 10000, 16384])
+@pytest.mark.parametrize("size", [*(n for n in fft.sizes() if n <= 256), 320, 384, 500, 512, 972, 1024, 1536, 4096, 10000,
+                                  fft.LARGEST])
 def test_real_transform(size, rng):
     x = rng.standard_normal((1, WIDTH + 1, size), np.float32)
     truth = np.moveaxis(np.fft.rfft(x[0].astype(np.float64)), 0, -1)
@@ -262,3 +267,111 @@ def test_backward_weight(name, rng):
         one, two = (backward_weight(p, x, gy, threads, parts, extra) for threads, extra in ((1, 0), (2, 3)))
         np.testing.assert_array_equal(one, two)
         assert np.abs(one - truth).max() <= bound(p.plan(), x, gy)
+
+
+@pytest.mark.parametrize("name", ["9x9", "groups", "depthwise", "1d", "3d", "multiplier"])
+def test_adjoint(name, rng):
+    p = PROBLEMS[name]
+    x, w, gy = (rng.standard_normal(s, np.float32) for s in (p.x_shape, p.w_shape, p.y_shape))
+    y, gx, dw = forward(p, x, w), backward_data(p, w, gy), backward_weight(p, x, gy)
+    assert ref.adjoint_gap(y, gy, x, gx) <= 16 * EPS
+    assert ref.adjoint_gap(y, gy, w, dw) <= 16 * EPS
+
+
+@pytest.mark.parametrize("name", ["9x9", "groups", "depthwise", "filters", "wide groups"])
+@pytest.mark.parametrize("act", [None, "relu", "clip", "leaky_relu"])
+def test_epilogue(name, act, rng):
+    p = PROBLEMS[name]
+    x, w, residual = (rng.standard_normal(s, np.float32) for s in (p.x_shape, p.w_shape, p.y_shape))
+    bias = rng.standard_normal(p.k, np.float32)
+    a, b = {None: (0, 0), "relu": (0, 0), "clip": (-2, 3.5), "leaky_relu": (0.25, 0)}[act]
+    for with_bias, with_residual in ((True, True), (True, False), (False, True)):
+        y = ref.conv(x, w, bias if with_bias else None, *p.attributes) + (residual if with_residual else 0)
+        y = {None: lambda v: v, "relu": lambda v: np.maximum(v, 0), "clip": lambda v: np.clip(v, -2, 3.5),
+             "leaky_relu": lambda v: np.where(v < 0, v / 4, v)}[act](y)
+        got = forward(p, x, w, 2, bias if with_bias else None, residual if with_residual else None, act, a, b)
+        assert np.abs(got - y).max() <= bound(p.plan(), x, w) + 2 * EPS * np.abs(y).max()
+
+
+@pytest.mark.parametrize("name", ["9x9", "one tile", "ranges", "depthwise", "1d", "groups", "7 tiles"])
+def test_an_image_does_not_depend_on_its_batch(name, rng):
+    p = PROBLEMS[name]
+    x, w = rng.standard_normal((9, *p.x_shape[1:]), np.float32), rng.standard_normal(p.w_shape, np.float32)
+    y = forward(p, x, w, 2)
+    for i in (0, 5, 8):
+        np.testing.assert_array_equal(forward(p, x[i:i + 1], w)[0], y[i])
+    order = np.random.default_rng(0).permutation(9)
+    np.testing.assert_array_equal(forward(p, x[order], w, 2), y[order])
+
+
+@pytest.mark.parametrize("name", ["9x9", "ranges", "depthwise"])
+def test_a_smaller_batch_replays_the_plan(name, rng):
+    p = PROBLEMS[name]
+    x, w = rng.standard_normal((4, *p.x_shape[1:]), np.float32), rng.standard_normal(p.w_shape, np.float32)
+    whole = forward(p, x, w)
+    for n in (0, 1, 3):
+        got = forward(p, x, w, 2, n=n)
+        np.testing.assert_array_equal(got[:n], whole[:n])
+        assert np.isnan(got[n:]).all()
+
+
+@pytest.mark.parametrize("name", ["9x9", "depthwise"])
+def test_empty_batch(name):
+    p = PROBLEMS[name]
+    x, gy = np.zeros((0, *p.x_shape[1:]), np.float32), np.zeros((0, *p.y_shape[1:]), np.float32)
+    assert forward(p, x, np.ones(p.w_shape, np.float32)).shape == gy.shape
+    np.testing.assert_array_equal(backward_weight(p, x, gy), np.zeros(p.w_shape))
+
+
+# ---- infinities, NaN and overflow ---------------------------------------------------------------------------------------
+
+
+def same(got, truth, within):
+    """Equal infinities and NaN, and close elsewhere."""
+    np.testing.assert_array_equal(np.isnan(got), np.isnan(truth))
+    infinite = np.isinf(truth)
+    np.testing.assert_array_equal(got[infinite], truth[infinite])
+    finite = np.isfinite(truth)
+    assert np.isfinite(got[finite]).all() and np.abs(got[finite] - truth[finite]).max(initial=0) <= within
+
+
+NOT_FINITE = ["9x9", "groups", "depthwise", "depthwise narrow", "1d", "3d", "multiplier", "one pixel", "ranges"]
+
+
+def spoil(rng, array, value):
+    """The array with a few entries that are not finite, and what it is without them."""
+    clean = array.copy()
+    flat = array.reshape(-1)
+    at = rng.choice(flat.size, max(1, flat.size // 400), replace=False)
+    flat[at] = value
+    clean.reshape(-1)[at] = 0
+    return array, clean
+
+
+@pytest.mark.parametrize("name", NOT_FINITE)
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.filterwarnings("ignore:invalid value")
+def test_not_finite(name, value, rng):
+    """As by the definition, in all passes: what an infinity does not reach is as good as without it."""
+    p = PROBLEMS[name]
+    x, w, gy = (rng.standard_normal(s, np.float32) for s in (p.x_shape, p.w_shape, p.y_shape))
+    g = p.plan()
+    bad, clean = spoil(rng, x.copy(), value)
+    same(forward(p, bad, w, 2), ref.conv(bad, w, None, *p.attributes), bound(g, clean, w))
+    same(backward_weight(p, bad, gy, 2), ref.conv_backward_weight(bad, p.w_shape, gy, *p.attributes), bound(g, clean, gy))
+    bad, clean = spoil(rng, w.copy(), value)
+    same(forward(p, x, bad, 2), ref.conv(x, bad, None, *p.attributes), bound(g, x, clean))
+    bad, clean = spoil(rng, gy.copy(), value)
+    same(backward_weight(p, x, bad, 2), ref.conv_backward_weight(x, p.w_shape, bad, *p.attributes), bound(g, x, clean))
+
+
+@pytest.mark.parametrize("name", NOT_FINITE)
+def test_largest_values(name, rng):
+    """A tile's sum overflows in the transform where the convolution's own sums are far from it."""
+    p = PROBLEMS[name]
+    signs = rng.integers(0, 2, p.x_shape).astype(np.float32) * 2 - 1
+    x, w = np.float32(3.3e38) * signs, np.zeros(p.w_shape, np.float32)
+    w[..., :1] = 2.0**-10
+    truth = ref.conv(x, w, None, *p.attributes)
+    got = forward(p, x, w, 2)
+    assert np.abs(got - truth).max() <= 4 * EPS * math.sqrt(p.taps * p.c) * np.abs(truth).max()
