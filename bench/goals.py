@@ -43,10 +43,10 @@ class Row:
     def default(self, precision: str) -> dict | None:
         return default(self.row, precision)
 
-    def named(self, *algorithms: str, precision: str | None = None) -> dict | None:
-        """The fastest of these algorithms."""
+    def named(self, *algorithms: str, tile: str | None = None) -> dict | None:
+        """The fastest of these algorithms (with this tile)."""
         cases = [c for c in self.row["cases"] if c["peer"] == "fastconv" and c["info"]["algorithm"] in algorithms
-                 and precision in (None, c["info"]["precision"])]
+                 and tile in (None, c["info"]["tile"])]
         return min(cases, key=lambda c: c["median_seconds"], default=None)
 
 
@@ -74,9 +74,9 @@ def _of_other_peak(name: str, precision: str) -> Callable[[Row], float | None]:
     return value
 
 
-def _by_direct(precision: str) -> Callable[[Row], float | None]:
+def _by_direct(tile: str) -> Callable[[Row], float | None]:
     def value(r: Row) -> float | None:
-        fast, direct = r.named("winograd", precision=precision), r.named("direct")
+        fast, direct = r.named("winograd", tile=tile), r.named("direct")
         return direct["median_seconds"] / fast["median_seconds"] if fast and direct else None
     return value
 
@@ -108,9 +108,9 @@ GOALS = [
          isa=_is("amx"), needs=_AMX),
     Goal("medium on AMX, 3x3, batch 16: share of the AMX peak", 0.65, _of_other_peak("amx peak", "medium"), _3x3,
          batches=(16,), isa=_is("amx"), needs=_AMX),
-    Goal("Winograd F(4x4), 3x3, C, K >= 64, batch 16: direct's time by its", 2.0, _by_direct("high"), _winograd,
+    Goal("Winograd F(4x4), 3x3, C, K >= 64, batch 16: direct's time by its", 2.0, _by_direct("4x4"), _winograd,
          batches=(16,), isa=_is("avx512")),
-    Goal("Winograd F(2x2), 3x3, C, K >= 64, batch 16: direct's time by its", 1.4, _by_direct("highest"), _winograd,
+    Goal("Winograd F(2x2), 3x3, C, K >= 64, batch 16: direct's time by its", 1.4, _by_direct("2x2"), _winograd,
          batches=(16,), isa=_is("avx512")),
     Goal("depthwise 3x3: PyTorch's time by ours", 2.0, _by_torch, GROUPS["depthwise"], ALL_PASSES),
     Goal("backward to data: by the forward's rate", 0.85, _by_forward, _figures, ("backward_data",)),

@@ -73,6 +73,8 @@ def peaks(threads: int) -> list[Variant]:
     made = [peak(threads)]
     if planes.has_dot():  # a pair of products per float and iteration
         made.append(registers("bf16 peak", planes.dot_peak, planes.peak_lanes(), PEAK_ITERATIONS, threads, 2))
+    if planes.has_tiles():
+        made.append(registers("amx peak", planes.amx_peak, planes.AMX_PEAK_FLOATS, PEAK_ITERATIONS, threads, 32))
     return made
 
 
@@ -101,7 +103,10 @@ def compiled(job: dict, algorithm: str | None, precision: str):
 
 
 def prepare_algorithm(job: dict, algorithm: str | None, precision: str) -> Variant:
-    """What runs are the steps of the engine without those at the doors (all of them, and the doors, end to end)."""
+    """What runs are the steps of the engine without those at the doors (all of them, and the doors, end to end).
+
+    Named by algorithm, the tile of a Winograd form, and a precision other than "highest".
+    """
     engine, inputs = compiled(job, algorithm, precision)
     out = engine(*inputs)
     rows = [row for row in engine.steps() if row.segment == "forward"]
@@ -111,10 +116,12 @@ def prepare_algorithm(job: dict, algorithm: str | None, precision: str) -> Varia
         raise RuntimeError(f"steps at the doors lie between those of the convolution: {[row.op for row in rows]}")
     steps, threads = engine._current[1].segments["forward"], job["threads"]
     work = next(rows[i] for i in inner if rows[i].why)
-    choice = next(s.choice for s in engine._current[0].lowered.specs["forward"] if s.why)
-    name = work.algorithm if precision == "highest" else f"{work.algorithm} {precision}"
+    spec = next(s for s in engine._current[0].lowered.specs["forward"] if s.why)
+    tile = next(("x".join(map(str, a["tile"])) for a in spec.arguments if isinstance(a, dict) and "tile" in a), None)
+    name = " ".join(filter(None, (work.algorithm, tile, None if precision == "highest" else precision)))
+    choice = spec.choice
     info = {"algorithm": work.algorithm, "precision": precision, "default": [precision] if algorithm is None else [],
-            "keeps": choice.keeps, "why": work.why, "kernels": [rows[i].kernel for i in inner],
+            "tile": tile, "keeps": choice.keeps, "why": work.why, "kernels": [rows[i].kernel for i in inner],
             "tolerance": TOLERANCES[precision if choice.keeps else "medium"]}
 
     def whole():

@@ -254,14 +254,14 @@ def test_selection():
 
 
 def row(network, layer, which="forward", batch=16, isa="avx512", torch=None, **seconds):
-    """A row as bench conv writes it; variants by name, "_" for a space, the first one the default; the peak is 100."""
+    """A row as bench conv writes it; variants by name, "_" before a tile, the first one the default; the peak is 100."""
     c = next(c for c in networks.NETWORKS[network] if c.layer == layer)
     cases = []
     for name, t in seconds.items():
-        algorithm, _, precision = name.partition("_")
+        algorithm, _, tile = name.partition("_")
         cases.append({"peer": "fastconv", "variant": name.replace("_", " "), "median_seconds": t, "gflops": 100 / t,
                       "share_of_peak": 1 / t, **({"ratio": torch / t} if torch else {}),
-                      "info": {"algorithm": algorithm, "precision": precision or "highest"}})
+                      "info": {"algorithm": algorithm, "precision": "highest", "tile": tile or None}})
     return {"network": network, "layer": layer, "pass": which, "batch": batch, "threads": 1, "isa": isa, "conv": list(c),
             "cases": cases, "defaults": {"highest": cases[0]["variant"]}, "peaks_gflops": {"peak": 100.0}}
 
@@ -271,7 +271,7 @@ def judged(rows, text):
 
 
 def test_goals():
-    one, two = row("vgg16", "conv3_1", direct=1.25, winograd=0.5), row("vgg16", "conv4_1", direct=1.0, winograd_high=0.5)
+    one, two = row("vgg16", "conv3_1", direct=1.25, winograd_2x2=0.5), row("vgg16", "conv4_1", direct=1.0, winograd_4x4=0.5)
     (direct,) = judged([one, two], "direct on AVX512, C*R*S >= 256, batch 16")
     assert direct["measured"] == pytest.approx((0.8 * 1.0) ** 0.5) and direct["verdict"] == MISSED  # 0.894 of 0.90
     assert (direct["shapes"], direct["least"], direct["worst"]) == (2, 0.8, "vgg16/conv3_1")
