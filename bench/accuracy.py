@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bench import report, timing
+from bench import report, timing, variants
 from bench.shapes import Conv, conv, from_json
 
 YARDSTICK = "one float32 FMA accumulator"
@@ -122,27 +122,25 @@ def exactly(job: dict) -> np.ndarray:
 
 
 def compute_fastconv(job: dict) -> list[dict]:
-    """Each algorithm at each precision; where the bits are those of an earlier precision it is not repeated."""
-    from fastconv import functional as F
+    """Each algorithm at each precision; where a higher precision was kept with the same bits it is not repeated."""
     from fastconv.ops.conv import choose
 
-    c, which = from_json(job["conv"]), job["pass"]
-    x, w, gy = operands(job)
-    call, inputs = {"forward": (F.conv2d, (x, w)), "backward_data": (F.conv2d_backward_data, (gy, w, x.shape)),
-                    "backward_weight": (F.conv2d_backward_weight, (gy, x, w.shape))}[which]
     exact, made, seen = exactly(job), [], {}
     for precision in job["precisions"]:
-        for name in job["algorithms"] or choose.names():
+        for algorithm in job["algorithms"] or choose.names():
             try:
-                result = call(*inputs, padding=[list(p) for p in c.padding], algorithm=name, precision=precision)
+                engine, inputs = variants.compiled(job, algorithm, precision, operands(job))
             except ValueError as error:
                 if "does not apply" not in str(error):
                     raise
                 continue
-            if any(np.array_equal(result, known) for known in seen.get(name, ())):
+            result = engine(*inputs)
+            if any(np.array_equal(result, known) for known in seen.get(algorithm, ())):
                 continue
-            seen.setdefault(name, []).append(result)
-            made.append({"who": f"{name} {precision}", "algorithm": name, "precision": precision,
+            name, info = variants.described(engine, precision)
+            if info["keeps"]:
+                seen.setdefault(algorithm, []).append(result)
+            made.append({"who": name if info["keeps"] else f"{name}, no promise", **info,
                          **errors(as_product(job, result), exact)})
     return made
 
@@ -179,8 +177,8 @@ def main(options) -> dict:
             for which in options.passes:
                 for c in problems(options.quick):
                     timing.progress(f"{c.layer}, {which}, {data}")
-                    job = {"conv": list(c), "pass": which, "data": data, "threads": threads, "precisions": options.precision,
-                           "algorithms": options.algorithms}
+                    job = {"conv": list(c), "batch": 1, "pass": which, "data": data, "threads": threads,
+                           "precisions": options.precision, "algorithms": options.algorithms}
                     found = yardsticks(job)
                     for peer in peers.values():
                         found += peer.ask(do="compute", module="bench.accuracy", job=job)["result"]
@@ -211,7 +209,7 @@ def promises(rows: list[dict]) -> list[dict]:
             allowed[(*at, "medium")] = 1.1 * r["l2"]
     worst: dict[tuple, tuple[float, str]] = {}
     for r in rows:
-        if "precision" in r:
+        if r.get("keeps"):
             key = (r["pass"], r["data"], r["who"], r["precision"])
             share = r["l2"] / allowed[(r["pass"], r["data"], r["problem"], r["precision"])]
             worst[key] = max(worst.get(key, (0.0, "")), (share, r["problem"]))

@@ -78,13 +78,13 @@ def peaks(threads: int) -> list[Variant]:
     return made
 
 
-def compiled(job: dict, algorithm: str | None, precision: str):
-    """The engine of one convolution as a network of its own, and its inputs."""
+def compiled(job: dict, algorithm: str | None, precision: str, operands: tuple | None = None):
+    """The engine of one convolution as a network of its own, and its inputs; operands: default :func:`arrays`."""
     import fastconv as fc
     from fastconv import functional as F
 
     c, which = from_json(job["conv"]), job["pass"]
-    x, w, gy = arrays(job)
+    x, w, gy = operands or arrays(job)
     options = {"stride": c.stride, "dilation": c.dilation, "groups": c.groups, "precision": precision}
     options["padding"] = [p[0] for p in c.padding] if c.transposed else list(c.padding)
     if c.transposed:
@@ -102,11 +102,18 @@ def compiled(job: dict, algorithm: str | None, precision: str):
     return fc.compile(function, [a.shape for a in inputs], threads=job["threads"], precision=precision), inputs
 
 
-def prepare_algorithm(job: dict, algorithm: str | None, precision: str) -> Variant:
-    """What runs are the steps of the engine without those at the doors (all of them, and the doors, end to end).
+def described(engine, precision: str) -> tuple[str, dict]:
+    """What was chosen: a name of algorithm, tile of a Winograd form and a precision other than "highest"; the same in parts,
+    whether it keeps the precision, and why it was chosen."""
+    spec = next(s for s in engine._current[0].lowered.specs["forward"] if s.why)
+    tile = next(("x".join(map(str, a["tile"])) for a in spec.arguments if isinstance(a, dict) and "tile" in a), None)
+    name = " ".join(filter(None, (spec.algorithm, tile, None if precision == "highest" else precision)))
+    return name, {"algorithm": spec.algorithm, "precision": precision, "tile": tile, "keeps": spec.choice.keeps,
+                  "why": spec.why}
 
-    Named by algorithm, the tile of a Winograd form, and a precision other than "highest".
-    """
+
+def prepare_algorithm(job: dict, algorithm: str | None, precision: str) -> Variant:
+    """What runs are the steps of the engine without those at the doors (all of them, and the doors, end to end)."""
     engine, inputs = compiled(job, algorithm, precision)
     out = engine(*inputs)
     rows = [row for row in engine.steps() if row.segment == "forward"]
@@ -115,14 +122,9 @@ def prepare_algorithm(job: dict, algorithm: str | None, precision: str) -> Varia
     if len(inner) != last - first:
         raise RuntimeError(f"steps at the doors lie between those of the convolution: {[row.op for row in rows]}")
     steps, threads = engine._current[1].segments["forward"], job["threads"]
-    work = next(rows[i] for i in inner if rows[i].why)
-    spec = next(s for s in engine._current[0].lowered.specs["forward"] if s.why)
-    tile = next(("x".join(map(str, a["tile"])) for a in spec.arguments if isinstance(a, dict) and "tile" in a), None)
-    name = " ".join(filter(None, (work.algorithm, tile, None if precision == "highest" else precision)))
-    choice = spec.choice
-    info = {"algorithm": work.algorithm, "precision": precision, "default": [precision] if algorithm is None else [],
-            "tile": tile, "keeps": choice.keeps, "why": work.why, "kernels": [rows[i].kernel for i in inner],
-            "tolerance": TOLERANCES[precision if choice.keeps else "medium"]}
+    name, info = described(engine, precision)
+    info |= {"default": [precision] if algorithm is None else [], "kernels": [rows[i].kernel for i in inner],
+             "tolerance": TOLERANCES[precision if info["keeps"] else "medium"]}
 
     def whole():
         engine(*inputs, out=out)
