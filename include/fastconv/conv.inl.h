@@ -9,7 +9,9 @@ namespace {
 
 constexpr int64_t kRun = 8 * kTileM;           // pixels per tile of the problem: this many, or
 constexpr int64_t kRunWork = 32768;            // as many as give a tile so many vector multiply-adds,
-constexpr int64_t kRunPointers = 8192;         // while its table of pointers stays in the second-level cache
+constexpr int64_t kRunPointers = 16384;        // while its table of pointers stays in the second-level cache
+constexpr int64_t kPaddedRun = 784;            // with padding: so that pixels with the same taps in it fill tiles,
+constexpr int64_t kPaddedTasks = 16;           // where so many tasks are left
 constexpr int64_t kGroupBytes = (kWidth == 16 ? 640 : 256) * 1024;  // packed weights per tile: of the second-level cache
 
 struct ConvCut {
@@ -22,8 +24,14 @@ FC_INLINE ConvCut conv_cut(const ConvArgs* a) {
     const int64_t work = max64(1, a->T * a->C * ceil_div(a->K, kWidth));
     const int64_t most = max64(kRun, kRunPointers / max64(1, a->T) / kTileM * kTileM);
     cut.run = max64(kRun, min64(most, ceil_div(kRunWork / work, kTileM) * kTileM));
-    cut.chunks = ceil_div(pixels, cut.run);
     cut.blocks = ceil_div(a->K, kBlock);
+    if (!all_inside(a)) {
+        const int64_t image = a->iD * a->iH * a->iW, wide = max64(cut.run, min64(most, kPaddedRun));
+        cut.run = image > 0 && image <= wide ? wide / image * image : wide;
+        while (cut.run > kRun && ceil_div(pixels, cut.run) * cut.blocks * a->G < kPaddedTasks)
+            cut.run = max64(kRun, ceil_div(cut.run / 2, kTileM) * kTileM);
+    }
+    cut.chunks = ceil_div(pixels, cut.run);
     const int64_t least = pixels == 1 ? 4 : 1;  // conv_row takes four blocks at once
     cut.per_group = min64(cut.blocks, max64(least, kGroupBytes / max64(1, a->T * a->C * kBlock * 4)));
     if (cut.chunks < 8) {  // few pixels: the blocks of filters are what threads can share
@@ -45,10 +53,13 @@ FC_INLINE void conv_run(const ConvArgs* a, int64_t begin, int64_t end, void* scr
     const ConvCut cut = conv_cut(a);
     const int64_t pixels = a->n * a->iD * a->iH * a->iW, filters = packed_filters(a->K);
     const float** px = static_cast<const float**>(scratch);
-    const float** res = px + a->T * cut.run;
-    float** out = static_cast<float**>(scratch) + (a->T + 1) * cut.run;
+    const float** res = px + max64(1, a->T) * cut.run;
+    float** out = static_cast<float**>(scratch) + (max64(1, a->T) + 1) * cut.run;
     Epilogue e = {nullptr, 0, 0, a->act, static_cast<float>(a->act_a), static_cast<float>(a->act_b)};
-    const bool low = kTileM == 14 && a->sw * a->ldx * 4 % 4096 == 0;
+    const bool low = kTileM == 14 && (a->sw * a->ldx * 4 % 4096 == 0 || a->oww * a->ldy * 4 % 4096 == 0);
+    Span* spans = reinterpret_cast<Span*>(out + cut.run);
+    Regions in_image;
+    if (!kPointwise) in_image = regions(a);
     int64_t chunk_in_table = -1;
     for (int64_t tile = begin; tile < end; ++tile) {
         const int64_t chunk = tile % cut.chunks, rest = tile / cut.chunks, group = rest % cut.groups;
@@ -58,10 +69,10 @@ FC_INLINE void conv_run(const ConvArgs* a, int64_t begin, int64_t end, void* scr
             const float* x = a->x + g * a->C;
             if (kPointwise) {
                 for (int64_t m = 0; m < count; ++m) px[m] = x + (first + m) * a->ldx;
+                output_pointers(a, first, count, out, res);
             } else {
-                input_pointers(a, x, first, count, cut.run, px);
+                region_pointers(a, in_image, x, first, count, cut.run, px, out, res, spans);
             }
-            output_pointers(a, first, count, out, res);
             chunk_in_table = id;
         }
         const int64_t last = min64(cut.blocks, (group + 1) * cut.per_group);
@@ -78,15 +89,16 @@ FC_INLINE void conv_run(const ConvArgs* a, int64_t begin, int64_t end, void* scr
             }
             e.lanes = min64(kBlock, a->K - k0);
             e.first = at_k;
-            conv_block(k0 + kBlock <= a->K ? kBlock : block_width(e.lanes), low, count, px, cut.run, a->T, a->C, w, out,
-                       a->residual ? res : nullptr, e);
+            conv_block(k0 + kBlock <= a->K ? kBlock : block_width(e.lanes), low, count, px, cut.run, a->T, a->C, w,
+                       a->zeros, out, a->residual ? res : nullptr, e, a->C >= 64 ? a->sw * a->ldx : 0);
             ++block;
         }
     }
 }
 
 FC_INLINE size_t conv_scratch(const ConvArgs* a) {
-    return static_cast<size_t>((a->T + 2) * conv_cut(a).run) * sizeof(void*);
+    const int64_t run = conv_cut(a).run;
+    return static_cast<size_t>((max64(1, a->T) + 2) * run) * sizeof(void*) + static_cast<size_t>(run + 1) * sizeof(Span);
 }
 
 FC_INLINE int64_t f32_conv_direct_tiles(const ConvArgs* a) { return conv_tiles(a); }

@@ -9,8 +9,9 @@
 //
 // AVX-512: 14 x 32 (28 accumulators of 32 registers), AVX2: 6 x 16 (12 of 16), portable: 4 x 8. Pixels are found through a
 // table of pointers [tap][pixel], so that any stride, dilation and padding, and tiles that run over the end of a
-// row or an image, are the same loop; a pixel in the padding points to a row of zeros. Each output is one
-// sequential accumulator over (tap, channel), whatever M and NV: results do not depend on how the problem was cut.
+// row or an image, are the same loop; a pixel in the padding points to a row of zeros, and a tap whose pixels all do is
+// left out. Each output is one sequential accumulator over (tap, channel), whatever M and NV: results do not depend on how the
+// problem was cut (but where a weight is infinite or NaN, and zeros are multiplied by it or not).
 // Bound by the FMA units: M + NV loads for M * NV FMAs.
 #ifndef FASTCONV_CONV_TILE_INL_H
 #define FASTCONV_CONV_TILE_INL_H
@@ -47,23 +48,56 @@ FC_INLINE void tile_channels(Vf<W> (&acc)[M][NV], const float* const* px, int64_
     }
 }
 
-// One tile: px[t * pitch + m] is pixel m at tap t, out[m] (and res[m]) the output pixel.
+template <int M>
+FC_INLINE bool all_zeros(const float* const* px, const float* zeros) {
+    bool all = true;
+    for (int m = 1; m < M; ++m) all &= px[m] == zeros;
+    return all;
+}
+
+// The line at p, to be written soon. (Where there is no such instruction, GCC would ask for it to be read.)
+FC_INLINE void prefetch_to_write(const float* p) {
+#if defined(__x86_64__)
+    asm volatile("prefetchw %0" : : "m"(*p));
+#else
+    __builtin_prefetch(p, 1);
+#endif
+}
+
+// One tile: px[t * pitch + m] is pixel m at tap t, out[m] (and res[m]) the output pixel. The lines that it will write are asked
+// for before it starts, and on the way those of the next tile's pixels, which lie about `ahead` floats behind its own (0: no).
 template <int W, int NV, int M>
 FC_NOINLINE void conv_tile(const float* const* px, int64_t pitch, int64_t T, int64_t C, const float* w,
-                           float* const* out, const float* const* res, const Epilogue& e) {
+                           const float* zeros, float* const* out, const float* const* res, const Epilogue& e,
+                           int64_t ahead) {
     Vf<W> acc[M][NV];
 #pragma GCC unroll 16
     for (int m = 0; m < M; ++m)
 #pragma GCC unroll 4
         for (int v = 0; v < NV; ++v) acc[m][v] = Vf<W>{};
+    for (int m = 0; m < M; ++m)
+#pragma GCC unroll 4
+        for (int64_t at = 0; at < NV * W * 4; at += 64) prefetch_to_write(out[m] + e.first + at / 4);
+    if (res)
+        for (int m = 0; m < M; ++m)
+#pragma GCC unroll 4
+            for (int64_t at = 0; at < NV * W * 4; at += 64) __builtin_prefetch(res[m] + e.first + at / 4);
     for (int64_t t = 0; t < T; ++t, px += pitch) {
+        if (px[0] == zeros && all_zeros<M>(px, zeros)) {
+            w += C * NV * W;
+            continue;
+        }
         int64_t c = 0;
         if (C == 5) {  // a row of 5 taps of one channel, LeNet-5's first layer: one pass over the pointers
             tile_channels<W, NV, M, 5>(acc, px, 0, w);
             w += 5 * NV * W;
             continue;
         }
-        for (; c + 4 <= C; c += 4, w += 4 * NV * W) tile_channels<W, NV, M, 4>(acc, px, c, w);
+        for (; c + 4 <= C; c += 4, w += 4 * NV * W) {
+            if (ahead && c % 16 == 0)
+                for (int m = 0; m < M; ++m) __builtin_prefetch(px[m] + c + ahead, 0, 2);
+            tile_channels<W, NV, M, 4>(acc, px, c, w);
+        }
         for (; c < C; ++c, w += NV * W) tile_channels<W, NV, M, 1>(acc, px, c, w);
     }
 #pragma GCC unroll 4
@@ -126,31 +160,42 @@ FC_NOINLINE void conv_row(const float* const* px, int64_t pitch, int64_t T, int6
         }
 }
 
+template <int M>
+struct Height {
+    static constexpr int value = M;
+};
+
 // `count` pixels of one block, cut greedily into the tile heights that exist. `low`: half-height tiles, because the pixels
 // lie a multiple of 4 KiB apart and more than 8 of them would evict each other from the first-level cache.
 template <int W, int NV>
 FC_INLINE void conv_pixels(bool low, int64_t count, const float* const* px, int64_t pitch, int64_t T, int64_t C, const float* w,
-                           float* const* out, const float* const* res, const Epilogue& e) {
+                           const float* zeros, float* const* out, const float* const* res, const Epilogue& e,
+                           int64_t ahead) {
     int64_t m = 0;
-    const auto r = [&] { return res ? res + m : nullptr; };
+    const auto tile = [&](auto height) {
+        constexpr int M = decltype(height)::value;
+        conv_tile<W, NV, M>(px + m, pitch, T, C, w, zeros, out + m, res ? res + m : nullptr, e, M * ahead);
+        m += M;
+    };
     if (!low)
-        for (; m + kTileM <= count; m += kTileM) conv_tile<W, NV, kTileM>(px + m, pitch, T, C, w, out + m, r(), e);
+        while (m + kTileM <= count) tile(Height<kTileM>{});
     if constexpr (kTileM == 14)
-        for (; m + 7 <= count; m += 7) conv_tile<W, NV, 7>(px + m, pitch, T, C, w, out + m, r(), e);
+        while (m + 7 <= count) tile(Height<7>{});
     if constexpr (kTileM > 4)
-        if (m + 4 <= count) conv_tile<W, NV, 4>(px + m, pitch, T, C, w, out + m, r(), e), m += 4;
-    if (m + 2 <= count) conv_tile<W, NV, 2>(px + m, pitch, T, C, w, out + m, r(), e), m += 2;
-    if (m + 1 <= count) conv_tile<W, NV, 1>(px + m, pitch, T, C, w, out + m, r(), e), m += 1;
+        if (m + 4 <= count) tile(Height<4>{});
+    if (m + 2 <= count) tile(Height<2>{});
+    if (m + 1 <= count) tile(Height<1>{});
 }
 
 FC_INLINE void conv_block(int64_t width, bool low, int64_t count, const float* const* px, int64_t pitch, int64_t T, int64_t C,
-                          const float* w, float* const* out, const float* const* res, const Epilogue& e) {
+                          const float* w, const float* zeros, float* const* out, const float* const* res, const Epilogue& e,
+                           int64_t ahead) {
     if (width == kBlock) {
-        conv_pixels<kWidth, 2>(low, count, px, pitch, T, C, w, out, res, e);
+        conv_pixels<kWidth, 2>(low, count, px, pitch, T, C, w, zeros, out, res, e, ahead);
     } else if (width == kWidth) {
-        conv_pixels<kWidth, 1>(low, count, px, pitch, T, C, w, out, res, e);
+        conv_pixels<kWidth, 1>(low, count, px, pitch, T, C, w, zeros, out, res, e, ahead);
     } else {
-        conv_pixels<kHalf, 1>(low, count, px, pitch, T, C, w, out, res, e);
+        conv_pixels<kHalf, 1>(low, count, px, pitch, T, C, w, zeros, out, res, e, ahead);
     }
 }
 
