@@ -1,10 +1,10 @@
 """Sphinx: python -m sphinx -W -b html docs build/docs"""
 
-from importlib.metadata import version as installed
+from fastconv import __version__
 
 project = "fastconv"
 copyright = "the fastconv developers"
-release = version = installed("fastconv")
+release = version = __version__
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.autosummary", "sphinx.ext.napoleon", "sphinx.ext.viewcode"]
 source_suffix = {".md": "markdown", ".rst": "restructuredtext"}
 exclude_patterns = []
