@@ -45,7 +45,7 @@ def write_atomic(path):
         # os.open rather than tempfile.mkstemp: the umask decides about the permissions, as it does for open().
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0), 0o666)
     except OSError as error:
-        reason = os.strerror(error.errno)
+        reason = error.strerror
         raise OSError(error.errno, f"cannot write to directory {directory!r} ({reason})", given) from error
     try:
         with os.fdopen(descriptor, "wb") as file:

@@ -99,7 +99,7 @@ def mnist_sample():
     -----
     MNIST: Yann LeCun and Corinna Cortes, CC BY-SA 3.0. How it was cut is said in ``data/samples/README.md``.
     """
-    sample = importlib.resources.files("fastconv.data").joinpath("samples", "mnist_sample.npz")
+    sample = importlib.resources.files("fastconv.data") / "samples" / "mnist_sample.npz"
     with importlib.resources.as_file(sample) as path:
         return load_npz(path, classes=10)
 

@@ -3,6 +3,7 @@
 import operator
 import os
 import threading
+from typing import Any
 
 import numpy as np
 
@@ -77,8 +78,8 @@ class DataLoader:
         self.transform = transform
         self._epoch = 0
         self._position = 0
-        self._guard = (None, None)
-        self._reader = None  # stands for the iteration that the epoch and the position speak of
+        self._guard: tuple = (None, None)
+        self._reader: object = None  # stands for the iteration that the epoch and the position speak of
 
     @property
     def epoch(self):
@@ -167,7 +168,7 @@ class _Batches:
         self._taken = 0
         self._submitted = 0
         self._closed = False
-        self._worker = None
+        self._worker: Any = None  # a prefetch.Worker, while there is one
         augment = loader.augment and _Augment(loader.augment, loader.seed, loader.epoch)
         self._arguments = (loader.dataset, self._order, loader.collate_fn or default_collate, augment, loader.transform)
         self._fill()

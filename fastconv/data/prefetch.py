@@ -56,8 +56,8 @@ class _Channel:
         # A Condition's default lock is reentrant, and must be: a garbage collection inside put_result may run the
         # finalizer, which calls close in the same thread.
         self.changed = threading.Condition()
-        self.jobs = collections.deque()
-        self.results = collections.deque()
+        self.jobs: collections.deque = collections.deque()
+        self.results: collections.deque = collections.deque()
         self.closed = False
 
     def put_job(self, job):
@@ -99,7 +99,7 @@ def _run(channel):
     while (job := channel.take_job()) is not None:
         function, arguments = job
         try:
-            result = (function(*arguments), None)
+            result: tuple = (function(*arguments), None)
         except BaseException as error:  # SystemExit too: it is the consumer who decides what to do with it
             result = (None, error)
         channel.put_result(result)

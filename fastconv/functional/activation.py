@@ -204,7 +204,7 @@ def number(op: str, name: str, value) -> float:
     """A real number; NaN is refused."""
     if isinstance(value, bool) or not isinstance(value, Real):
         raise TypeError(f"{op}: {name}={value!r}: expected a number")
-    if not -inf <= value <= inf:
+    if not -inf <= float(value) <= inf:
         raise ValueError(f"{op}: {name}={value!r}: expected a number")
     return float(value)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from fastconv.functional._call import activation, call, flat, shape_like
 
 
@@ -178,8 +180,8 @@ def linear(input, weight, bias=None):
 
 def linear_backward_data(grad_output, weight):
     """Gradient of :func:`linear` with respect to its input: ``grad_output @ weight``, shape (N, in_features)."""
-    shape = getattr(grad_output, "shape", None) or memoryview(grad_output).shape
-    features = getattr(weight, "shape", None) or memoryview(weight).shape
+    shape: Any = getattr(grad_output, "shape", None) or memoryview(grad_output).shape
+    features: Any = getattr(weight, "shape", None) or memoryview(weight).shape
     return call("linear_backward_data", "linear_backward_data", activation("grad_output", grad_output, 2),
                 flat("weight", weight, 2), input_shape=(shape[0], features[-1]))
 

@@ -34,7 +34,7 @@ def batch_norm(input, running_mean, running_var, weight=None, bias=None, trainin
         Also for running statistics that are to be updated and cannot be, and for training with one value per channel.
     """
     flag("batch_norm", "training", training)
-    updates = ()
+    updates: tuple[int, ...] = ()
     if training and not isinstance(input, Tensor) and running_mean is not None and running_var is not None:
         updates = (3, 4)
         for name, array in (("running_mean", running_mean), ("running_var", running_var)):

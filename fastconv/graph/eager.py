@@ -184,7 +184,7 @@ def _run(op, arguments, attrs, shown, updates, grad_outputs, wanted, also=None, 
     specs = tuple(None if v is None else (planned_shape(v.shape, a.layout), a.layout, a.dtype)
                   for a, v in zip(everything, arrays, strict=True))
     try:
-        key = (op, shown, specs, frozen(attrs), tuple(wanted), also)
+        key: tuple = (op, shown, specs, frozen(attrs), tuple(wanted), also)
         hash(key)
         compiled = cache.take(key)
     except TypeError:  # an attribute that cannot be hashed: the shape rule will say what is wrong with it
@@ -207,7 +207,8 @@ def compile_op(op: str, shown: str, names: Sequence[str], specs: Sequence, attrs
 
     graph = Graph()
     given = dict(attrs)
-    tensors = [None if s is None else graph.input(s[0], name, s[1], s[2]) for name, s in zip(names, specs, strict=True)]
+    tensors: list[Any] = [None if s is None else graph.input(s[0], name, s[1], s[2])
+                          for name, s in zip(names, specs, strict=True)]
     tensors, grads = tensors[: len(tensors) - seeds], tensors[len(tensors) - seeds:]
     batch = next((t.shape[0] for t in graph.inputs if t.layout == PIXELS), 1)
     with building(graph, ""), showing(shown):
@@ -241,7 +242,7 @@ def compile_op(op: str, shown: str, names: Sequence[str], specs: Sequence, attrs
     return Compiled(lowered, graph.inputs, outputs, changed, ("forward", "backward") if grads else ("forward",))
 
 
-def differentiate_op(graph: Graph, grads: list[Tensor], wanted: list[Tensor], shown: str) -> list[Tensor]:
+def differentiate_op(graph: Graph, grads: list, wanted: list, shown: str) -> list:
     """Adds the gradient nodes; the forward's nodes stay where a gradient's attributes refer to them."""
     for tensor, grad in zip(graph.outputs, grads, strict=False):
         if grad.shape != tensor.shape:
@@ -249,7 +250,7 @@ def differentiate_op(graph: Graph, grads: list[Tensor], wanted: list[Tensor], sh
     graph.late_inputs.update(grads)
     gradients = differentiate(graph, list(zip(graph.outputs, grads, strict=False)), wanted)
     graph.outputs = [t for n in graph.nodes for v in n.attrs.values() if isinstance(v, Node) for t in v.outputs]
-    remove_dead(graph, gradients)
+    remove_dead(graph, [g for g in gradients if g is not None])
     return gradients
 
 

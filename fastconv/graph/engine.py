@@ -168,7 +168,7 @@ class Engine:
                 plan, program, n = self._bring(inputs)
                 slots = plan.lowered.slots
             if out is None:
-                arrays = [np.empty(shape, np.float32) for shape in plan.output_shapes(n)]
+                arrays: Sequence = [np.empty(shape, np.float32) for shape in plan.output_shapes(n)]
             else:
                 arrays = (out,) if isinstance(out, np.ndarray) else self._several(plan, out)
             self._point(plan, arrays, n, out is not None)

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -34,7 +34,7 @@ class Worst(NamedTuple):
     """The element that agrees least."""
 
     name: str
-    index: tuple[int, ...]
+    index: tuple[int, ...]  # type: ignore[assignment]  # a field, not tuple.index
     analytic: float
     numeric: float
     relative: float
@@ -155,9 +155,9 @@ def function_problem(function: Callable, arrays: list[np.ndarray], rng) -> Probl
             program.array(lowered.read(tensor).ref, tensor.shape, np.int64)[...] = array
     for i, (tensor, array) in enumerate(zip(graph.outputs, outputs, strict=True)):
         _point(lowered, tensor, f"output:{i}", array)
-    for i, (tensor, array) in enumerate(zip(gradients, results, strict=True)):
-        if tensor is not None:
-            _point(lowered, tensor, f"result:{i}", array)
+    for i, (gradient, array) in enumerate(zip(gradients, results, strict=True)):
+        if gradient is not None:
+            _point(lowered, gradient, f"result:{i}", array)
     cotangents = [rng.standard_normal(t.shape, dtype=np.float32) for t in graph.outputs]
     for tensor, array in zip(seeds, cotangents, strict=True):
         _point(lowered, tensor, tensor.name, array)
@@ -232,7 +232,7 @@ def compare(problem: Problem, eps: float, rtol: float, max_elements: int, rng) -
     if not problem.values:
         raise ValueError("gradcheck: there is nothing to differentiate with respect to")
     rounding = 8 * 2.0**-24 * np.sqrt(sum(((g * y) ** 2).sum() for g, y in zip(problem.cotangents, base, strict=True)))
-    worst = None
+    worst: Any = None
     checked = 0
     for name, value, gradient in zip(problem.names, problem.values, problem.gradients, strict=True):
         x = np.array(value.data if isinstance(value, Parameter) else value)

@@ -31,7 +31,7 @@ class Tensor:
 
     def __init__(self, graph: Graph, type_: Type, node: Node | None = None, index: int = 0, name: str = ""):
         self.graph, self.type, self.node, self.index, self.name = graph, type_, node, index, name
-        self.parameter: Parameter | None = None
+        self.parameter: Any = None  # a Parameter, where the tensor is one
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -95,7 +95,7 @@ class Operator:
     """
 
     name: str
-    infer: Callable[[Sequence[Tensor], dict], list[Type]]
+    infer: Callable[[list, dict], list[Type]]
     lower: Callable[[Node, Any], None]
     gradient: Callable[[Node, list], list] | None = None
     starts: bool = False
@@ -117,7 +117,7 @@ class Node:
     """One application of an operator. ``path`` is the module's path, ``segment`` forward, backward or update."""
 
     op: Operator
-    inputs: list[Tensor]
+    inputs: list[Any]  # Tensor, or None where an optional one was left out
     attrs: dict
     path: str
     segment: str

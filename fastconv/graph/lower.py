@@ -152,7 +152,7 @@ class Lowering:
         self._padded: dict[tuple, View] = {}
         self._constant: dict[Tensor, bool] = {}
         self._zeros: Buffer | None = None
-        self._node: Node | None = None
+        self._node: Any = None  # the Node being lowered
 
     # ---- called by operators -------------------------------------------------------------------------------------
 
@@ -197,7 +197,7 @@ class Lowering:
             outer = tuple(s + a + b for s, a, b in zip(size, low, high, strict=True))
             c = channels(tensor.shape)
             target = self.temp(4 * c * tensor.shape[0] * prod(outer), "padded")
-            keywords = {"channels": c, "size": size, "ld": c, "halo": low, "padded": outer}
+            keywords: dict[str, Any] = {"channels": c, "size": size, "ld": c, "halo": low, "padded": outer}
             if tensor.node is None and tensor.parameter is None:
                 self.step(layout_kernels.to_channels_last, self.slot(tensor), target, op="input",
                           segment=self._door_segment(tensor), **keywords)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from fastconv.graph.autodiff import remove_dead
 from fastconv.graph.ir import FLAT, Graph, Node, Tensor, Type
 
@@ -73,7 +75,7 @@ def fuse_epilogue(graph: Graph) -> None:
         if node.op.name == "add" and node.attrs.get("scalars") is None:
             _fuse_residual(graph, node)
         elif node.op.name in ACTIVATIONS:
-            producer = node.inputs[0].node
+            producer: Any = node.inputs[0].node
             if _sole(graph, producer) and not producer.attrs.get("act"):
                 producer.attrs["act"] = ACTIVATIONS[node.op.name](node.attrs)
                 _take_over(graph, node, producer)
@@ -84,7 +86,8 @@ def _fuse_residual(graph: Graph, node: Node) -> None:
         return
     order = {id(n): i for i, n in enumerate(graph.nodes)}
     for this, other in ((1, 0), (0, 1)):
-        producer, residual = node.inputs[this].node, node.inputs[other]
+        producer: Any = node.inputs[this].node
+        residual = node.inputs[other]
         if not _sole(graph, producer) or producer.attrs.get("act") or producer is residual.node or \
                 len(producer.inputs) > FUSES_EPILOGUE[producer.op.name]:
             continue
@@ -96,7 +99,7 @@ def _fuse_residual(graph: Graph, node: Node) -> None:
         return
 
 
-def _sole(graph: Graph, producer: Node | None) -> bool:
+def _sole(graph: Graph, producer: Any) -> bool:
     """Whether a producer can take an epilogue: nothing else reads its output."""
     if producer is None or producer.op.name not in FUSES_EPILOGUE or producer.output in graph.outputs:
         return False

@@ -28,6 +28,11 @@ class Program:
     """
 
     def __init__(self, lowered: Lowering, shared: Program | None = None, snapshot: dict | None = None):
+        self.lowered: Lowering
+        self.weights: Memory
+        self._snapshot: dict | None
+        self._packing: threading.Lock
+        self._versions: list[int]
         if shared is not None and lowered.weights_layout() != shared.lowered.weights_layout():
             raise RuntimeError("a program can share packed weights only with another of the same lowering")
         self.lowered = lowered
@@ -68,7 +73,7 @@ class Program:
             return self.weights.address + buffer.offset
         if self._snapshot is not None:
             return self._snapshot[id(buffer.parameter)][1].address
-        return buffer.parameter.address
+        return buffer.parameter.address  # type: ignore[union-attr]  # its kind says that it has one
 
     def array(self, ref: Ref, shape, dtype=np.float32) -> np.ndarray:
         """A view of planned memory; it keeps the memory alive."""

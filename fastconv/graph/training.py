@@ -6,6 +6,7 @@ import math
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -233,7 +234,7 @@ class TrainingTape(LossTape):
 class _Planned:
     """One plan of a training tape."""
 
-    def __init__(self, tape: LossTape, inputs: list, target: tuple):
+    def __init__(self, tape: Any, inputs: list, target: tuple):
         self.batch, self.n = inputs[0][0][0], 0
         graph, structure = trace(lambda *t: self._model_and_loss(tape, t), [*inputs, target])
         optimise(graph, tape.training)
@@ -253,7 +254,7 @@ class _Planned:
         self.counted = [(c, c.copy()) for c in self.lowered.counters]
         self.slots = [plan.lowered.slots.get(t.name) for t in graph.inputs]
         self.target = graph.inputs[-1]
-        self.integers = None
+        self.integers: Any = None  # the target as an array, where it is of class indices
         if self.target.dtype == "int64":
             self.integers = self.program.array(plan.lowered.read(self.target).ref, self.target.shape, np.int64)
             self.classes = plan.lowered.extra.get("classes", [])

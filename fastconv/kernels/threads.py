@@ -6,10 +6,11 @@ import math
 import operator
 import os
 import weakref
+from typing import Any
 
 MOST = 1024  # threads: more than any machine that this is for has processors, and few enough to be started
 
-_state = {"threads": 0, "reason": "", "forked": False}
+_state: dict[str, Any] = {"threads": 0, "reason": "", "forked": False}
 _to_reset: weakref.WeakSet = weakref.WeakSet()
 
 

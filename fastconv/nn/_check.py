@@ -38,7 +38,7 @@ def number(layer: str, name: str, value: Any, low: float, high: float) -> float:
     """A real number from ``low`` to ``high``, both included; NaN is refused."""
     if isinstance(value, bool) or not isinstance(value, Real):
         raise TypeError(f"{layer}: {name}={value!r}: expected a number")
-    if not low <= value <= high:
+    if not low <= float(value) <= high:
         rule = f"from {low:g} to {high:g}" if high < float("inf") else f"a number of at least {low:g}"
         raise ValueError(f"{layer}: {name}={value!r} must be {rule}")
     return float(value)

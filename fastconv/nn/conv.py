@@ -57,7 +57,7 @@ class _Conv(Module):
         if x.shape[1] != self.in_channels:
             fail(layer, f"input of shape {x.shape} has {x.shape[1]} channels: expected in_channels={self.in_channels}")
         inputs = [x, self.weight] if self.bias is None else [x, self.weight, self.bias]
-        padding = self.padding
+        padding: str | tuple[int, ...] | int = self.padding
         if self.padding_mode != "zeros":
             inputs[0] = apply("pad", [x], pad=self._pad(), mode=self.padding_mode)
             padding = 0
@@ -71,7 +71,7 @@ class _Conv(Module):
                 total = d * (k - 1)
                 pairs.append((total // 2, total - total // 2))
             else:
-                pairs.append((0, 0) if self.padding == "valid" else (self.padding[i],) * 2)
+                pairs.append((0, 0) if isinstance(self.padding, str) else (self.padding[i],) * 2)
         return tuple(p for pair in pairs[::-1] for p in pair)
 
     def extra_repr(self) -> str:

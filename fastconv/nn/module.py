@@ -37,7 +37,7 @@ class Module:
 
     _parameters: dict[str, Parameter | None]
     _buffers: dict[str, Any]
-    _modules: dict[str, Module | None]
+    _modules: dict[str, Any]  # Module or None
 
     def __init__(self):
         for name in ("_parameters", "_buffers", "_modules"):

@@ -59,8 +59,8 @@ def load(owner: str, entries: Mapping[str, Any], state_dict: Mapping[str, Any], 
         elif not isinstance(entry, Parameter) and not np.can_cast(value.dtype, entry.dtype, "safe"):
             types.append(f"{name} has dtype {value.dtype}: expected {entry.dtype}")
     if keys or types:
-        error = ValueError if keys else TypeError
-        raise error(f"{owner}.load_state_dict:" + "".join(f"\n  {line}" for line in (*keys, *types)))
+        kind = ValueError if keys else TypeError
+        raise kind(f"{owner}.load_state_dict:" + "".join(f"\n  {line}" for line in (*keys, *types)))
     for name, value in values.items():
         entry = entries[name]
         if isinstance(entry, Parameter):

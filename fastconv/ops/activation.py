@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from math import isnan, prod
+from typing import Any
 
 from fastconv.graph.ir import FLAT, Node, Operator, Tensor, Type, apply, fail, register
 from fastconv.graph.lower import Lowering, channels, pixels_per_image
@@ -52,7 +53,7 @@ def number(op: str, attrs: dict, name: str, low: float = float("-inf")) -> None:
 class Activation:
     """One activation: how its attributes become the kernel's constants, and whether its backward reads the output."""
 
-    def __init__(self, name: str, from_output: bool, constants=lambda attrs: (), check=lambda attrs: None,
+    def __init__(self, name: str, from_output: Any, constants=lambda attrs: (), check=lambda attrs: None,
                  kernel=None):
         self.name, self.constants, self.check = name, constants, check
         self.from_output = from_output if callable(from_output) else lambda attrs: from_output

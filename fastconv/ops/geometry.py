@@ -14,7 +14,7 @@ Pairs = tuple[tuple[int, int], ...]
 
 def ints(op: str, name: str, value, dims: int, least: int) -> tuple[int, ...]:
     """``value`` as one integer per spatial dimension, each at least ``least``; an int stands for all."""
-    values = value if isinstance(value, (tuple, list)) else (value,) * dims
+    values = tuple(value) if isinstance(value, (tuple, list)) else (value,) * dims
     try:
         values = tuple(operator.index(v) for v in values)
     except TypeError:

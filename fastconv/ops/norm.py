@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 import numbers
 from math import prod
+from typing import Any
 
 import numpy as np
 
@@ -82,7 +83,7 @@ class Problem:
     """Sizes and cut of one normalisation, and the memory that its steps share."""
 
     def __init__(self, x: Tensor, cx: Lowering):
-        self.size = {"channels": channels(x.shape), "pixels": pixels_per_image(x.shape)}
+        self.size: dict[str, Any] = {"channels": channels(x.shape), "pixels": pixels_per_image(x.shape)}
         per_part, self.parts = kernels.cut(x.shape[0], self.size["pixels"], self.size["channels"])
         self.cut = {**self.size, "per_part": per_part}
         self.stats_bytes = 4 * kernels.STATS_ROWS * self.size["channels"]
@@ -91,7 +92,7 @@ class Problem:
         return cx.temp(kernels.part_bytes(self.size["channels"], self.parts), "batch_norm sums")
 
 
-def references(cx: Lowering, **tensors: Tensor | None) -> dict[str, Ref]:
+def references(cx: Lowering, **tensors: Tensor | None) -> dict[str, Any]:
     return {name: cx.read(t).ref for name, t in tensors.items() if t is not None}
 
 

@@ -115,7 +115,7 @@ def adaptive_shape(op: str, x: tuple[int, ...], attrs: dict) -> tuple[int, ...]:
 
 def problem(x: Sequence[int], y: Sequence[int], attrs: dict) -> tuple[dict, str]:
     """Geometry for fastconv.kernels.pool, and the type of an index into its windows."""
-    geometry = {"channels": channels(x), "input": spatial3(x), "output": spatial3(y)}
+    geometry: dict = {"channels": channels(x), "input": spatial3(x), "output": spatial3(y)}
     if "output_size" in attrs:
         if any(a % b for a, b in zip(x[2:], y[2:], strict=True)):
             return {**geometry, "adaptive": True}, "i32"
@@ -139,7 +139,7 @@ def lower_max(node: Node, cx: Lowering) -> None:
     (x,) = node.inputs
     geometry, index_type = problem(x.shape, node.output.shape, node.attrs)
     view, y = cx.read(x), cx.write(node.output)
-    index = {}
+    index: dict = {}
     if len(node.outputs) > 1:
         c = channels(x.shape)
         stored = View(cx.temp(kernels.INDEX_BYTES[index_type] * c * cx.pixels(node.output), "argmax"), c)

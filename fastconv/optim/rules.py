@@ -31,7 +31,8 @@ class _Rule:
 
     lr = _Number()
     weight_decay = _Number()
-    _names = ()
+    name: str
+    _names: tuple[str, ...] = ()
 
     def __init__(self, lr, **hyper_parameters):
         if isinstance(lr, bool) or not isinstance(lr, numbers.Real):

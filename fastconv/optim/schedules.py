@@ -239,7 +239,7 @@ class OneCycleLR(Schedule):
             momentum = self._at(epoch)[1]
             if self._momentum == "betas":
                 momentum = (momentum, *self.optimizer.betas[1:])
-            setattr(self.optimizer, self._momentum, momentum)
+            setattr(self.optimizer, str(self._momentum), momentum)
 
     def _at(self, epoch):
         """Rate and momentum after `epoch` steps."""

@@ -343,8 +343,9 @@ class Trainer:
         """
         engine = compile(self.module, input_shape, training=True, **self._options)
         engine.tune(save, rounds=rounds, progress=progress)
-        self._use(engine.algorithm)
-        return engine.algorithm
+        choices = engine.algorithm if isinstance(engine.algorithm, Choices) else Choices()
+        self._use(choices)
+        return choices
 
     def _use(self, algorithm) -> None:
         """Plans everything again with these algorithms."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from fastconv import nn
 from fastconv.zoo.registry import network
 
 
 def _block(in_channels: int, out_channels: int, kernel_size: int, stride: int = 1, groups: int = 1,
-           activation: type[nn.Module] = nn.ReLU6) -> nn.Sequential:
+           activation: Callable[..., nn.Module] = nn.ReLU6) -> nn.Sequential:
     return nn.Sequential(nn.Conv2d(in_channels, out_channels, kernel_size, stride, kernel_size // 2, groups=groups,
                                    bias=False), nn.BatchNorm2d(out_channels), activation(inplace=True))
 

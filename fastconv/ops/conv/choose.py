@@ -102,7 +102,7 @@ def choose(which: str, node: Node, p: Problem, cx: Lowering) -> Algorithm:
     if asked is not None:
         found = next((a for a in _algorithms if a.name == asked), None)
         reason = refusal(found, which, p) if found else f"there is no such algorithm; known are {', '.join(names())}"
-        if reason is None:
+        if found is not None and reason is None:
             chosen, why = found, "measured by tune()" if isinstance(cx.algorithm, Choices) else "named by the user"
         elif strict:
             usable = [a.name for a in _algorithms if refusal(a, which, p) is None]
