@@ -15,17 +15,16 @@ constexpr int kFftRows = kWidth == 16 ? 8 : 4;
 
 template <int M>
 FC_NOINLINE void fft_weight_tile(const float* x, int64_t xm, const float* g, int64_t gm, int64_t count, float* sums, bool add) {
-    V re[M], im[M];
+    FftSums<M> s;
+#pragma GCC unroll 16
+    for (int m = 0; m < M; ++m)
+        s.set(m, add ? vload(sums + m * kPair) : V{}, add ? vload(sums + m * kPair + kWidth) : V{});
+    for (int64_t i = 0; i < count; ++i) fft_multiply<M>(s, x + i * xm, 1, g + i * gm);
 #pragma GCC unroll 16
     for (int m = 0; m < M; ++m) {
-        re[m] = add ? vload(sums + m * kPair) : V{};
-        im[m] = add ? vload(sums + m * kPair + kWidth) : V{};
-    }
-    for (int64_t i = 0; i < count; ++i) fft_multiply<M>(re, im, x + i * xm, 1, g + i * gm);
-#pragma GCC unroll 16
-    for (int m = 0; m < M; ++m) {
-        vstore(sums + m * kPair, re[m]);
-        vstore(sums + m * kPair + kWidth, im[m]);
+        const Cx sum = s.get(m);
+        vstore(sums + m * kPair, sum.re);
+        vstore(sums + m * kPair + kWidth, sum.im);
     }
 }
 
@@ -38,7 +37,12 @@ inline void f32_fft_product_weight_run(const FftArgs* a, int64_t begin, int64_t 
     const int64_t run = fft_product_run(a), count = fft_count(a), blocks = fft_blocks(a->K);
     const int64_t xm = fft_blocks(a->G * a->C) * kPair, gm = a->G * blocks * kPair, last = fft_frequencies(a);
     const bool add = a->add;
-    for (int64_t f = begin * run; f < min64(last, end * run); ++f)
+    for (int64_t f = begin * run; f < min64(last, end * run); ++f) {
+        if (f + 1 < last) {
+            fft_ahead<false>(a->xs + (f + 1) * a->xs_pitch, count * xm);
+            fft_ahead<false>(a->ys + (f + 1) * a->ys_pitch, count * gm);
+            fft_ahead<true>(a->packed + (f + 1) * fft_packed_pitch(a), fft_packed_pitch(a));
+        }
         for (int64_t b = 0; b < a->G * blocks; ++b) {
             const int64_t first = b / blocks * a->C, stop = first + a->C;
             const float* g = a->ys + f * a->ys_pitch + b * kPair;
@@ -56,6 +60,7 @@ inline void f32_fft_product_weight_run(const FftArgs* a, int64_t begin, int64_t 
                 c += rows;
             }
         }
+    }
 }
 
 // One row of taps' gradients, for `lanes` filters at gy, over a range of tiles, by the definition: where infinities or

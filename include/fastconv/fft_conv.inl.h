@@ -6,16 +6,16 @@
 // f32_fft_weight. Depthwise, where the product is one multiplication, all three are one step per tile and vector of
 // channels: f32_fft_depthwise.
 //
-// The register tile of the product: M tiles x 1 vector of filters, real and imaginary sums.
+// The register tile of the product: M tiles x 1 vector of filters, three sums of products each (four with fewer registers).
 //
 //                        w: [channel][W real, W imaginary], 2 loads per channel
-//                        +-----------+-----------+
-//   tile 0  xr[c] xi[c] -| re[0]     | im[0]     |   re += xr wr + xi wi
-//     ...                |   ...     |   ...     |   im += xi wr - xr wi
-//   tile M-1             +-----------+-----------+
+//                        +-----------+-----------+-----------+
+//   tile 0  xr[c] xi[c] -| p[0]      | q[0]      | t[0]      |   p += xr wr,  q += xi wi
+//     ...                |   ...     |   ...     |   ...     |   t += (xr + xi) (wr - wi)
+//   tile M-1             +-----------+-----------+-----------+
 //
-// AVX-512: M = 14, 28 accumulators; per channel 2 loads, 28 broadcasts, 56 multiply-adds: bound by the FMA units once
-// there are enough tiles to share a load of the weights, by the weights' bandwidth where there are few.
+// AVX-512: M = 9, 27 accumulators; per channel 2 loads, 18 broadcasts, 27 multiply-adds and 10 additions. Bound by the FMA
+// units once there are enough tiles to share a load of the weights, by the weights' bandwidth where there are few.
 #include "fastconv/conv_tile.inl.h"
 #include "fastconv/fft_tile.inl.h"
 
@@ -126,36 +126,90 @@ inline void f32_fft_inverse_run(const FftArgs* a, int64_t begin, int64_t end, vo
 
 // ---- the product --------------------------------------------------------------------------------------------------
 
-// One element of M rows of a, am apart, times the conjugate of one of b.
-template <int M>
-FC_INLINE void fft_multiply(V (&re)[M], V (&im)[M], const float* a, int64_t am, const float* b) {
-    const V br = vload(b), bi = vload(b + kWidth);
-#pragma GCC unroll 16
-    for (int m = 0; m < M; ++m) {
-        const V ar = splat<kWidth>(a[m * am]), ai = splat<kWidth>(a[m * am + kWidth]);
-        re[m] = mul_add<kWidth>(ar, br, re[m]);
-        im[m] = mul_add<kWidth>(ai, br, im[m]);
-        re[m] = mul_add<kWidth>(ai, bi, re[m]);
-        im[m] = negated_mul_add<kWidth>(ar, bi, im[m]);
-    }
+// M complex sums. With 512-bit vectors a product is three multiplications, whose sums are kept apart:
+//   p = sum ar br,  q = sum ai bi,  t = sum (ar + ai) (br - bi);   re = p + q,  im = t - p + q,
+// because the addition can go to units of its own; with fewer registers it is four.
+constexpr bool kThree = kWidth == 16;
+constexpr int kFftM = kThree ? 9 : kTileM;
+
+// The next tile's height for so many rows, down to four: nines, but eights where those come out even.
+FC_INLINE int fft_height(int64_t rows) {
+    if (kThree && rows && rows % 8 == 0) return 8;
+    return rows >= kFftM ? kFftM : 4;
 }
 
 template <int M>
-FC_NOINLINE void fft_product_tile(const float* x, int64_t xm, int64_t first, int64_t C, const float* w, float* y, int64_t ym) {
-    V re[M], im[M];
+struct FftSums {
+    V p[M], q[M], t[kThree ? M : 1];
+    FC_INLINE void set(int m, V re, V im) {
+        p[m] = re;
+        if constexpr (kThree) {
+            q[m] = V{};
+            t[m] = im + re;
+        } else {
+            q[m] = im;
+        }
+    }
+    FC_INLINE Cx get(int m) const {
+        if constexpr (kThree) return {p[m] + q[m], (t[m] - p[m]) + q[m]};
+        return {p[m], q[m]};
+    }
+};
+
+// One element of M rows of a, am apart, times the conjugate of one of b.
+template <int M>
+FC_INLINE void fft_multiply(FftSums<M>& s, const float* a, int64_t am, const float* b) {
+    const V br = vload(b), bi = vload(b + kWidth);
+    if constexpr (kThree) {
+        const V difference = br - bi;
 #pragma GCC unroll 16
-    for (int m = 0; m < M; ++m) re[m] = im[m] = V{};
+        for (int m = 0; m < M; ++m) {
+            V ar = splat<kWidth>(a[m * am]), ai = splat<kWidth>(a[m * am + kWidth]);
+            __asm__("" : "+v"(ar), "+v"(ai));  // one broadcast each: GCC would load each twice and broadcast the sum
+            s.p[m] = mul_add<kWidth>(ar, br, s.p[m]);
+            s.q[m] = mul_add<kWidth>(ai, bi, s.q[m]);
+            s.t[m] = mul_add<kWidth>(ar + ai, difference, s.t[m]);
+        }
+    } else {
+#pragma GCC unroll 16
+        for (int m = 0; m < M; ++m) {
+            const V ar = splat<kWidth>(a[m * am]), ai = splat<kWidth>(a[m * am + kWidth]);
+            s.p[m] = mul_add<kWidth>(ar, br, s.p[m]);
+            s.q[m] = mul_add<kWidth>(ai, br, s.q[m]);
+            s.p[m] = mul_add<kWidth>(ai, bi, s.p[m]);
+            s.q[m] = negated_mul_add<kWidth>(ar, bi, s.q[m]);
+        }
+    }
+}
+
+// `next`: what the next block reads, one element per channel; asked for meanwhile.
+template <int M>
+FC_NOINLINE void fft_product_tile(const float* x, int64_t xm, int64_t first, int64_t C, const float* w, const float* next,
+                                  float* y, int64_t ym) {
+    FftSums<M> s;
+#pragma GCC unroll 16
+    for (int m = 0; m < M; ++m) s.set(m, V{}, V{});
     for (int64_t c = first; c < first + C;) {
         const int64_t lane = c % kWidth, run = min64(kWidth - lane, first + C - c);
         const float* a = x + (c - lane) * 2 + lane;
-        for (int64_t i = 0; i < run; ++i, w += kPair) fft_multiply<M>(re, im, a + i, xm, w);
+        for (int64_t i = 0; i < run; ++i, w += kPair, next += kPair) {
+            for (int j = 0; j < kPair; j += 16) __builtin_prefetch(next + j, 0, 2);
+            fft_multiply<M>(s, a + i, xm, w);
+        }
         c += run;
     }
 #pragma GCC unroll 16
     for (int m = 0; m < M; ++m) {
-        vstore(y + m * ym, re[m]);
-        vstore(y + m * ym + kWidth, im[m]);
+        const Cx sum = s.get(m);
+        vstore(y + m * ym, sum.re);
+        vstore(y + m * ym + kWidth, sum.im);
     }
+}
+
+// Asks for the next frequency's rows of a spectrum.
+template <bool kWrite>
+FC_INLINE void fft_ahead(const float* p, int64_t floats) {
+    for (int64_t i = 0; i < floats; i += 16) __builtin_prefetch(p + i, kWrite, 2);
 }
 
 // Frequencies per tile of the problem: some 10 us of multiply-adds.
@@ -171,20 +225,30 @@ FC_INLINE size_t f32_fft_product_scratch(const FftArgs*) { return 0; }
 inline void f32_fft_product_run(const FftArgs* a, int64_t begin, int64_t end, void*) {
     const int64_t run = fft_product_run(a), count = fft_count(a), blocks = fft_blocks(a->K);
     const int64_t xm = fft_blocks(a->G * a->C) * kPair, ym = a->G * blocks * kPair, last = fft_frequencies(a);
-    for (int64_t f = begin * run; f < min64(last, end * run); ++f)
+    for (int64_t f = begin * run; f < min64(last, end * run); ++f) {
+        if (f + 1 < last) {
+            fft_ahead<false>(a->xs + (f + 1) * a->xs_pitch, count * xm);
+            fft_ahead<true>(a->ys + (f + 1) * a->ys_pitch, count * ym);
+        }
         for (int64_t b = 0; b < a->G * blocks; ++b) {
             const int64_t g = b / blocks, first = g * a->C;
             const float *x = a->xs + f * a->xs_pitch, *w = a->packed + f * fft_packed_pitch(a) + b * a->C * kPair;
+            const float* next = w + a->C * kPair;  // of the next frequency behind the last block; past the end it only asks
             float* y = a->ys + f * a->ys_pitch + b * kPair;
             int64_t m = 0;
-            for (; m + kTileM <= count; m += kTileM) fft_product_tile<kTileM>(x + m * xm, xm, first, a->C, w, y + m * ym, ym);
-            if constexpr (kTileM == 14)
-                for (; m + 7 <= count; m += 7) fft_product_tile<7>(x + m * xm, xm, first, a->C, w, y + m * ym, ym);
-            if constexpr (kTileM > 4)
-                for (; m + 4 <= count; m += 4) fft_product_tile<4>(x + m * xm, xm, first, a->C, w, y + m * ym, ym);
-            if (m + 2 <= count) fft_product_tile<2>(x + m * xm, xm, first, a->C, w, y + m * ym, ym), m += 2;
-            if (m < count) fft_product_tile<1>(x + m * xm, xm, first, a->C, w, y + m * ym, ym);
+            const auto rows = [&] { return x + m * xm; };
+            for (int h = 0; (h = fft_height(count - m)) > 4; m += h) {
+                if (kThree && h == 8) {
+                    fft_product_tile<kThree ? 8 : 4>(rows(), xm, first, a->C, w, next, y + m * ym, ym);
+                } else {
+                    fft_product_tile<kFftM>(rows(), xm, first, a->C, w, next, y + m * ym, ym);
+                }
+            }
+            for (; m + 4 <= count; m += 4) fft_product_tile<4>(rows(), xm, first, a->C, w, next, y + m * ym, ym);
+            if (m + 2 <= count) fft_product_tile<2>(rows(), xm, first, a->C, w, next, y + m * ym, ym), m += 2;
+            if (m < count) fft_product_tile<1>(rows(), xm, first, a->C, w, next, y + m * ym, ym);
         }
+    }
 }
 
 // ---- depthwise: C = K = 1, G channels ---------------------------------------------------------------------------------

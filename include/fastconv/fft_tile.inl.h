@@ -52,6 +52,14 @@ FC_INLINE FftPlace fft_place(const FftArgs* a, int64_t tile) {
             {more % a->axis[0].tiles * a->axis[0].tile, t1 * a->axis[1].tile, t2 * a->axis[2].tile}};
 }
 
+// Asks for n elements, `stride` floats apart, which the next block of channels (or the next tile) has its turn with: in a
+// spectrum each lies on a page of its own, and no hardware looks ahead over that.
+template <bool kWrite>
+FC_INLINE void fft_prefetch(const float* p, int64_t n, int64_t stride) {
+    for (int64_t i = 0; i < n; ++i, p += stride)
+        for (int j = 0; j < kPair; j += 16) __builtin_prefetch(p + j, kWrite, 3);
+}
+
 // Rows of the grid to a spectrum whose frequencies are fs floats apart (the grid itself: kPair).
 FC_INLINE void fft_columns_forward(const FftArgs* a, const FftScratch& s, float* spectrum, int64_t fs) {
     const int64_t F0 = a->axis[0].size, F1 = a->axis[1].size, columns = fft_columns(a);
@@ -61,13 +69,16 @@ FC_INLINE void fft_columns_forward(const FftArgs* a, const FftScratch& s, float*
             for (int64_t k = 0; k < columns; ++k) {
                 const float* x = s.grid + (i * F1 * columns + k) * kPair;
                 float* y = last ? spectrum + k * fs : const_cast<float*>(x);
+                if (last && fs != kPair) fft_prefetch<true>(y + kPair, F1, columns * fs);
                 fft_complex<false>(a->axis[1], F1, x, columns * kPair, kWidth, y, columns * (last ? fs : kPair), s.work);
             }
     }
     if (F0 > 1)
-        for (int64_t k = 0; k < F1 * columns; ++k)
+        for (int64_t k = 0; k < F1 * columns; ++k) {
+            if (fs != kPair) fft_prefetch<true>(spectrum + k * fs + kPair, F0, F1 * columns * fs);
             fft_complex<false>(a->axis[0], F0, s.grid + k * kPair, F1 * columns * kPair, kWidth, spectrum + k * fs,
                                F1 * columns * fs, s.work);
+        }
 }
 
 // The tile at `place`, `lanes` channels at x: its spectrum.
@@ -91,6 +102,7 @@ FC_INLINE void fft_forward(const FftArgs* a, const FftPlace& place, const float*
                 continue;
             }
             const float* from = x + (place.image * a->x_image + p0 * d.in_step + p1 * h.in_step) * a->ldx + o2 * step;
+            for (int64_t i = begin; i < end; ++i) __builtin_prefetch(from + i * step + kWidth, 0, 2);  // the next block
             if (dense) {
                 fft_real(w, from, 2 * step, step, y, ys, s.work);
                 continue;
@@ -109,17 +121,22 @@ FC_INLINE bool fft_inverse(const FftArgs* a, const float* spectrum, int64_t fs, 
     const int64_t F0 = a->axis[0].size, F1 = a->axis[1].size, columns = fft_columns(a);
     const float* x = spectrum;
     if (F0 > 1) {
-        for (int64_t k = 0; k < F1 * columns; ++k)
+        for (int64_t k = 0; k < F1 * columns; ++k) {
+            if (fs != kPair) fft_prefetch<false>(x + k * fs + kPair, F0, F1 * columns * fs);
             fft_complex<true>(a->axis[0], F0, x + k * fs, F1 * columns * fs, kWidth, s.grid + k * kPair,
                               F1 * columns * kPair, s.work);
+        }
         x = s.grid;
         fs = kPair;
     }
     if (F1 > 1) {
         for (int64_t i = 0; i < extent[0]; i += step[0])
-            for (int64_t k = 0; k < columns; ++k)
-                fft_complex<true>(a->axis[1], F1, x + (i * F1 * columns + k) * fs, columns * fs, kWidth,
-                                  s.grid + (i * F1 * columns + k) * kPair, columns * kPair, s.work);
+            for (int64_t k = 0; k < columns; ++k) {
+                const float* from = x + (i * F1 * columns + k) * fs;
+                if (fs != kPair) fft_prefetch<false>(from + kPair, F1, columns * fs);
+                fft_complex<true>(a->axis[1], F1, from, columns * fs, kWidth, s.grid + (i * F1 * columns + k) * kPair,
+                                  columns * kPair, s.work);
+            }
         x = s.grid;
         fs = kPair;
     }
@@ -200,6 +217,7 @@ FC_INLINE void fft_epilogue(const FftArgs* a, const FftPlace& place, const float
                                   (place.at[1] + i1) * A1.out_step + place.at[2] * A2.out_step;
             for (int64_t i2 = 0; i2 < extent[2]; ++i2) {
                 const int64_t at = pixel + i2 * A2.out_step;
+                __builtin_prefetch(a->y + at * a->ldy + k + kWidth, 1, 2);  // the next block
                 V v = vload(row + i2 * kWidth) + bias;
                 if (a->residual) v = v + load_n<kWidth>(a->residual + at * a->ldr + k, lanes);
                 store_n<kWidth>(a->y + at * a->ldy + k, activate<kWidth>(v, a->act, low, high), lanes);
