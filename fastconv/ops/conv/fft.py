@@ -19,7 +19,8 @@ from fastconv.kernels.cpu import Cpu, cpu
 from fastconv.ops.conv.choose import Algorithm, offer
 from fastconv.ops.conv.problem import Problem, cut_parts, epilogue
 
-PACKED = 2 << 30  # bytes of transformed weights beyond which it is refused
+PACKED = 2 << 30  # bytes of transformed weights beyond which it is refused,
+MODEST = 96 << 20  # and beyond which it is for those alone who name it
 SPECTRA = 8 << 20  # bytes of the spectra of a range of tiles, about: a share of the last-level cache
 
 
@@ -81,8 +82,8 @@ def candidates(s: Shape, axis: int) -> list[tuple[int, int]]:
 
 
 def transform_cycles(samples: int) -> float:
-    """Of a real transform of a tile, one vector of channels: measured, of tiles that leave the first-level cache."""
-    return 2.3 * samples * log2(samples)
+    """Of a real transform of a tile, one vector of channels, to or from a spectrum: measured."""
+    return 800 + 1.6 * samples * log2(samples)
 
 
 def estimate(s: Shape, sizes: tuple[int, ...], tiles: int, cpu: Cpu) -> tuple[float, int]:
@@ -93,28 +94,28 @@ def estimate(s: Shape, sizes: tuple[int, ...], tiles: int, cpu: Cpu) -> tuple[fl
     one = transform_cycles(samples)
     if s.channels == 1 and s.filters == 1 and s.groups > 1:
         vectors, nbytes = -(-s.groups // cpu.width), frequencies * s.groups * 8
-        return vectors * (tiles * 2.2 * one + (one if s.training or s.weight else 0)), nbytes
+        return vectors * (tiles * 2.2 * one + (2 * one if s.training or s.weight else 0)), nbytes
     inputs, outputs = -(-s.groups * s.channels // cpu.width), s.groups * -(-s.filters // cpu.width)
     nbytes = frequencies * outputs * s.channels * 2 * cpu.width * 4
     spectra = frequencies * (inputs + outputs) * 2 * cpu.width * 4
     ranges = -(-tiles // range_of_tiles(tiles, spectra, nbytes))
-    # the register tile keeps both units busy from four tiles on
-    madds = max(4, tiles) * frequencies * outputs * cpu.width * s.channels * 4
-    product_ = max(madds / cpu.madds * 1.3, ranges * nbytes * (2 if s.weight else 1) / (2 * cpu.memory_bytes))
-    weights = outputs * s.channels * one * (1.5 if s.training or s.weight else 0)
-    return 1.5 * (tiles * (inputs + outputs) * one * 1.2 + product_ + weights), nbytes
+    # the register tile keeps both units busy from four tiles on; it is left and entered once per vector of filters
+    madds = max(4, tiles) * frequencies * outputs * cpu.width * (s.channels + 4) * (3 if cpu.width == 16 else 4)
+    product_ = max(madds / cpu.madds * 1.15, ranges * nbytes * (2 if s.weight else 1) / (1.25 * cpu.memory_bytes))
+    weights = outputs * s.channels * one * (2 if s.training or s.weight else 0)
+    return tiles * (inputs + outputs) * one + product_ + weights, nbytes
 
 
 def range_of_tiles(tiles: int, spectra: int, packed: int) -> int:
     """Tiles whose spectra (bytes per tile) are held at a time: within SPECTRA, more where there are many weights to read."""
     most = max(1, max(SPECTRA, min(packed // 2, 4 * SPECTRA)) // spectra)
-    most = most if most < 14 else most // 14 * 14
+    most = most if most < 16 else most // 8 * 8
     ranges = -(-tiles // most)
     return min(tiles, -(-tiles // ranges)) or 1
 
 
 class Found(NamedTuple):
-    """The best sizes of a shape, with their estimated cycles; None: there are none."""
+    """The best sizes of a shape (None: there are none), with their estimated cycles (infinite: not for a choice by cost)."""
 
     sizes: tuple[int, int, int] | None
     cycles: float
@@ -122,14 +123,16 @@ class Found(NamedTuple):
 
 @lru_cache(4096)
 def best(s: Shape, cpu: Cpu) -> Found:
-    """The sizes that the cost model likes best, among those whose transformed weights are not too large."""
-    found = Found(None, inf)
+    """The sizes that the cost model likes best, among those whose transformed weights are modest, or else not too large."""
+    found, large = Found(None, inf), (inf, None)
     for choice in product(*(candidates(s, i) for i in range(3))):
         sizes = tuple(size for size, _ in choice)
         cycles, nbytes = estimate(s, sizes, prod(tiles for _, tiles in choice), cpu)
-        if cycles < found.cycles and nbytes <= PACKED:
+        if cycles < found.cycles and nbytes <= MODEST:
             found = Found(sizes, cycles)
-    return found
+        if cycles < large[0] and nbytes <= PACKED:
+            large = cycles, sizes
+    return found if found.sizes else Found(large[1], inf)
 
 
 class Fft(Algorithm):
