@@ -113,6 +113,7 @@ def parser() -> argparse.ArgumentParser:
     conv.add_argument("--end-to-end", action="store_true", help="NCHW in and out, layout moves included")
     goals = commands.add_parser("goals", parents=[pictures()], help="the goals, from the JSON of several runs of conv")
     goals.add_argument("files", nargs="+", metavar="FILE")
+    goals.add_argument("--markdown", metavar="FILE", help="writes the tables")
     goals.add_argument("--json", metavar="FILE", help="writes the rows of all files, and the goals")
     accuracy = commands.add_parser("accuracy", parents=[shared], help="errors against float64")
     convolutions(accuracy, "default all")

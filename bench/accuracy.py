@@ -8,8 +8,6 @@ products can have.
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 
 from bench import report, timing, variants
@@ -142,7 +140,8 @@ def compute_fastconv(job: dict) -> list[dict]:
                 seen.setdefault(algorithm, []).append(result)
             made.append({"who": name if info["keeps"] else f"{name}, no promise", **info,
                          **errors(as_product(job, result), exact)})
-    return made
+    kept = {(r["algorithm"], r["l2"]) for r in made if r["keeps"]}
+    return [r for r in made if r["keeps"] or (r["algorithm"], r["l2"]) not in kept]
 
 
 def compute_torch(job: dict) -> list[dict]:
@@ -191,9 +190,7 @@ def main(options) -> dict:
                  [[k["pass"], k["data"], k["who"], k["promise"], f"{k['worst']:.2f} of it", k["problem"],
                    "yes" if k["kept"] else "NO"] for k in kept])
     if options.markdown:
-        target = Path(options.markdown)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_text(text + "\n")
+        report.write_text(options.markdown, text)
     return {"machine": machine, "notes": NOTE, "results": rows, "promises": kept}
 
 
@@ -220,17 +217,21 @@ def promises(rows: list[dict]) -> list[dict]:
 
 def markdown(rows: list[dict], machine: dict) -> str:
     """Two tables per pass and kind of data: who by length of the sum."""
-    blocks = []
+    blocks, algorithms = [], list(dict.fromkeys(r["algorithm"] for r in rows if "algorithm" in r))
+
+    def order(who: str) -> tuple:
+        first = next(r for r in rows if r["who"] == who)
+        return (algorithms.index(first["algorithm"]) + 1 if "algorithm" in first else 99 * who.startswith("PyTorch"), who)
+
     for which, data in dict.fromkeys((r["pass"], r["data"]) for r in rows):
         some = [r for r in rows if (r["pass"], r["data"]) == (which, data)]
         columns = list(dict.fromkeys((r["length"], r["problem"]) for r in some))
         for key, title in (("l2", "relative L2 error"), ("largest", "largest error by the root mean square")):
             blocks.append(f"\n{which}, {data} data, {machine['isa']}: {title}; columns: products per sum\n")
             head = ["", *(f"{length} ({problem})" for length, problem in columns)]
-            lines = [head, ["---"] * len(head)]
-            for who in dict.fromkeys(r["who"] for r in some):
+            lines = []
+            for who in sorted(dict.fromkeys(r["who"] for r in some), key=order):
                 by_problem = {r["problem"]: r[key] for r in some if r["who"] == who}
                 lines.append([who, *(f"{by_problem[p]:.1e}" if p in by_problem else "" for _, p in columns)])
-            widths = [max(len(line[i]) for line in lines) for i in range(len(head))]
-            blocks += [f"| {' | '.join(map(str.ljust, line, widths))} |" for line in lines]
+            blocks.append(report.markdown(head, lines))
     return "\n".join(blocks)

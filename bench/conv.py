@@ -135,7 +135,13 @@ def summary(results: list[dict]) -> list[dict]:
                                             "won": sum(x > 1 for x in v)} for name, v in ratios.items() if v}})
     print("\nGeometric means: the default algorithm's share of the FMA peak; the peer's best time by the default's (above 1 "
           "fastconv is faster), and in how many shapes it is")
-    lines = []
+    report.table(*means_table(means))
+    return means
+
+
+def means_table(means: list[dict]) -> tuple[list[str], list[list[str]]]:
+    """Head and lines of the table of :func:`summary`."""
+    peers, lines = list(dict.fromkeys(name for m in means for name in m["ratios"])), []
     for m in means:
         line = [m["pass"], m["network"], str(m["batch"]), str(m["threads"]), str(m["shapes"]), f"{m['share_of_peak']:.0%}"]
         for name in peers:
@@ -143,5 +149,4 @@ def summary(results: list[dict]) -> list[dict]:
             line += [f"{r['geometric_mean']:.2f}", f"{r['won']} of {r['shapes']}"] if r else ["", ""]
         lines.append(line)
     head = ["pass", "network", "batch", "threads", "shapes", "share"]
-    report.table([*head, *(n for name in peers for n in (name, "faster in"))], lines)
-    return means
+    return [*head, *(n for name in peers for n in (name, "faster in"))], lines

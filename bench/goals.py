@@ -160,10 +160,15 @@ def _judge(goal: Goal, rows: list[Row]) -> Iterator[dict]:
 def show(reached: list[dict]) -> None:
     """The closing table."""
     print("\nGoals: geometric means, or the least where it says every shape; the shape in which least was measured")
+    report.table(*goals_table(reached))
+
+
+def goals_table(reached: list[dict]) -> tuple[list[str], list[list[str]]]:
+    """Head and lines of the closing table."""
     lines = [[r["goal"], r["setting"], str(r["shapes"] or ""), f"{r['target']:.2f}",
               "" if r["measured"] is None else f"{r['measured']:.2f}", r["verdict"],
               "" if r["least"] is None else f"{r['least']:.2f}", r["worst"]] for r in reached]
-    report.table(["goal", "setting", "shapes", "goal", "measured", "", "least", "in"], lines)
+    return ["goal", "setting", "shapes", "goal", "measured", "", "least", "in"], lines
 
 
 def main(options) -> dict:
@@ -171,7 +176,7 @@ def main(options) -> dict:
     from bench import conv
 
     picture.check(options)
-    merged, bandwidths, machines = {}, {}, []
+    merged, bandwidths, machines, tables = {}, {}, [], []
     for name in options.files:
         content = read(name)
         machines.append(content["machine"])
@@ -183,9 +188,12 @@ def main(options) -> dict:
     results = list(merged.values())
     for isa in dict.fromkeys(r["isa"] for r in results):
         print(f"\n{machines[0]['cpu']}, {isa}; {len(options.files)} file(s)")
-        conv.summary([r for r in results if r["isa"] == isa])
+        means = conv.summary([r for r in results if r["isa"] == isa])
+        tables.append(f"{isa}:\n\n{report.markdown(*conv.means_table(means))}")
     reached = evaluate(results)
     show(reached)
+    if options.markdown:
+        report.write_text(options.markdown, "\n\n".join([*tables, report.markdown(*goals_table(reached))]))
     return {"machine": machines[0], "files": options.files, "bandwidths": bandwidths, "results": results, "goals": reached}
 
 

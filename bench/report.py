@@ -64,6 +64,20 @@ def table(head: Sequence[str], lines: Sequence[Sequence[str]]) -> None:
         print("  ".join(cells).rstrip())
 
 
+def markdown(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    """The same as a Markdown table."""
+    rows = [list(head), ["---"] * len(head), *[[*line, *[""] * (len(head) - len(line))] for line in lines]]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join(f"| {' | '.join(map(str.ljust, row, widths))} |" for row in rows)
+
+
+def write_text(name: str, text: str) -> None:
+    """Writes a file, and the folder that it lies in."""
+    target = Path(name)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_text(text.strip() + "\n")
+
+
 def time_and_share(case: dict) -> str:
     return f"{timing.show_seconds(case['median_seconds'])} {case['share_of_peak']:4.0%}"
 

@@ -115,9 +115,11 @@ def test_pictures_and_goals_of_several_runs(tmp_path):
         assert done.returncode == 0, done.stderr
     pictures = [tmp_path / "new" / "roofline.png", tmp_path / "bars.png"]
     done = run("goals", *files, "--json", str(tmp_path / "all.json"), "--picture", str(pictures[0]), "--bars",
-               str(pictures[1]))
+               str(pictures[1]), "--markdown", str(tmp_path / "tables.md"))
     assert done.returncode == 0, done.stderr
     assert all(p.read_bytes().startswith(b"\x89PNG") for p in pictures)
+    table = (tmp_path / "tables.md").read_text()
+    assert "| forward | odd " in table.replace("  ", "") and "depthwise 3x3" in table
     content = json.loads((tmp_path / "all.json").read_text())
     assert sorted((r["layer"], r["pass"]) for r in content["results"]) == [
         ("17->33", "backward_data"), ("17->33", "forward"), ("conv1", "forward"), ("conv2", "backward_data"),
