@@ -11,7 +11,7 @@ def pad(input, pad, mode="constant", value=None):
 
     Parameters
     ----------
-    input : array, shape (N, C, *spatial), float32
+    input : array, shape (N, C, ...), float32
         For "constant", of 1 to 5 dimensions.
     pad : sequence of int
         (front, back) of the last dimension, then of the one before, and so on. "constant" takes any number of dimensions

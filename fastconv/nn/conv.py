@@ -115,7 +115,7 @@ class Conv2d(_Conv):
     Attributes
     ----------
     weight : Parameter
-        (out_channels, in_channels / groups, *kernel_size).
+        (out_channels, in_channels / groups, ...).
     bias : Parameter or None
         (out_channels,).
 

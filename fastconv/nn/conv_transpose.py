@@ -126,7 +126,7 @@ class ConvTranspose2d(_ConvTranspose):
     Attributes
     ----------
     weight : Parameter
-        (in_channels, out_channels / groups, *kernel_size).
+        (in_channels, out_channels / groups, ...).
     bias : Parameter or None
         (out_channels,).
 

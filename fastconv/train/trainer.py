@@ -170,8 +170,8 @@ class Trainer:
         Returns
         -------
         MetricLog
-            A row per epoch, earlier calls' first: epoch, loss and metrics (averages over the epoch's steps), val_loss and
-            val_ metrics, lr (of the last update) and seconds (without validation).
+            A row per epoch, earlier calls' first: epoch, loss and metrics (averages over the epoch's steps), ``val_loss``
+            and ``val_`` metrics, lr (of the last update) and seconds (without validation).
 
         Raises
         ------
