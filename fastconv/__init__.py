@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from fastconv.graph.engine import Engine, compile
     from fastconv.graph.parameter import Parameter
     from fastconv.graph.random import initial_seed, manual_seed
+    from fastconv.graph.summary import summary
     from fastconv.interop.native import load
     from fastconv.kernels.threads import get_num_threads, set_num_threads
     from fastconv.train.trainer import Trainer
@@ -35,6 +36,7 @@ _NAMES = {
     "manual_seed": "graph.random",
     "set_num_threads": "kernels.threads",
     "show_config": "config",
+    "summary": "graph.summary",
 }
 
 __all__ = [  # noqa: PLE0604
@@ -55,6 +57,7 @@ __all__ = [  # noqa: PLE0604
     "optim",
     "set_num_threads",
     "show_config",
+    "summary",
     "train",
     "zoo",
 ]

@@ -44,3 +44,38 @@ class RandomShift:
 
     def __repr__(self):
         return f"RandomShift({self.pixels})"
+
+
+class RandomHorizontalFlip:
+    """Mirror each image of a batch, left for right, with probability `p`.
+
+    Parameters
+    ----------
+    p : float, default 0.5
+        0 to 1.
+
+    Raises
+    ------
+    TypeError, ValueError
+        At construction: a `p` outside its rule. When called: a first array that is not (N, C, H, W).
+    """
+
+    def __init__(self, p=0.5):
+        if isinstance(p, bool) or not isinstance(p, (int, float)):
+            raise TypeError(f"RandomHorizontalFlip: p must be a number, got {type(p).__name__}")
+        if not 0 <= p <= 1:
+            raise ValueError(f"RandomHorizontalFlip: p={p} must be from 0 to 1")
+        self.p = p
+
+    def __call__(self, batch, rng):
+        """Return the batch with images of its first array, (N, C, H, W), mirrored; `rng` is a ``numpy.random.Generator``."""
+        images, *others = batch
+        if images.ndim != 4:
+            raise ValueError(f"RandomHorizontalFlip: images of shape {images.shape} must be (N, C, H, W)")
+        chosen = rng.random(len(images)) < self.p
+        images = images.copy()
+        images[chosen] = images[chosen, ..., ::-1]
+        return images, *others
+
+    def __repr__(self):
+        return f"RandomHorizontalFlip({self.p})"

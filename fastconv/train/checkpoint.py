@@ -9,12 +9,12 @@ import threading
 from typing import TYPE_CHECKING
 
 from fastconv.graph import random
-from fastconv.train.files import load_model, save_model
+from fastconv.train.files import load_metadata, load_model, save_model
 
 if TYPE_CHECKING:
     from fastconv.train.trainer import Trainer
 
-KEY = "checkpoint"
+KEY, NOTES = "checkpoint", "notes"
 
 
 class Terminated(SystemExit):
@@ -28,7 +28,10 @@ def save_checkpoint(trainer: Trainer, path) -> None:
     for name, buffers in state["optimizer"].pop("state").items():
         arrays.update({f"optimizer/{key}/{name}": array for key, array in buffers.items()})
     arrays.update({f"accumulated/{name}": array for name, array in state["accumulated"].pop("sums").items()})
-    save_model(path, arrays, {KEY: json.dumps({**state, "random": random.get_state()}, default=_number)})
+    metadata = {KEY: json.dumps({**state, "random": random.get_state()}, default=_number)}
+    if trainer.notes:
+        metadata[NOTES] = json.dumps(trainer.notes)
+    save_model(path, arrays, metadata)
 
 
 def load_checkpoint(trainer: Trainer, path) -> None:
@@ -55,6 +58,26 @@ def load_checkpoint(trainer: Trainer, path) -> None:
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise ValueError(f"load_checkpoint {name!r}: {error}") from error
     random.set_state(generator)
+
+
+def read_notes(path) -> dict:
+    """The ``notes`` of the trainer that wrote a checkpoint; its arrays are not read.
+
+    Raises
+    ------
+    FileNotFoundError
+        No such file.
+    ValueError
+        Not a checkpoint.
+    """
+    metadata = load_metadata(path)
+    if KEY not in metadata:
+        raise ValueError(f"load_checkpoint {os.fsdecode(path)!r}: it is a model file, not a checkpoint of a training")
+    try:
+        notes = json.loads(metadata.get(NOTES, "{}"))
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"load_checkpoint {os.fsdecode(path)!r}: its notes are malformed ({error})") from error
+    return notes if isinstance(notes, dict) else {}
 
 
 def _number(value):

@@ -95,9 +95,7 @@ def load_model(path):
     """
     safetensors = require("safetensors", "load_model")
     name = os.fsdecode(path)
-    if os.path.isdir(name):
-        raise ValueError(f"load_model {name!r}: it is a directory, not a model file")
-    _check(name)
+    load_metadata(path)
     try:
         with safetensors.safe_open(name, framework="numpy") as file:
             metadata = dict(file.metadata() or {})
@@ -106,6 +104,27 @@ def load_model(path):
         raise ValueError(f"load_model {name!r}: not a valid safetensors file ({error})") from error
     metadata.pop(_VERSION_KEY, None)
     return arrays, metadata
+
+
+def load_metadata(path):
+    """Read the text of a file that `load_model` reads, without its arrays.
+
+    Returns
+    -------
+    dict of str to str
+        What `save_model` was given; empty where the file has none.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError, OSError
+        As `load_model`.
+    """
+    name = os.fsdecode(path)
+    if os.path.isdir(name):
+        raise ValueError(f"load_model {name!r}: it is a directory, not a model file")
+    metadata = _check(name)
+    metadata.pop(_VERSION_KEY, None)
+    return metadata
 
 
 def _writable(name, array):
@@ -121,7 +140,7 @@ def _writable(name, array):
 
 
 def _check(name):
-    """Tell the ways in which a file is not what it should be: safetensors itself has one message for many."""
+    """Return the metadata, or tell in which way a file is not what it should be: safetensors has one message for many."""
     with open(name, "rb") as file:
         size = os.fstat(file.fileno()).st_size
         length = int.from_bytes(file.read(8), "little")
@@ -151,3 +170,4 @@ def _check(name):
     for key, (dtype, _) in entries.items():
         if dtype not in _DTYPES:
             raise ValueError(f"load_model {name!r}: array {key!r} is {dtype}, which NumPy does not have")
+    return metadata

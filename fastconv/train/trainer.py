@@ -59,6 +59,8 @@ class Trainer:
         A row for each epoch so far.
     epoch, steps : int
         Epochs and updates done.
+    notes : dict
+        Anything that JSON can hold; kept in checkpoints, for :func:`fastconv.train.checkpoint.read_notes`.
 
     Raises
     ------
@@ -87,6 +89,7 @@ class Trainer:
                 raise ValueError(f"Trainer: {name}={value!r}: expected a number above 0")
         self.module, self.loss, self.optimizer, self.schedule = module, loss, optimizer, schedule
         self.seed, self.epoch, self.log = seed, 0, MetricLog()
+        self.notes: dict = {}
         self._ignore = getattr(loss, "ignore_index", None)
         self._metrics = metrics
         self._meters()
@@ -201,10 +204,12 @@ class Trainer:
         own_validation = validation is not None and not isinstance(validation, DataLoader)
         if validation is not None:
             validation = self._load("validation", validation, 256 if batch_size is None else batch_size)
+        done = 0  # batches of the epoch that is under way
         if self._loader_state is not None:
             loader.load_state_dict(self._loader_state)
+            done = -(-self._loader_state["position"] // loader.batch_size)
             self._loader_state = None
-        self._check_schedule(len(loader) * int(epochs))
+        self._check_schedule(len(loader) * int(epochs) - done)
         if own_validation and int(epochs):
             self.evaluate(validation)  # a wrong shape or class index in it is an error now, not after an epoch of training
         self._loader, self._stopped = loader, False

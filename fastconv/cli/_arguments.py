@@ -1,0 +1,93 @@
+"""What arguments may be, and those that several commands share."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import re
+
+PRECISIONS = ("highest", "high", "medium")
+MODEL = "a model file, or the name of a network of fastconv.zoo (with untrained weights)"
+
+
+class UsageError(Exception):
+    """An argument that does not fit: exit code 2."""
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose errors are one line."""
+
+    def __init__(self, *arguments, **keywords):
+        super().__init__(*arguments, allow_abbrev=False, **keywords)
+
+    def error(self, message):
+        self.exit(2, f"{self.prog}: error: {message} (see {self.prog} --help)\n")
+
+
+def command(commands, name: str, run, help: str, *,
+            threads: bool = True, precision: bool = True, tuned: bool = True):
+    """A command's parser, with the options that (nearly) all have."""
+    parser = commands.add_parser(name, help=help, description=help[0].upper() + help[1:] + ".")
+    parser.set_defaults(run=run)
+    if precision:
+        parser.add_argument("--precision", choices=PRECISIONS, default="highest",
+                            help="what convolutions promise, see the documentation of fastconv.compile (default highest)")
+    if precision and tuned:
+        parser.add_argument("--tuned", metavar="FILE", help="measured choices of algorithms, from fastconv tune")
+    if threads:
+        parser.add_argument("--threads", type=whole, metavar="N", help="results do not depend on it (default: "
+                            "OMP_NUM_THREADS, else the processors that this process may use)")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument("--debug", action="store_true", help="show a traceback with an error")
+    return parser
+
+
+def choices_of(path):
+    """What ``--tuned FILE`` names, None where it is not given."""
+    if path is None:
+        return None
+    from fastconv.graph.choices import Choices
+
+    return Choices.load(path)
+
+
+def whole(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or len(text) > 10 or not 1 <= int(text) < 2**31:
+        raise argparse.ArgumentTypeError(f"{text!r} must be an integer of at least 1")
+    return int(text)
+
+
+def seed(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or len(text) > 20 or int(text) >= 2**64:
+        raise argparse.ArgumentTypeError(f"{text!r} must be an integer from 0 to 2**64 - 1")
+    return int(text)
+
+
+def positive(text: str) -> float:
+    value = _float(text)
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} must be a number above 0")
+    return value
+
+
+def share(text: str) -> float:
+    value = _float(text)
+    if not 0 < value < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} must be a number between 0 and 1")
+    return value
+
+
+def extent(text: str) -> tuple[int, int]:
+    """``224`` or ``224x160``: height and width."""
+    found = re.fullmatch(r"([1-9][0-9]{0,3})(?:x([1-9][0-9]{0,3}))?", text)
+    if not found:
+        raise argparse.ArgumentTypeError(f"{text!r} must be a size such as 224, or height and width such as 224x160, up to "
+                                         "9999")
+    return int(found[1]), int(found[2] or found[1])
+
+
+def _float(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan

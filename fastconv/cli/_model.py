@@ -1,0 +1,112 @@
+"""The network that a command is about: from a model file, or by its name; and what its input needs."""
+
+from __future__ import annotations
+
+import os
+from typing import NamedTuple
+
+from fastconv.cli._arguments import UsageError
+from fastconv.cli._recipes import recipe
+
+MOST_PIXELS = 4096  # the longest side to which an image is resized because a model file says so
+NEEDED = {"mean", "std", "size", "pad", "classes"}
+
+
+class Model(NamedTuple):
+    """``shape`` is that of an input, (C, H, W); ``trained`` whether it came from a file."""
+
+    name: str
+    network: object
+    shape: tuple[int, int, int]
+    preprocessing: dict | None
+    trained: bool
+
+
+def open_model(name: str, input_size: tuple[int, int] | None = None) -> Model:
+    """A model from its file, or a network of the zoo by its name where there is no file of that name."""
+    from fastconv import zoo
+    from fastconv.interop.native import load
+    from fastconv.train.checkpoint import KEY
+    from fastconv.train.files import load_metadata
+
+    trained = os.path.exists(name) or name not in zoo.NETWORKS
+    if trained:
+        if not os.path.exists(name):
+            raise FileNotFoundError(f"{name!r}: No such file, and no network of that name "
+                                    f"({', '.join(sorted(zoo.NETWORKS))})")
+        if not os.path.isdir(name) and KEY in load_metadata(name):
+            raise ValueError(f"{name!r} is a checkpoint of a training, not a model: fastconv train --resume finishes it")
+        network = load(name)
+    else:
+        network = zoo.create(name)
+        network.preprocessing = None
+    known = recipe(network.network["name"])
+    size, preprocessing = (known.size, known.size), network.preprocessing
+    if isinstance(preprocessing, dict) and NEEDED <= set(preprocessing):
+        check_preprocessing(name, preprocessing)
+        size = tuple(s + 2 * p for s, p in zip(preprocessing["size"], pads(preprocessing), strict=True))
+    if input_size is not None:
+        if known.fixed and input_size != (known.size, known.size):
+            raise UsageError(f"--input-size {input_size[0]}x{input_size[1]}: {network.network['name']} takes "
+                             f"{known.size}x{known.size} alone")
+        size = input_size
+    return Model(name, network, (network.network["arguments"]["in_channels"], *size), preprocessing, trained)
+
+
+def open_trained(name: str) -> Model:
+    """A model file that says what its input needs."""
+    if not os.path.exists(name):
+        raise FileNotFoundError(f"{name!r}: No such file")
+    model = open_model(name)
+    if not model.preprocessing:
+        raise ValueError(f"{name!r} does not say what its input needs: save it with preprocessing=")
+    check_preprocessing(name, model.preprocessing)
+    classes = model.network.network["arguments"].get("num_classes")
+    if classes is not None and classes != len(model.preprocessing["classes"]):
+        raise ValueError(f"{name!r}: the network has {classes} classes, its preprocessing names "
+                         f"{len(model.preprocessing['classes'])}")
+    return model
+
+
+def pads(preprocessing: dict) -> tuple[int, int]:
+    pad = preprocessing["pad"]
+    return (pad, pad) if isinstance(pad, int) else tuple(pad)
+
+
+def check_preprocessing(model: str, preprocessing) -> None:
+    """What the file says must be what to_float and predict need; its numbers are checked by to_float."""
+    if not isinstance(preprocessing, dict) or not set(preprocessing) >= NEEDED:
+        raise ValueError(f"{model!r}: its preprocessing must have mean, std, size, pad and classes")
+    size, pad = preprocessing["size"], preprocessing["pad"]
+    for name, value, low in (("size", size, 1), ("pad", pad if isinstance(pad, list) else [pad, pad], 0)):
+        if not isinstance(value, list) or len(value) != 2 or \
+                not all(type(side) is int and low <= side <= MOST_PIXELS for side in value):
+            raise ValueError(f"{model!r}: its preprocessing has {name}={value!r}: expected two integers from {low} to "
+                             f"{MOST_PIXELS}")
+    classes = preprocessing["classes"]
+    if not isinstance(classes, list) or not all(isinstance(c, str) for c in classes):
+        raise ValueError(f"{model!r}: its preprocessing has classes={classes!r}: expected a list of names")
+
+
+def logits_of(model: Model, engine, images):
+    """What the network makes of uint8 images (N, H, W, C), in float64; it must be finite, one number per class."""
+    import numpy as np
+
+    from fastconv.data import to_float
+
+    p = model.preprocessing
+    logits = engine(to_float(images, p["mean"], p["std"], p["pad"]))
+    if not isinstance(logits, np.ndarray) or logits.shape != (len(images), len(p["classes"])):
+        raise ValueError(f"{model.name!r}: the network does not give one number for each of {len(p['classes'])} classes")
+    if not np.isfinite(logits).all():
+        raise ValueError(f"{model.name!r}: what the network computes is not finite")
+    return logits.astype(np.float64)
+
+
+def compiled(model: Model, batch: int, arguments):
+    """An engine for batches of this size, with the options that commands share."""
+    from fastconv.cli._arguments import choices_of
+    from fastconv.graph.engine import compile
+
+    return compile(model.network, (batch, *model.shape), precision=arguments.precision,
+                   algorithm=choices_of(arguments.tuned))
