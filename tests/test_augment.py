@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from fastconv.data import ArrayDataset, DataLoader, RandomShift
+from fastconv.data import ArrayDataset, DataLoader, RandomHorizontalFlip, RandomShift
 
 
 def drawn(loader):
@@ -72,3 +72,22 @@ def test_shift_refuses(pixels, error):
 def test_shift_wants_pictures():
     with pytest.raises(ValueError, match=r"images of shape \(4, 5\) must be \(N, C, H, W\)"):
         RandomShift(1)((np.zeros((4, 5)),), np.random.default_rng(0))
+
+
+def test_flip_mirrors_about_half():
+    images = np.arange(400 * 2 * 3 * 4, dtype=np.float32).reshape(400, 2, 3, 4)
+    labels, before = np.arange(400), images.copy()
+    out, same = RandomHorizontalFlip()((images, labels), np.random.default_rng(0))
+    mirrored = (out == images[..., ::-1]).all(axis=(1, 2, 3))
+    assert ((out == images).all(axis=(1, 2, 3)) != mirrored).all() and 140 < mirrored.sum() < 260
+    assert same is labels and np.array_equal(images, before)
+    assert np.array_equal(RandomHorizontalFlip(0)((images,), np.random.default_rng(0))[0], images)
+    assert np.array_equal(RandomHorizontalFlip(1)((images,), np.random.default_rng(0))[0], images[..., ::-1])
+
+
+def test_flip_refuses():
+    for p, error in (("x", TypeError), (True, TypeError), (-0.1, ValueError), (1.1, ValueError), (float("nan"), ValueError)):
+        with pytest.raises(error, match="RandomHorizontalFlip: p"):
+            RandomHorizontalFlip(p)
+    with pytest.raises(ValueError, match="must be \\(N, C, H, W\\)"):
+        RandomHorizontalFlip()((np.zeros((2, 3)),), np.random.default_rng(0))

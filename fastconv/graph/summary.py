@@ -139,7 +139,7 @@ def _rows(graph, leaves: dict[str, str], parameters: set[int]) -> list[LayerSumm
     fields: dict[Tensor, list | None] = {t: [(1, Fraction(1))] * (len(t.shape) - 2) for t in graph.inputs}
     rows: list[LayerSummary] = []
     left = set(parameters)
-    before = None  # the layer that the row before is of, while its operators follow each other
+    before, ops = None, set()  # the layer of the row before, and its operators; one that comes again is another call
     for node in graph.nodes:
         activations = [t for t in node.inputs if t is not None and t.parameter is None]
         owned = {id(t.parameter): t.parameter.size for t in node.inputs if t is not None and t.parameter is not None
@@ -153,13 +153,16 @@ def _rows(graph, leaves: dict[str, str], parameters: set[int]) -> list[LayerSumm
             node.output.shape, sum(owned.values()), _multiply_adds(node),
             0 if node.op.name in VIEWS else sum(FLOAT * prod(t.shape) for t in node.outputs),
             tuple(int(size) for size, _ in field) if field else None)
-        if rows and before == node.path and node.path in leaves and rows[-1].output in [t.shape for t in activations]:
+        if rows and before == node.path and node.path in leaves and node.op.name not in ops:
             last = rows.pop()
             row = row._replace(input=last.input, parameters=last.parameters + row.parameters,
                                multiply_adds=last.multiply_adds + row.multiply_adds,
                                activation_bytes=last.activation_bytes + row.activation_bytes)
+        else:
+            ops = set()
         rows.append(row)
         before = node.path
+        ops.add(node.op.name)
     return rows
 
 

@@ -1,91 +1,29 @@
-"""The command line: what it writes, what it prints, and how it refuses."""
+"""``fastconv train``: what it writes, what it prints, and how it refuses."""
 
 import json
 import os
 import shlex
-import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import fastconv as fc
-from fastconv.cli import main
+from cli.helpers import WITHOUT, arrays, call, command, done, refused, save, save_folder
 from fastconv.data import save_idx
 
-ROOT = Path(__file__).resolve().parent.parent
 FILES = ["lenet5-curve.png", "lenet5.safetensors"]
 
 
-def arrays(n=48, test=16, shape=(28, 28), classes=3):
-    """Images whose class is where their light is."""
-    rng = np.random.default_rng(0)
-    parts = []
-    for count in (n, test):
-        y = np.arange(count) % classes
-        x = rng.integers(0, 60, (count, *shape), np.uint8)
-        for i, c in enumerate(y):
-            x[i, 8 * c: 8 * c + 6] += 150
-        parts += [x, y]
-    return parts
-
-
-def save(path, parts):
-    np.savez(path, **dict(zip(("x_train", "y_train", "x_test", "y_test"), parts, strict=True)))
-    return str(path)
-
-
-@pytest.fixture
-def npz(tmp_path):
-    return save(tmp_path / "tiny.npz", arrays())
-
-
-@pytest.fixture
-def out(tmp_path):
-    (tmp_path / "out").mkdir()
-    return str(tmp_path / "out")
-
-
-@pytest.fixture(autouse=True)
-def threads():
-    before = fc.get_num_threads()
-    yield
-    fc.set_num_threads(before)
-
-
-def command(*arguments, code="import sys; from fastconv.cli import main; sys.exit(main(sys.argv[1:]))"):
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
-    return subprocess.run([sys.executable, *(["-m", "fastconv"] if code is None else ["-c", code]), *map(str, arguments)],
-                          capture_output=True, text=True, env=environment, cwd=ROOT, timeout=120)
-
-
-def call(capsys, *arguments):
-    """(exit code, stdout, stderr) of the command within this process."""
-    try:
-        code = main([str(a) for a in arguments])
-    except SystemExit as stop:
-        code = stop.code
-    return code, *capsys.readouterr()
-
-
-def refused(capsys, code, message, *arguments):
-    got, output, error = call(capsys, *arguments)
-    assert got == code and output == ""
-    assert error.count("\n") == 1 and error.startswith("fastconv") and "error: " in error, error
-    assert message in error
-
-
 def test_train_writes_and_says_how_to_go_on(npz, out):
-    done = command("train", "lenet5", "--data", npz, "--out", out, "--epochs", 2, "--batch-size", 8, "--lr", 0.02, code=None)
-    assert done.returncode == 0, done.stderr
+    ran = command("train", "lenet5", "--data", npz, "--out", out, "--epochs", 2, "--batch-size", 8, "--lr", 0.02, code=None)
+    assert ran.returncode == 0, ran.stderr
     assert sorted(os.listdir(out)) == FILES
-    lines = done.stdout.splitlines()
+    lines = ran.stdout.splitlines()
     assert lines[0].startswith(f"LeNet-5 on {npz}: 48 training and 16 test images, ")
     assert lines[1].startswith("test accuracy ") and " % after 2 epochs in " in lines[1]
     assert lines[2] == f"saved {out}/lenet5.safetensors and {out}/lenet5-curve.png"
-    assert [line.split()[:2] for line in done.stderr.splitlines()] == [["epoch", "1/2"], ["epoch", "2/2"]]
+    assert [line.split()[:2] for line in ran.stderr.splitlines()] == [["epoch", "1/2"], ["epoch", "2/2"]]
     assert open(f"{out}/lenet5-curve.png", "rb").read(8) == b"\x89PNG\r\n\x1a\n"
 
     snippet = "\n".join(line[4:] for line in lines[lines.index("predict in Python:") + 1:] if line.startswith("    "))
@@ -129,12 +67,6 @@ def test_json(npz, out, capsys):
     assert code == 0 and result["network"] == "lenet5" and result["epochs"] == len(result["log"]) == 1
     assert result["accuracy"] == result["log"][0]["val_accuracy"] and result["seed"] == 5
     assert sorted(os.path.basename(result[key]) for key in ("model", "curve")) == FILES
-    code, output, _ = call(capsys, "config", "--json")
-    facts = json.loads(output)
-    assert code == 0 and facts["fastconv"] == fc.__version__ and facts["isa"] in facts["isa_available"]
-    code, output, _ = call(capsys, "bench", "lenet5", "--json", "--batch-size", 2, "--threads", 1)
-    result = json.loads(output)
-    assert code == 0 and result["input"] == [2, 1, 32, 32] and result["threads"] == 1
 
 
 def test_data_as_mnist_is_distributed(tmp_path, out, capsys):
@@ -155,14 +87,6 @@ def test_colour_images_of_another_size(tmp_path, out, capsys):
     np.testing.assert_allclose(net.preprocessing["std"], x.std((0, 1, 2)) / 255, atol=1e-6)
 
 
-def test_config(capsys):
-    code, output, error = call(capsys, "config")
-    assert code == 0 and error == ""
-    assert [line.split("  ")[0] for line in output.splitlines()] == [
-        "fastconv", "instruction set", "available", "OpenMP", "threads", "BLAS"]
-    assert f"{fc.get_num_threads()} (" in output
-
-
 # ---- refusals: one line, an exit code, and nothing written ------------------------------------------------------------
 
 
@@ -170,7 +94,7 @@ def test_config(capsys):
     ([], "arguments are required: command"),
     (["fly"], "invalid choice: 'fly'"),
     (["train"], "arguments are required: network"),
-    (["train", "lenet6"], "invalid choice: 'lenet6'"),
+    (["train", "lenet6"], "invalid choice: 'lenet6' (choose from alexnet, "),
     (["train", "lenet5", "--epochs", "0"], "--epochs: '0' must be an integer of at least 1"),
     (["train", "lenet5", "--batch-size", "1.5"], "--batch-size: '1.5' must be an integer of at least 1"),
     (["train", "lenet5", "--threads", "-1"], "--threads: '-1' must be"),
@@ -221,69 +145,105 @@ def test_a_training_that_fails_keeps_the_files_of_the_last_one(npz, out, capsys)
 
 
 def test_debug_shows_the_traceback(tmp_path):
-    done = command("train", "lenet5", "--data", tmp_path / "none.npz", "--out", tmp_path, "--debug")
-    assert done.returncode == 1 and done.stderr.startswith("Traceback") and "FileNotFoundError" in done.stderr
+    ran = command("train", "lenet5", "--data", tmp_path / "none.npz", "--out", tmp_path, "--debug")
+    assert ran.returncode == 1 and ran.stderr.startswith("Traceback") and "FileNotFoundError" in ran.stderr
 
 
-WITHOUT = "import sys; sys.modules[{!r}] = None; from fastconv.cli import main; sys.exit(main(sys.argv[1:]))"
 
 
 def test_packages_that_are_missing(npz, out):
-    done = command("train", "lenet5", "--data", npz, "--out", out, code=WITHOUT.format("safetensors"))
-    assert done.returncode == 1 and done.stdout == "" and os.listdir(out) == []
-    assert "needs safetensors: pip install 'fastconv[demo]'" in done.stderr and done.stderr.count("\n") == 1
-    done = command("train", "lenet5", "--data", npz, "--out", out, "--epochs", 1, code=WITHOUT.format("matplotlib"))
-    assert done.returncode == 0 and os.listdir(out) == ["lenet5.safetensors"]
-    assert "no curve: the learning curve needs matplotlib: pip install 'fastconv[demo]'" in done.stderr
-    picture = Path(out, "picture.png")
-    picture.write_bytes(b"")
-    done = command("predict", f"{out}/lenet5.safetensors", picture, code=WITHOUT.format("PIL"))
-    assert done.returncode == 1 and "needs pillow: pip install 'fastconv[demo]'" in done.stderr
+    ran = command("train", "lenet5", "--data", npz, "--out", out, code=WITHOUT.format("safetensors"))
+    assert ran.returncode == 1 and ran.stdout == "" and os.listdir(out) == []
+    assert "needs safetensors: pip install 'fastconv[demo]'" in ran.stderr and ran.stderr.count("\n") == 1
+    ran = command("train", "lenet5", "--data", npz, "--out", out, "--epochs", 1, code=WITHOUT.format("matplotlib"))
+    assert ran.returncode == 0 and os.listdir(out) == ["lenet5.safetensors"]
+    assert "no curve: the learning curve needs matplotlib: pip install 'fastconv[demo]'" in ran.stderr
 
 
-def test_files_that_are_no_models_and_no_images(tmp_path, capsys):
-    pytest.importorskip("PIL")
-    model, picture = str(tmp_path / "net.safetensors"), str(tmp_path / "picture.png")
-    Path(picture).write_bytes(b"not a picture")
-    refused(capsys, 1, "No such file", "predict", model, picture)
-    refused(capsys, 1, "No such file", "bench", model)
-    fc.train.save(fc.nn.Linear(2, 3), model)
-    refused(capsys, 1, "does not name its network", "predict", model, picture)
-    fc.train.save(fc.zoo.lenet5(), model)
-    refused(capsys, 1, "does not say what its input needs", "predict", model, picture)
-    fc.train.save(fc.zoo.lenet5(2), model, {"mean": [0.5], "std": [0.5], "size": [28, 28], "pad": [2, 2],
-                                            "classes": ["no", "yes"]})
-    refused(capsys, 1, "is not an image that can be read", "predict", model, picture)
-    refused(capsys, 1, "No such file", "predict", model, picture + "x")
-    good = {"mean": [0.5], "std": [0.5], "size": [28, 28], "pad": [2, 2], "classes": ["no", "yes"]}
-    image = pytest.importorskip("PIL.Image")
-    image.new("L", (28, 28)).save(picture)
-    for change, message in (({"size": [10**6, 10**6]}, "expected two integers from 1 to"), ({"size": "ab"}, "size='ab'"),
-                            ({"pad": [-1, 0]}, "pad="), ({"classes": ["one"]}, "2 classes, its preprocessing names 1"),
-                            ({"classes": None}, "classes=None")):
-        fc.train.save(fc.zoo.lenet5(2), model, {**good, **change})
-        refused(capsys, 1, message, "predict", model, picture)
-    fc.train.save(fc.zoo.lenet5(2), model, {"size": [28, 28]})
-    refused(capsys, 1, "must have mean, std", "predict", model, picture)
-    infinite = fc.zoo.lenet5(2)
-    next(infinite.parameters()).data = np.full((6, 1, 5, 5), np.nan)
-    fc.train.save(infinite, model, good)
-    refused(capsys, 1, "not finite", "predict", model, picture)
-    Path(model).write_bytes(Path(model).read_bytes()[:-4])
-    refused(capsys, 1, "truncated", "predict", model, picture)
+def test_every_setting_can_be_given(npz, out, capsys):
+    result = done(capsys, "train", "lenet5", "--data", npz, "--out", out, "--epochs", 2, "--batch-size", 7, "--lr", 0.03,
+                  "--seed", 3, "--augment", "none", "--validation-split", 0.25, "--precision", "highest", "--threads", 1,
+                  "--json")
+    assert {key: result[key] for key in ("epochs", "batch_size", "lr", "seed", "augment", "validation_split", "precision")} \
+        == {"epochs": 2, "batch_size": 7, "lr": 0.03, "seed": 3, "augment": "none", "validation_split": 0.25,
+            "precision": "highest"}
+    assert result["evaluated_on"] == "test" and result["threads"] == 1
+    # 36 images are left for the training: the test set's accuracy comes from the model that was saved
+    evaluated = done(capsys, "evaluate", result["model"], "--data", npz, "--json")
+    assert evaluated["accuracy"] == result["accuracy"] and abs(evaluated["loss"] - result["loss"]) < 1e-4
 
 
-def test_an_interrupt_writes_nothing(npz, out):
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
-    process = subprocess.Popen(
-        [sys.executable, "-m", "fastconv", "train", "lenet5", "--data", npz, "--out", out, "--epochs", "1000000"],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment, cwd=ROOT)
-    try:
-        assert process.stderr.readline().startswith("epoch 1/1000000")
-        process.send_signal(signal.SIGINT)
-        _, error = process.communicate(timeout=60)
-    finally:
-        process.kill()
-    assert process.returncode == 130
-    assert error.splitlines()[-1] == "fastconv train: interrupted" and "Traceback" not in error
-    assert os.listdir(out) == []
+@pytest.mark.parametrize("network", ["resnet18", "mobilenet_v1"])
+def test_other_networks_at_a_small_size(network, tmp_path, out, capsys):
+    """33 images in batches of 8: BatchNorm could not take a last batch of one."""
+    path = save(tmp_path / "colour.npz", arrays(n=33, test=9, shape=(32, 32, 3)))
+    result = done(capsys, "train", network, "--data", path, "--out", out, "--epochs", 1, "--batch-size", 8, "--json")
+    assert result["augment"] == "shift+flip"
+    assert sorted(os.listdir(out)) == [f"{network}-curve.png", f"{network}.safetensors"]
+    net = fc.load(result["model"])
+    assert net.network == {"name": network, "arguments": {"num_classes": 3, "in_channels": 3}}
+    evaluated = done(capsys, "evaluate", result["model"], "--data", path, "--json")
+    assert evaluated["accuracy"] == result["accuracy"] and abs(evaluated["loss"] - result["loss"]) < 1e-3 * result["loss"]
+    assert done(capsys, "bench", result["model"], "--seconds", 0.01, "--json")["input"] == [1, 3, 32, 32]
+
+
+def test_images_are_padded_to_the_input(npz, out, capsys):
+    result = done(capsys, "train", "mobilenet_v1", "--data", npz, "--out", out, "--epochs", 1, "--input-size", "32x36",
+                  "--json")
+    assert result["augment"] == "shift" and fc.load(result["model"]).preprocessing["pad"] == [2, 4]
+    refused(capsys, 1, "images of 28x28: they are padded to an input of 26x26", "train", "mobilenet_v1", "--data", npz,
+            "--out", out, "--input-size", 26)
+    refused(capsys, 1, "output would be empty", "train", "alexnet", "--data", npz, "--out", out, "--json")
+
+
+def test_image_folders_give_what_the_arrays_give(npz, tmp_path, out, capsys):
+    """The same images as PNG files, in memory and read anew in each epoch: the same model, but for the classes' names."""
+    x, y, test_x, test_y = arrays()
+    names = ["a", "b", "c"]
+    folder = tmp_path / "images"
+    order = np.argsort(y, kind="stable")  # as a folder has them
+    save_folder(folder / "train", x, y, names)
+    save_folder(folder / "test", test_x, test_y, names)
+    path = save(tmp_path / "sorted.npz", [np.pad(x[order], ((0, 0), (2, 2), (2, 2))), y[order],
+                                          np.pad(test_x, ((0, 0), (2, 2), (2, 2))), test_y])
+    padded = tmp_path / "padded"
+    for part, images, labels in (("train", x, y), ("test", test_x, test_y)):
+        save_folder(padded / part, np.pad(images, ((0, 0), (2, 2), (2, 2))), labels, names)
+    states, accuracies = [], []
+    for source in (path, padded):
+        result = done(capsys, "train", "lenet5", "--data", source, "--out", out, "--epochs", 2, "--json")
+        states.append(fc.train.load_model(result["model"])[0])
+        accuracies.append(result["accuracy"])
+    assert fc.load(result["model"]).preprocessing["classes"] == names
+    assert accuracies[0] == accuracies[1]
+    for name in states[0]:
+        np.testing.assert_array_equal(states[0][name], states[1][name])
+    # images of another size are resized to the network's input
+    result = done(capsys, "train", "lenet5", "--data", folder, "--out", out, "--epochs", 1, "--json")
+    assert fc.load(result["model"]).preprocessing["size"] == [32, 32]
+
+
+def test_a_folder_without_test_images_is_split(tmp_path, out, capsys, monkeypatch):
+    x, y, _, _ = arrays(n=60)
+    folder = save_folder(tmp_path / "images", x, y, ["a", "b", "c"])
+    results = []
+    for limit in (2**30, 0):  # in memory, and read from the files for each batch
+        monkeypatch.setattr("fastconv.cli._data.IN_MEMORY", limit)
+        monkeypatch.setattr("fastconv.cli._data.LOOKED_AT", 10**6)
+        output = done(capsys, "train", "lenet5", "--data", folder, "--out", out, "--epochs", 1)
+        assert output.startswith(f"LeNet-5 on {folder}: 54 training, 6 validation images, ")
+        assert "validation accuracy " in output and "predict in Python" not in output
+        results.append(Path(out, "lenet5.safetensors").read_bytes())
+    assert results[0] == results[1]
+
+
+def test_tuned_training(npz, out, tmp_path, capsys):
+    choices = tmp_path / "choices.json"
+    tuned = done(capsys, "tune", "lenet5", "--training", "--batch-size", 16, "--rounds", 1, "--save", choices, "--json")
+    assert tuned["problems"] and tuned["training"] is True
+    for option in (["--tune"], ["--tuned", choices]):
+        result = done(capsys, "train", "lenet5", "--data", npz, "--out", out, "--epochs", 1, "--batch-size", 16, *option,
+                      "--json")
+        assert 0 <= result["accuracy"] <= 1
+
+

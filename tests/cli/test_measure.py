@@ -1,0 +1,134 @@
+"""``fastconv summary``, ``bench``, ``tune`` and ``config``."""
+
+import importlib.util
+import json
+
+import numpy as np
+import pytest
+
+import fastconv as fc
+from cli.helpers import command, done, refused, save_model
+
+
+def test_config(capsys):
+    lines = done(capsys, "config").splitlines()
+    assert {"fastconv", "instruction set", "available", "OpenMP", "threads", "BLAS"} <= {x.split("  ")[0] for x in lines}
+    assert any(f"{fc.get_num_threads()} (" in line for line in lines)
+    facts = done(capsys, "config", "--json")
+    assert facts["fastconv"] == fc.__version__ and facts["isa"] in facts["isa_available"]
+
+
+def test_summary(tmp_path, capsys):
+    result = done(capsys, "summary", "lenet5", "--batch-size", 3, "--json")
+    assert result.pop("model") == "lenet5"
+    assert result == json.loads(fc.summary(fc.zoo.lenet5(), (3, 1, 32, 32)).json())
+    model = save_model(tmp_path / "m.safetensors")
+    assert done(capsys, "summary", model) == str(fc.summary(fc.zoo.lenet5(2), (1, 1, 32, 32))) + "\n"
+    assert done(capsys, "summary", "resnet18", "--input-size", "64x32", "--json")["input_shapes"] == [[1, 3, 64, 32]]
+    refused(capsys, 2, "--input-size 28x28: lenet5 takes 32x32 alone", "summary", "lenet5", "--input-size", 28)
+    refused(capsys, 1, "output would be empty", "summary", "alexnet", "--input-size", 8)
+
+
+def test_bench(tmp_path, capsys):
+    result = done(capsys, "bench", "--json", "--batch-size", 2, "--threads", 1, "--seconds", 0.01, "--profile")
+    assert result["model"] == "lenet5" and result["input"] == [2, 1, 32, 32] and result["threads"] == 1
+    assert result["images_per_second"] == pytest.approx(2000 / result["milliseconds"]) and result["runs"] >= 10
+    assert result["profile"]["batch"] == 2 and len(result["profile"]["steps"]) > 5
+    model = save_model(tmp_path / "m.safetensors")
+    output = done(capsys, "bench", model, "--seconds", 0.01, "--profile", "--precision", "high")
+    assert output.startswith(f"{model}, input 1x1x32x32: ") and "GFLOP/s" in output
+
+
+@pytest.mark.parametrize("peer", ["torch", "onnxruntime", "openvino"])
+def test_bench_against(peer, capsys):
+    from fastconv.cli._peers import installed
+
+    if not installed(peer):
+        pytest.skip(f"{peer} (or onnx) is not installed")
+    for network in ("lenet5", "mobilenet_v2", "resnet18"):
+        size = [] if network == "lenet5" else ["--input-size", 64]
+        result = done(capsys, "bench", network, *size, "--against", peer, "--seconds", 0.02, "--threads", 1, "--json")
+        [(name, other)] = result["peers"].items()
+        assert name.startswith(f"{peer} ") and other["ratio"] == other["milliseconds"] / result["milliseconds"]
+        assert other["runs"] >= 14  # two a round at least
+
+
+def test_bench_notices_a_peer_that_computes_something_else(capsys, monkeypatch):
+    from fastconv.cli import _peers
+
+    name = next((n for n in ("torch", "onnxruntime", "openvino") if _peers.installed(n)), None)
+    if name is None:
+        pytest.skip("no peer is installed")
+    describe = _peers.describe
+
+    def other(graph):
+        nodes, weights = describe(graph)
+        return nodes, {**weights, "w0": np.ascontiguousarray(weights["w0"][::-1])}
+
+    monkeypatch.setattr(_peers, "describe", other)
+    refused(capsys, 1, "computes something else than fastconv", "bench", "lenet5", "--against", name, "--seconds", 0.01)
+
+
+def test_bench_says_what_a_peer_does_not_know(capsys, monkeypatch):
+    from fastconv.cli import _peers
+
+    name = next((n for n in ("torch", "onnxruntime", "openvino") if _peers.installed(n)), None)
+    if name is None:
+        pytest.skip("no peer is installed")
+    describe = _peers.describe
+
+    def other(graph):
+        nodes, weights = describe(graph)
+        nodes[1]["op"] = "unheard_of"
+        return nodes, weights
+
+    monkeypatch.setattr(_peers, "describe", other)
+    refused(capsys, 1, f"--against {name}: Unsupported: '1': the operator unheard_of is not known", "bench", "lenet5",
+            "--against", name, "--seconds", 0.01)
+
+
+def test_a_peer_that_is_missing(capsys, monkeypatch):
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda n, *a: None if n == "openvino" else find(n, *a))
+    refused(capsys, 2, "openvino is not installed: pip install openvino", "bench", "lenet5", "--against", "openvino")
+    refused(capsys, 2, "'tensorflow' must be some of torch,onnxruntime,openvino", "bench", "--against", "tensorflow")
+
+
+def test_tune(tmp_path, capsys):
+    path = tmp_path / "choices.json"
+    result = done(capsys, "tune", "lenet5", "--save", path, "--rounds", 1, "--json")
+    choices = fc.Choices.load(path)
+    assert {row["problem"] for row in result["problems"]} == set(choices) and len(choices) >= 2
+    for row in result["problems"]:
+        assert choices.entries[row["problem"]]["algorithm"] == row["algorithm"]
+        assert all(ms >= row["milliseconds"] for ms in row["others"].values())
+    before = set(choices)
+    output = done(capsys, "tune", "lenet5", "--save", path, "--rounds", 1, "--batch-size", 3)
+    assert output.splitlines()[-1].endswith(f"saved {path}") and before < set(fc.Choices.load(path))
+    engine = fc.compile(fc.zoo.lenet5(), (1, 1, 32, 32), algorithm=choices)
+    assert {s.algorithm for s in engine.steps() if s.op == "conv" and s.multiply_adds} <= \
+        {row["algorithm"] for row in result["problems"]}
+    done(capsys, "bench", "lenet5", "--tuned", path, "--seconds", 0.01)
+    refused(capsys, 2, "arguments are required: --save", "tune", "lenet5")
+    path.write_text("{}")
+    refused(capsys, 1, "is not a file of choices", "tune", "lenet5", "--save", path)
+    refused(capsys, 1, "is not a file of choices", "bench", "lenet5", "--tuned", path)
+    assert path.read_text() == "{}"
+
+
+def test_help_is_complete():
+    """Every command and option has a help text, and help imports nothing heavy."""
+    from fastconv.cli import COMMANDS, parser
+
+    [commands] = [a for a in parser()._actions if hasattr(a, "choices") and a.dest == "command"]
+    assert tuple(commands.choices) == COMMANDS
+    for name, command_parser in commands.choices.items():
+        assert command_parser.description, name
+        for action in command_parser._actions:
+            if action.dest not in ("help", "images"):
+                assert action.help, f"{name} {action.dest}"
+    code = "import sys; from fastconv.cli import parser; parser().format_help(); print('numpy' in sys.modules)"
+    assert command(code=code).stdout == "False\n"
+    text = command("--help").stdout
+    for words in ("Exit codes: 0 done; 1 bad data", "130", "143", *COMMANDS):
+        assert words in text
