@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import zlib
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -23,9 +24,9 @@ FORMS = ("expected an .npz file, a folder with MNIST's four IDX files, or an ima
 class Part:
     """Images and labels: uint8 (N, H, W[, C]) in memory, or a folder from which they are read."""
 
-    images: np.ndarray | None
+    images: Any
     labels: np.ndarray
-    folder: ImageFolder | None = None
+    folder: Any = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -78,7 +79,8 @@ class Data:
         folders = {name: part for name, part in parts.items() if part is not None and part.folder is not None}
         if sum(map(len, folders.values())) * self.size[0] * self.size[1] * self.channels > IN_MEMORY:
             return self
-        return replace(self, **{name: _decoded(part, name) for name, part in folders.items()})
+        read: dict[str, Any] = {name: _decoded(part, name) for name, part in folders.items()}
+        return replace(self, **read)
 
     def fingerprint(self) -> list:
         """What tells these training data from others, without reading all pixels."""

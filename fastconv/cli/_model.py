@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from fastconv.cli._arguments import UsageError
 from fastconv.cli._recipes import recipe
@@ -16,9 +16,9 @@ class Model(NamedTuple):
     """``shape`` is that of an input, (C, H, W); ``trained`` whether it came from a file."""
 
     name: str
-    network: object
+    network: Any
     shape: tuple[int, int, int]
-    preprocessing: dict | None
+    preprocessing: Any
     trained: bool
 
 

@@ -54,7 +54,8 @@ def main(name: str, folder: str, threads: int) -> None:
 
 def burst(call, seconds: float) -> list[float]:
     call()  # what slept wakes up
-    times, end = [], time.perf_counter() + seconds
+    times: list[float] = []
+    end = time.perf_counter() + seconds
     while len(times) < 2 or time.perf_counter() < end:
         start = time.perf_counter()
         call()
@@ -119,12 +120,12 @@ def torch_variants(nodes: list[dict], weights: dict, x: np.ndarray, threads: int
 def torch_node(torch, node: dict, inputs: list):
     f, a, op = torch.nn.functional, node["attributes"], node["op"]
     if op == "conv":
-        call = (None, f.conv1d, f.conv2d, f.conv3d)[len(a["stride"])]
+        call = (f.conv1d, f.conv2d, f.conv3d)[len(a["stride"]) - 1]
         return call(*inputs, stride=a["stride"], padding=symmetric(node), dilation=a["dilation"], groups=a["groups"])
     if op == "linear":
         return f.linear(*inputs)
     if op == "max_pool":
-        call = (None, f.max_pool1d, f.max_pool2d, f.max_pool3d)[len(a["stride"])]
+        call = (f.max_pool1d, f.max_pool2d, f.max_pool3d)[len(a["stride"]) - 1]
         return call(inputs[0], a["kernel_size"], a["stride"], symmetric(node), a["dilation"], a["ceil_mode"])
     if op == "avg_pool" and len(a["stride"]) == 2:
         return f.avg_pool2d(inputs[0], a["kernel_size"], a["stride"], symmetric(node), a["ceil_mode"],

@@ -41,7 +41,7 @@ def race(names: Sequence[str], network, x: np.ndarray, y: np.ndarray, burst: Cal
     graph, _ = trace(network.symbolic(False), [(x.shape, "input")])
     nodes, weights = describe(graph)
     with tempfile.TemporaryDirectory() as folder:
-        np.savez(os.path.join(folder, "weights.npz"), **weights)
+        np.savez(os.path.join(folder, "weights.npz"), **weights)  # type: ignore[arg-type]
         np.save(os.path.join(folder, "x.npy"), x)
         with open(os.path.join(folder, "graph.json"), "w") as file:
             json.dump(nodes, file)
@@ -100,6 +100,8 @@ class Peer:
         self.process = subprocess.Popen([sys.executable, "-m", "fastconv.cli._peer", name, folder, str(threads)],
                                         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
                                         env={**os.environ, **variables})
+        assert self.process.stdin and self.process.stdout
+        self.input, self.output = self.process.stdin, self.process.stdout
         answer = self._answer()
         self.variants, self.version = answer["variants"], answer["version"]
 
@@ -112,12 +114,12 @@ class Peer:
 
     def ask(self, message: dict) -> dict:
         self._signal("SIGCONT")
-        self.process.stdin.write(json.dumps(message) + "\n")
-        self.process.stdin.flush()
+        self.input.write(json.dumps(message) + "\n")
+        self.input.flush()
         return self._answer()
 
     def _answer(self) -> dict:
-        line = self.process.stdout.readline()
+        line = self.output.readline()
         if not line:
             raise ValueError(f"--against {self.name}: its process ended with status {self.process.wait()}")
         answer = json.loads(line)
@@ -134,5 +136,5 @@ class Peer:
     def close(self) -> None:
         self.process.kill()  # also ends a stopped process
         self.process.wait()
-        self.process.stdin.close()
-        self.process.stdout.close()
+        self.input.close()
+        self.output.close()

@@ -58,7 +58,8 @@ def run(arguments) -> None:
              "isa": isa_info()["isa"]}
 
     def burst(seconds: float) -> list[float]:
-        times, end = [], time.perf_counter() + seconds
+        times: list[float] = []
+        end = time.perf_counter() + seconds
         while len(times) < 2 or time.perf_counter() < end:
             start = time.perf_counter()
             engine(x, out=y)

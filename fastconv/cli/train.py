@@ -61,8 +61,8 @@ def run(arguments) -> None:
     network = arguments.network
     if network not in zoo.NETWORKS:
         raise UsageError(f"network: invalid choice: {network!r} (choose from {', '.join(sorted(zoo.NETWORKS))})")
-    model, curve, checkpoint = (target("--out", arguments.out, name) for name in
-                                (f"{network}.safetensors", f"{network}-curve.png", f"{network}.checkpoint"))
+    model, checkpoint = (target("--out", arguments.out, f"{network}.{name}") for name in ("safetensors", "checkpoint"))
+    curve: str | None = target("--out", arguments.out, f"{network}-curve.png")
     notes = _resumed(arguments, checkpoint)
     choices = choices_of(arguments.tuned)
     require("safetensors", "saving the network")
@@ -242,7 +242,9 @@ def fit(trainer, loader, validation, settings: dict, checkpoint: str, arguments)
         data = f" --data {shlex.quote(arguments.data)}" if arguments.data else ""
         out = f" --out {shlex.quote(arguments.out)}" if arguments.out != "." else ""
         if os.path.exists(checkpoint):
-            stop.hint = f": fastconv train {settings['network']}{data}{out} --resume {shlex.quote(checkpoint)} goes on"
+            text = f": fastconv train {settings['network']}{data}{out} --resume {shlex.quote(checkpoint)} goes on"
+            # main() prints it
+            stop.hint = text  # type: ignore[union-attr]
         raise
     except Exception:
         if trainer.epoch == 0 and not arguments.resume and not arguments.checkpoint_every:

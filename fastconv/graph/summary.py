@@ -16,8 +16,8 @@ FLOAT = 4  # bytes
 VIEWS = ("flatten", "unflatten")  # they make no values of their own
 # Each output pixel depends on the same pixel of the inputs.
 POINTWISE = {
-    "add", "sub", "mul", "scale", "concat", "channel_slice", "relu", "leaky_relu", "clip", "sigmoid", "tanh", "elu", "silu",
-    "hardsigmoid", "hardswish", "gelu", "softmax", "log_softmax", "dropout", "linear",
+    "add", "sub", "mul", "scale", "concat", "channel_slice", "pad", "relu", "leaky_relu", "clip", "sigmoid", "tanh", "elu",
+    "silu", "hardsigmoid", "hardswish", "gelu", "softmax", "log_softmax", "dropout", "linear",
 }
 
 
@@ -139,7 +139,8 @@ def _rows(graph, leaves: dict[str, str], parameters: set[int]) -> list[LayerSumm
     fields: dict[Tensor, list | None] = {t: [(1, Fraction(1))] * (len(t.shape) - 2) for t in graph.inputs}
     rows: list[LayerSummary] = []
     left = set(parameters)
-    before, ops = None, set()  # the layer of the row before, and its operators; one that comes again is another call
+    before: str | None = None  # the layer of the row before
+    ops: set[str] = set()  # and its operators; one that comes again is another call
     for node in graph.nodes:
         activations = [t for t in node.inputs if t is not None and t.parameter is None]
         owned = {id(t.parameter): t.parameter.size for t in node.inputs if t is not None and t.parameter is not None
