@@ -15,6 +15,7 @@
 #include "fastconv/args_update.h"
 #include "fastconv/args_im2col.h"
 #include "fastconv/args_peak.h"
+#include "fastconv/args_winograd.h"
 
 enum FcActivation { FC_ACT_NONE = 0, FC_ACT_RELU = 1, FC_ACT_CLIP = 2, FC_ACT_LEAKY = 3 };
 
