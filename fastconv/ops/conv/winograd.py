@@ -173,19 +173,23 @@ def cut_weight(n: int, space: dict) -> dict:
 
 
 def estimate(which: str, p: Problem, form: Form, cpu: Cpu) -> float:
-    """Cycles: products, transforms, and the transformed weights, which pass by once per run of tiles."""
+    """Cycles, fitted to measurements: products, transforms, and the transformed weights on their way from memory.
+
+    A transform costs so many cycles per element of a tile and vector of channels or filters; transformed weights that no
+    cache holds come from memory once per run of tiles, and are written again for every change of the weights.
+    """
     space = geometry(which if which == "backward_data" else "forward", p, form.tile)
     elements, depth, filters = sizes_of(space, cpu)
-    tiles = tiles_of(p.n, space)
-    products = tiles * elements * depth * filters * p.groups / cpu.madds
-    transforms = tiles * p.groups * (depth + filters) / cpu.width * elements * 3.5
+    tiles = tiles_of(p.n, space) * p.groups
+    products = tiles * elements * depth * filters / cpu.madds
+    transforms = tiles * (depth + filters) / cpu.width * elements * (9.5 if max(form.tile) == 4 else 6.7)
     weights = 4 * elements * depth * filters * p.groups
     if which == "backward_weight":
-        return 1.3 * (products + transforms)
-    sizes = cut(p.n, space, cpu)
-    passes = -(-tiles // sizes["tiles"])
+        return 1.15 * products + 1.5 * transforms + weights / cpu.memory_bytes
+    runs = -(-tiles // max(1, cut(p.n, space, cpu)["tiles"] * p.groups))
+    stream = weights / cpu.memory_bytes if weights > LARGE // 4 else 0
     packing = 2 * weights / cpu.memory_bytes if p.training else 0
-    return 1.12 * products + transforms + weights / cpu.memory_bytes * min(passes, 2) + packing
+    return 1.04 * products + transforms + max(stream, runs * weights / 64) + packing
 
 
 offer(Winograd())
