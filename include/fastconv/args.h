@@ -6,6 +6,7 @@
 
 #include <stdint.h>
 
+#include "fastconv/args_depthwise.h"
 #include "fastconv/args_elementwise.h"
 #include "fastconv/args_fft.h"
 #include "fastconv/args_loss.h"

@@ -1,173 +1,198 @@
-// Depthwise convolution, channels-last, vectorised over channels: per tap one load of the weights and one of the input
-// for each pixel of a run along the row. Weights are packed like any others, with one channel per filter.
-// Bound by the loads of the input (first-level cache).
-#include "fastconv/conv_tile.inl.h"
-#include "fastconv/pixels.inl.h"
+// What the kernels of the depthwise family share: how filters are cut into vectors, outputs into tiles and tiles into
+// units of work.
+//
+// A vector holds filters of neighbouring groups. The input of a depthwise convolution is the same channels; with a
+// multiplier or several channels per group it is one load of the groups' channels and a permutation per channel of the
+// group, so that no lane multiplies a zero: filter i of a vector reads channel (i / K) * C + c for c = 0 .. C - 1.
+//
+// Dilation and stride share a factor g. Outputs that are phases = dilation / g apart read the same taps' pixels: within
+// such a phase the problem is one of stride / g and dilation 1 over every dilation-th pixel, and that is what the tiles
+// compute. Without dilation there is one phase.
+#ifndef FASTCONV_DEPTHWISE_INL_H
+#define FASTCONV_DEPTHWISE_INL_H
+
+#include "fastconv/activation.inl.h"
 
 namespace FC_CAT2(fc_, FC_ISA) {
 namespace {
 
-constexpr int kDepthRun = 4;
+constexpr int64_t kLanesBlock = 128;     // filters that a unit works on: their pixels are 512 contiguous bytes
+constexpr int64_t kUnitWork = 24000;     // multiply-adds of vectors that are worth a unit
 
-// n channels for filters k .. k + n: channel of filter i is i / multiplier.
-template <int W>
-FC_INLINE Vf<W> load_channels(const float* x, int64_t k, int64_t multiplier, int n) {
-    if (multiplier == 1) return load_n<W>(x + k, n);
-    float t[W];
-    for (int i = 0; i < W; ++i) t[i] = i < n ? x[(k + i) / multiplier] : 0.0f;
-    return load<W>(t);
+// ---- vectors of filters -----------------------------------------------------------------------------------------------
+
+// Either `groups` whole groups per vector (K < kWidth), or `blocks` vectors per group.
+struct Lanes {
+    int64_t groups, blocks, per, count;
+    alignas(64) int32_t channel[kWidth];  // of lane i, for the first channel of its group
+};
+
+FC_INLINE int64_t lanes_count(const DepthwiseArgs* a) {
+    return a->K < kWidth ? ceil_div(a->G, min64(kWidth / a->K, kWidth / a->C)) : a->G * ceil_div(a->K, kWidth);
 }
 
-template <int W, int M>
-FC_INLINE void depthwise_tile(const ConvArgs* a, const float* const* px, int64_t pitch, const float* w, int64_t width,
-                              int64_t k, int n, float* const* out, const float* const* res) {
-    Vf<W> acc[M];
-#pragma GCC unroll 8
-    for (int m = 0; m < M; ++m) acc[m] = Vf<W>{};
-    if (a->multiplier == 1 && n == W) {
-        for (int64_t t = 0; t < a->T; ++t) {
-            const Vf<W> f = load<W>(w + t * width);
-#pragma GCC unroll 8
-            for (int m = 0; m < M; ++m) acc[m] = mul_add<W>(load<W>(px[t * pitch + m] + k), f, acc[m]);
-        }
+FC_INLINE Lanes make_lanes(const DepthwiseArgs* a) {
+    Lanes l;
+    l.groups = a->K < kWidth ? min64(kWidth / a->K, kWidth / a->C) : 0;
+    l.blocks = ceil_div(a->K, kWidth);
+    l.per = l.groups ? l.groups * a->K : kWidth;
+    l.count = lanes_count(a);
+    for (int64_t i = 0; i < kWidth; ++i)
+        l.channel[i] = l.groups && i < l.per ? static_cast<int32_t>(i / a->K * a->C) : 0;
+    return l;
+}
+
+// One vector: its first filter and channel, how many of each, where its weights begin.
+struct Lane {
+    int64_t k, c;
+    int n, span;
+    int64_t w;
+};
+
+FC_INLINE Lane lane(const DepthwiseArgs* a, const Lanes& l, int64_t v) {
+    int64_t k, c, n, span;
+    if (l.groups) {
+        k = v * l.per, c = v * l.groups * a->C;
+        n = min64(l.per, a->G * a->K - k), span = n / a->K * a->C;
     } else {
-        for (int64_t t = 0; t < a->T; ++t) {
-            const Vf<W> f = load<W>(w + t * width);
-#pragma GCC unroll 8
-            for (int m = 0; m < M; ++m)
-                acc[m] = mul_add<W>(load_channels<W>(px[t * pitch + m], k, a->multiplier, n), f, acc[m]);
-        }
+        const int64_t g = v / l.blocks, first = v % l.blocks * kWidth;
+        k = g * a->K + first, c = g * a->C;
+        n = min64(kWidth, a->K - first), span = a->C;
     }
-    const Vf<W> bias = a->bias ? load_n<W>(a->bias + k, n) : Vf<W>{};
-#pragma GCC unroll 8
-    for (int m = 0; m < M; ++m) {
-        Vf<W> y = acc[m] + bias;
-        if (res) y = y + load_n<W>(res[m] + k, n);
-        y = activate<W>(y, a->act, static_cast<float>(a->act_a), static_cast<float>(a->act_b));
-        store_n<W>(out[m] + k, y, n);
+    return {k, c, static_cast<int>(n), static_cast<int>(span), k * a->kD * a->kH * a->kW * a->C};
+}
+
+// ---- outputs ----------------------------------------------------------------------------------------------------------
+
+struct Axis {
+    int64_t outputs, phases, stride;  // within a phase, in units of the dilation
+    int64_t unit, step, low, size;    // dilation, stride and padding of the problem, extent of the input
+};
+
+FC_INLINE Axis make_axis(int64_t outputs, int64_t stride, int64_t dilation, int64_t low, int64_t size) {
+    int64_t a = stride, g = dilation;
+    while (a) {
+        const int64_t t = g % a;
+        g = a, a = t;
     }
+    return {outputs, max64(1, min64(outputs, dilation / g)), stride / g, dilation, stride, low, size};
 }
+// Outputs of phase f: f, f + phases, ...
+FC_INLINE int64_t phase_outputs(const Axis& x, int64_t f) { return (x.outputs - f + x.phases - 1) / x.phases; }
 
-template <int W>
-FC_INLINE void depthwise_vector(const ConvArgs* a, const float* const* px, int64_t pitch, int64_t count,
-                                const float* w, int64_t width, int64_t k, int n, float* const* out,
-                                const float* const* res) {
-    int64_t m = 0;
-    for (; m + kDepthRun <= count; m += kDepthRun)
-        depthwise_tile<W, kDepthRun>(a, px + m, pitch, w, width, k, n, out + m, res ? res + m : nullptr);
-    for (; m < count; ++m)
-        depthwise_tile<W, 1>(a, px + m, pitch, w, width, k, n, out + m, res ? res + m : nullptr);
+// All phases' outputs in groups of at most R. The first outputs % phases phases have one output more than the others.
+FC_INLINE int64_t axis_groups(const Axis& x, int64_t R) {
+    const int64_t more = x.outputs % x.phases, each = x.outputs / x.phases;
+    return more * ceil_div(each + 1, R) + (x.phases - more) * ceil_div(each, R);
 }
-
-constexpr int64_t kDepthChunk = 64;
-
-// K filters in all (G is the number of channels, K = G * multiplier is passed in args->K).
-FC_INLINE int64_t f32_conv_depthwise_tiles(const ConvArgs* a) {
-    return ceil_div(a->n * a->iD * a->iH * a->iW, kDepthChunk);
-}
-FC_INLINE size_t f32_conv_depthwise_scratch(const ConvArgs* a) {
-    return static_cast<size_t>((a->T + 2) * kDepthChunk) * sizeof(void*);
-}
-
-inline void f32_conv_depthwise_run(const ConvArgs* a, int64_t begin, int64_t end, void* scratch) {
-    const int64_t pixels = a->n * a->iD * a->iH * a->iW;
-    const float** px = static_cast<const float**>(scratch);
-    const float** res = px + a->T * kDepthChunk;
-    float** out = static_cast<float**>(scratch) + (a->T + 1) * kDepthChunk;
-    for (int64_t tile = begin; tile < end; ++tile) {
-        const int64_t first = tile * kDepthChunk, count = min64(kDepthChunk, pixels - first);
-        input_pointers(a, a->x, first, count, kDepthChunk, px);
-        output_pointers(a, first, count, out, res);
-        const float* const* r = a->residual ? res : nullptr;
-        for (int64_t k0 = 0; k0 < a->K; k0 += kBlock) {
-            const int64_t lanes = min64(kBlock, a->K - k0), width = lanes == kBlock ? kBlock : block_width(lanes);
-            const float* w = a->w + k0 * a->T;
-            if (width == kHalf) {
-                depthwise_vector<kHalf>(a, px, kDepthChunk, count, w, width, k0, static_cast<int>(lanes), out, r);
-                continue;
-            }
-            for (int64_t v = 0; v < lanes; v += kWidth)
-                depthwise_vector<kWidth>(a, px, kDepthChunk, count, w + v, width, k0 + v,
-                                         static_cast<int>(min64(kWidth, lanes - v)), out, r);
-        }
-    }
-}
-
-// Backward to weights: dw[part][block][t][k], a sum over pixels per filter. One tile: one part by one block.
-FC_INLINE int64_t f32_conv_depthwise_backward_weight_tiles(const ConvWeightArgs* a) {
-    return a->parts * ceil_div(a->K, kBlock);
-}
-FC_INLINE size_t f32_conv_depthwise_backward_weight_scratch(const ConvWeightArgs* a) {
-    return static_cast<size_t>(a->T * kDepthChunk) * sizeof(void*);
-}
-
-// B taps at once: per pixel one load of gy and B of x for B multiply-adds.
-template <int W, int B, bool kFull>
-FC_INLINE void depthwise_weight_taps(const ConvWeightArgs* a, const float* const* px, const float* gy, int64_t count,
-                                     int64_t k, int n, float* dw, int64_t width) {
-    Vf<W> acc[B];
-#pragma GCC unroll 9
-    for (int t = 0; t < B; ++t) acc[t] = load<W>(dw + t * width);
-    gy += k;
-    for (int64_t p = 0; p < count; ++p, gy += a->ldy) {
-        const Vf<W> g = kFull ? load<W>(gy) : load_n<W>(gy, n);
-#pragma GCC unroll 9
-        for (int t = 0; t < B; ++t) {
-            const float* x = px[t * kDepthChunk + p];
-            acc[t] = mul_add<W>(kFull ? load<W>(x + k) : load_channels<W>(x, k, a->multiplier, n), g, acc[t]);
-        }
-    }
-#pragma GCC unroll 9
-    for (int t = 0; t < B; ++t) store<W>(dw + t * width, acc[t]);
-}
-
-template <int W, bool kFull>
-FC_INLINE void depthwise_weight_all(const ConvWeightArgs* a, const float* const* px, const float* gy, int64_t count,
-                                    int64_t k, int n, float* dw, int64_t width) {
-    int64_t t = 0;
-    for (; t + 9 <= a->T; t += 9)
-        depthwise_weight_taps<W, 9, kFull>(a, px + t * kDepthChunk, gy, count, k, n, dw + t * width, width);
-    for (; t + 4 <= a->T; t += 4)
-        depthwise_weight_taps<W, 4, kFull>(a, px + t * kDepthChunk, gy, count, k, n, dw + t * width, width);
-    for (; t < a->T; ++t)
-        depthwise_weight_taps<W, 1, kFull>(a, px + t * kDepthChunk, gy, count, k, n, dw + t * width, width);
-}
-
-template <int W>
-FC_INLINE void depthwise_weight(const ConvWeightArgs* a, const float* const* px, const float* gy, int64_t count,
-                                int64_t k, int n, float* dw, int64_t width) {
-    if (a->multiplier == 1 && n == W) {
-        depthwise_weight_all<W, true>(a, px, gy, count, k, n, dw, width);
+// Group i: its phase, its first output within the phase, how many.
+struct Group {
+    int64_t phase, first, count;
+};
+FC_INLINE Group axis_group(const Axis& x, int64_t R, int64_t i) {
+    if (x.phases == 1) return {0, i * R, min64(R, x.outputs - i * R)};
+    const int64_t more = x.outputs % x.phases, each = x.outputs / x.phases, many = ceil_div(each + 1, R);
+    int64_t f, q;
+    if (i < more * many) {
+        f = i / many, q = i % many * R;
     } else {
-        depthwise_weight_all<W, false>(a, px, gy, count, k, n, dw, width);
+        i -= more * many;
+        f = more + i / ceil_div(each, R), q = i % ceil_div(each, R) * R;
     }
+    return {f, q, min64(R, phase_outputs(x, f) - q)};
 }
 
-inline void f32_conv_depthwise_backward_weight_run(const ConvWeightArgs* a, int64_t begin, int64_t end,
-                                                   void* scratch) {
-    const int64_t blocks = ceil_div(a->K, kBlock);
-    const int64_t pixels = a->n * a->iD * a->iH * a->iW, per_part = ceil_div(pixels, a->parts);
-    const float** px = static_cast<const float**>(scratch);
-    for (int64_t tile = begin; tile < end; ++tile) {
-        const int64_t block = tile % blocks, part = tile / blocks, k0 = block * kBlock;
-        const int64_t lanes = min64(kBlock, a->K - k0), width = lanes == kBlock ? kBlock : block_width(lanes);
-        float* dw = a->dw + part * a->part_stride + k0 * a->T;
-        memset(dw, 0, sizeof(float) * static_cast<size_t>(a->T * width));
-        const int64_t stop = min64(pixels, (part + 1) * per_part);
-        for (int64_t first = part * per_part; first < stop; first += kDepthChunk) {
-            const int64_t count = min64(kDepthChunk, stop - first);
-            input_pointers(a, a->x, first, count, kDepthChunk, px);
-            const float* gy = a->gy + first * a->ldy;
-            if (width == kHalf) {
-                depthwise_weight<kHalf>(a, px, gy, count, k0, static_cast<int>(lanes), dw, width);
-                continue;
-            }
-            for (int64_t v = 0; v < lanes; v += kWidth)
-                depthwise_weight<kWidth>(a, px, gy, count, k0 + v, static_cast<int>(min64(kWidth, lanes - v)), dw + v,
-                                         width);
-        }
+// The input positions first + i * unit, i < count, that exist: i in [begin, end).
+struct Span {
+    int64_t first, begin, end;
+};
+FC_INLINE Span input_span(const Axis& x, int64_t phase, int64_t q, int64_t count) {
+    const int64_t first = phase * x.step - x.low + x.unit * x.stride * q;
+    int64_t begin = 0, end = 0;
+    if (x.unit == 1) {
+        begin = first < 0 ? -first : 0;
+        end = x.size - first;
+    } else {
+        begin = first < 0 ? ceil_div(-first, x.unit) : 0;
+        end = first < x.size ? ceil_div(x.size - first, x.unit) : 0;
     }
+    end = min64(end, count);
+    return {first, begin, max64(begin, end)};
+}
+FC_INLINE uint32_t span_mask(const Span& s) {
+    return s.begin >= 32 ? 0u : static_cast<uint32_t>((uint64_t{1} << s.end) - (uint64_t{1} << s.begin));
+}
+
+// A tile of outputs: row i of taps' pixels lies at x + i * row, column j at + j * column, depth d at + d * depth.
+struct Spot {
+    const float* x;
+    int64_t depth, row, column;
+    int64_t d0, d1, i0, i1, j0, j1;  // depths, rows and columns that exist
+    uint32_t rows, columns;          // the same as bits, for tiles with less than 32 of them
+    int64_t y, r;                    // offsets of the first output in the output and the residual
+    int64_t y_row, y_column, r_row, r_column;
+};
+
+struct Shape {
+    Axis d, h, w;
+    Lanes lanes;
+    int64_t block, blocks;           // vectors per unit
+};
+
+FC_INLINE Shape make_shape(const DepthwiseArgs* a) {
+    Shape s;
+    s.d = make_axis(a->iD, a->sd, a->dd, a->pd, a->xD);
+    s.h = make_axis(a->iH, a->sh, a->dh, a->ph, a->xH);
+    s.w = make_axis(a->iW, a->sw, a->dw_, a->pw, a->xW);
+    s.lanes = make_lanes(a);
+    s.block = kLanesBlock / kWidth;
+    s.blocks = ceil_div(s.lanes.count, s.block);
+    return s;
+}
+
+// What all tiles of a row of outputs share; depth is output depth d.
+FC_INLINE void place_rows(const DepthwiseArgs* a, const Shape& s, int64_t image, int64_t d, const Group& rows,
+                          int64_t taps_rows, Spot& at) {
+    const int64_t depth = d * s.d.step - s.d.low;
+    at.d0 = depth < 0 ? ceil_div(-depth, s.d.unit) : 0;
+    at.d1 = max64(at.d0, min64(a->kD, depth < s.d.size ? ceil_div(s.d.size - depth, s.d.unit) : 0));
+    const Span h = input_span(s.h, rows.phase, rows.first, taps_rows);
+    at.i0 = h.begin, at.i1 = h.end, at.rows = taps_rows < 32 ? span_mask(h) : 0;
+    at.column = s.w.unit * a->ldx;
+    at.row = s.h.unit * a->xW * a->ldx;
+    at.depth = s.d.unit * a->xH * a->xW * a->ldx;
+    at.x = a->x + ((image * a->xD + depth) * a->xH + h.first) * a->xW * a->ldx;
+    const int64_t out = rows.phase + rows.first * s.h.phases;
+    const int64_t pixel = ((image * a->yD + a->od + d * a->odd) * a->yH + a->oh + out * a->ohh) * a->yW + a->ow;
+    at.y = pixel * a->ldy, at.r = pixel * a->ldr;
+    at.y_row = s.h.phases * a->ohh * a->yW * a->ldy, at.r_row = s.h.phases * a->ohh * a->yW * a->ldr;
+    at.y_column = s.w.phases * a->oww * a->ldy, at.r_column = s.w.phases * a->oww * a->ldr;
+}
+
+FC_INLINE Spot place_columns(const DepthwiseArgs* a, const Shape& s, const Spot& row, int64_t phase, int64_t q,
+                             int64_t taps_columns) {
+    Spot at = row;
+    const Span w = input_span(s.w, phase, q, taps_columns);
+    at.j0 = w.begin, at.j1 = w.end, at.columns = taps_columns < 32 ? span_mask(w) : 0;
+    at.x += w.first * a->ldx;
+    const int64_t out = (phase + q * s.w.phases) * a->oww;
+    at.y += out * a->ldy, at.r += out * a->ldr;
+    return at;
+}
+
+// ---- loads ------------------------------------------------------------------------------------------------------------
+
+// The channels that one channel number of the groups is, in the lanes of their filters.
+template <int W, bool kPlain>
+FC_INLINE Vf<W> load_channels(const float* p, int span, Vi<W> which) {
+    if constexpr (kPlain) return load<W>(p);
+    return permute<W>(load_n<W>(p, span), which);
+}
+template <int W, bool kPlain>
+FC_INLINE Vf<W> load_filters(const float* p, int n) {
+    return kPlain ? load<W>(p) : load_n<W>(p, n);
 }
 
 }  // namespace
 }  // namespace
+#endif

@@ -102,6 +102,11 @@ struct Ops<4> {
     static FC_INLINE void store_n(float* p, Vf<4> v, int n) {
         for (int i = 0; i < n; ++i) p[i] = v[i];
     }
+    static FC_INLINE Vf<4> permute(Vf<4> v, Vi<4> lane) {
+        Vf<4> r;
+        for (int i = 0; i < 4; ++i) r[i] = v[lane[i] & 3];
+        return r;
+    }
 };
 
 #if defined(__AVX2__)
@@ -115,6 +120,9 @@ struct Ops<8> {
         return (Vf<8>)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c);
     }
     static FC_INLINE Vf<8> sqrt(Vf<8> a) { return (Vf<8>)_mm256_sqrt_ps((__m256)a); }
+    static FC_INLINE Vf<8> permute(Vf<8> v, Vi<8> lane) {
+        return (Vf<8>)_mm256_permutevar8x32_ps((__m256)v, (__m256i)lane);
+    }
 #if defined(__AVX512VL__)
     static FC_INLINE __mmask8 mask(int n) { return static_cast<__mmask8>((1u << n) - 1u); }
     static FC_INLINE Vf<8> load_n(const float* p, int n) { return (Vf<8>)_mm256_maskz_loadu_ps(mask(n), p); }
@@ -141,6 +149,9 @@ struct Ops<16> {
     static FC_INLINE __mmask16 mask(int n) { return static_cast<__mmask16>((1u << n) - 1u); }
     static FC_INLINE Vf<16> load_n(const float* p, int n) { return (Vf<16>)_mm512_maskz_loadu_ps(mask(n), p); }
     static FC_INLINE void store_n(float* p, Vf<16> v, int n) { _mm512_mask_storeu_ps(p, mask(n), (__m512)v); }
+    static FC_INLINE Vf<16> permute(Vf<16> v, Vi<16> lane) {  // maskz for the reason that sqrt has
+        return (Vf<16>)_mm512_maskz_permutexvar_ps(static_cast<__mmask16>(-1), (__m512i)lane, (__m512)v);
+    }
 };
 #endif
 
@@ -162,6 +173,11 @@ FC_INLINE Vf<W> negated_mul_add(Vf<W> a, Vf<W> b, Vf<W> c) {
 template <int W>
 FC_INLINE Vf<W> vsqrt(Vf<W> a) {
     return Ops<W>::sqrt(a);
+}
+// Lane i becomes lane lane[i] of v.
+template <int W>
+FC_INLINE Vf<W> permute(Vf<W> v, Vi<W> lane) {
+    return Ops<W>::permute(v, lane);
 }
 // The first n floats at p (0 <= n <= W), zeros behind them; nothing past p[n-1] is read.
 template <int W>

@@ -1,16 +1,24 @@
-"""Depthwise convolution: one input channel per group, channels in the lanes."""
+"""Depthwise and narrow grouped convolution: the filters of several groups in the lanes of a vector.
+
+For groups of up to a vector of input channels: depthwise networks with any multiplier, and the narrow groups of ResNeXt or
+ShuffleNet, without multiplying zeros. Backward to data is the same kernel with the roles of channels and filters exchanged,
+one problem per phase of the stride.
+"""
 
 from __future__ import annotations
 
-from math import prod
+from itertools import product
+from math import gcd, prod
 
-from fastconv.graph.ir import Node
-from fastconv.graph.lower import Lowering, channels
-from fastconv.kernels import conv as kernels
+from fastconv.graph.ir import Node, Tensor
+from fastconv.graph.lower import Lowering, Ref
+from fastconv.kernels import depthwise as kernels
+from fastconv.kernels import layout
 from fastconv.kernels.cpu import Cpu
 from fastconv.ops.conv.choose import Algorithm, offer
-from fastconv.ops.conv.direct import convolve, sum_weight
-from fastconv.ops.conv.problem import Problem, epilogue, phases, source
+from fastconv.ops.conv.problem import Problem, epilogue
+
+PARTIAL_FLOATS = 1 << 20  # of all partial sums of a weight gradient together
 
 
 class Depthwise(Algorithm):
@@ -19,38 +27,116 @@ class Depthwise(Algorithm):
     takes_cropped = True
 
     def refuses(self, which: str, p: Problem) -> str | None:
-        if not p.depthwise:
-            return "only for one input channel per group"
-        if which == "backward_data" and p.K > 1:
-            return "its gradient to data is for one filter per channel"
+        read, width = p.K if which == "backward_data" else p.C, kernels.width()
+        if p.groups == 1:
+            return "only for convolutions in groups"
+        if read > width:
+            return (f"only for groups of at most {width} channels on this instruction set, and this pass reads {read} "
+                    "per group")
         return None
 
     def cycles(self, which: str, p: Problem, cpu: Cpu, precision: str) -> float:
-        channels_ = -(-p.groups * p.K // cpu.width) * cpu.width
-        return p.multiply_adds / (p.groups * p.K) * channels_ / cpu.madds * 2
+        read, made = (p.K, p.C) if which == "backward_data" else (p.C, p.K)
+        outputs = prod(p.x) / prod(p.stride) if which == "backward_data" else prod(p.y)
+        vectors = count_vectors(p.groups, read, made)
+        # multiply-adds of vectors; per vector of outputs its store or load, and what surrounds a tile
+        arithmetic = vectors * p.n * outputs * (read * p.taps * 1.1 + 3) * cpu.width / cpu.madds
+        nbytes = 4 * p.n * p.groups * (prod(p.x) * p.C + prod(p.y) * p.K)
+        return max(arithmetic, nbytes / (2 * cpu.memory_bytes))
 
     def lower_forward(self, node: Node, p: Problem, cx: Lowering) -> None:
         x, w = node.inputs[:2]
-        view, geometry, pack = source(p, x, cx)
-        convolve(cx, "f32_conv_depthwise", geometry, pack, w, view, cx.write(node.output), channels(x.shape), p.describe(),
-                 epilogue(node, cx))
+        convolve(cx, x, w, node.output, forward_geometry(p), forward_packing(p), p.describe(), epilogue(node, cx))
 
     def lower_backward_data(self, node: Node, p: Problem, cx: Lowering) -> None:
         gy, w = node.inputs[:2]
-        view, gx = cx.read(gy), cx.write(node.output)
-        roles = {"groups": p.groups, "channels": 1, "filters": p.groups, "multiplier": 1}
-        pack = {"groups": 1, "filters": p.groups, "channels": 1, "filter_stride": p.taps, "channel_stride": 0}
-        for origin, extents, taps, numbers in phases(p):
-            geometry = {**roles, "taps": taps, "ldx": view.ld, "input": p.y, "space": extents, "stride": (1, 1, 1),
-                        "output": p.x, "origin": origin, "output_step": p.stride}
-            convolve(cx, "f32_conv_depthwise", geometry, {**pack, "taps": numbers}, w, view, gx, channels(gy.shape),
-                     p.describe(len(taps) * prod(extents)), epilogue(node, cx))
+        for geometry, pack in backward_data_phases(p):
+            points = len(pack["taps"]) * prod(geometry["space"])
+            convolve(cx, gy, w, node.output, geometry, pack, p.describe(points), epilogue(node, cx))
 
     def lower_backward_weight(self, node: Node, p: Problem, cx: Lowering) -> None:
-        view, geometry, pack = source(p, node.inputs[1], cx)
-        filters = p.groups * p.K
-        sum_weight(cx, "f32_conv_depthwise_backward_weight", node, p, view, geometry, pack,
-                   -(-filters // kernels.block_filters()), p.taps * kernels.packed_filters(filters))
+        gy, x = node.inputs
+        out, x_view, gy_view = cx.write(node.output).ref, cx.read(x), cx.read(gy)
+        floats = p.groups * p.K * p.C * p.taps
+        parts = cut_rows(p)
+        partial = cx.temp(4 * floats * parts, "weight gradient")
+        cx.step(kernels.backward_weight, {**forward_geometry(p), "ldx": x_view.ld}, x=x_view.ref, gy=gy_view.ref,
+                ldy=gy_view.ld, dw=partial, parts=parts, part_stride=floats, info=p.describe())
+        cx.step(layout.unpack_weight, out, partial, op="unpack", parts=parts, part_stride=floats, **forward_packing(p))
+
+
+def count_vectors(groups: int, channels: int, filters: int) -> int:
+    per, whole = kernels.vector(channels, filters)
+    return -(-groups * filters // per) if whole else groups * -(-filters // per)
+
+
+def cut_rows(p: Problem) -> int:
+    """Ranges of rows for a sum over pixels: about 64 units of work in all, each of at least about a thousand pixels."""
+    blocks = -(-count_vectors(p.groups, p.C, p.K) * kernels.width() // 128)
+    pixels, floats = p.n * prod(p.y), p.groups * p.K * p.C * p.taps
+    return max(1, min(-(-64 // blocks), pixels // 1000, PARTIAL_FLOATS // floats))
+
+
+def forward_geometry(p: Problem) -> dict:
+    return {"groups": p.groups, "channels": p.C, "filters": p.K, "input": p.x, "space": p.y, "kernel": p.kernel,
+            "stride": p.stride, "dilation": p.dilation, "low": p.low, "output": p.y}
+
+
+def forward_packing(p: Problem) -> dict:
+    """Vectors of filters, tap by tap and channel by channel; those of a group with several vectors end with the group."""
+    block, whole = kernels.vector(p.C, p.K)
+    filters = {"filters": p.groups * p.K, "groups": 1} if whole else \
+        {"filters": p.K, "groups": p.groups, "group_stride": p.K * p.C * p.taps}
+    return {**filters, "block": block, "channels": p.C, "taps": list(range(p.taps)), "filter_stride": p.C * p.taps,
+            "channel_stride": p.taps, "tap_stride": 1}
+
+
+def backward_data_packing(p: Problem, taps: list[int]) -> dict:
+    """The filters are the input's channels, the channels the forward's filters."""
+    block, whole = kernels.vector(p.K, p.C)
+    group = p.K * p.C * p.taps
+    filters = {"filters": p.C, "filter_run": p.groups, "filter_run_stride": group} if whole else \
+        {"filters": p.C, "groups": p.groups, "group_stride": group}
+    return {**filters, "block": block, "channels": p.K, "taps": taps, "filter_stride": p.taps,
+            "channel_stride": p.C * p.taps, "tap_stride": 1}
+
+
+def axis_phases(size: int, kernel: int, stride: int, dilation: int, low: int) -> list[tuple]:
+    """Backward to data along one dimension, by phases of the stride: (first output, outputs, taps in the order of the
+    gradient's pixels that they read, dilation, padding in front)."""
+    found = []
+    for origin in range(min(stride, size)):
+        taps = [r for r in reversed(range(kernel)) if (origin + low - r * dilation) % stride == 0]
+        first = (origin + low - taps[0] * dilation) // stride if taps else 0
+        apart = dilation // gcd(stride, dilation) if len(taps) > 1 else 1
+        found.append((origin, -(-(size - origin) // stride), taps, apart, -first))
+    return found
+
+
+def backward_data_phases(p: Problem):
+    """(geometry, packing) per phase of the stride; each writes its own pixels, a phase without taps too."""
+    axes = [axis_phases(*axis) for axis in zip(p.x, p.kernel, p.stride, p.dilation, p.low, strict=True)]
+    for phase in product(*axes):
+        origin, space, taps, dilation, low = zip(*phase, strict=True)
+        numbers = [(d * p.kernel[1] + h) * p.kernel[2] + w for d, h, w in product(*taps)]
+        yield {"groups": p.groups, "channels": p.K, "filters": p.C, "input": p.y, "space": space,
+               "kernel": tuple(map(len, taps)), "stride": (1, 1, 1), "dilation": dilation, "low": low, "output": p.x,
+               "origin": origin, "output_step": p.stride}, backward_data_packing(p, numbers)
+
+
+def convolve(cx: Lowering, x: Tensor, w: Tensor, y: Tensor, geometry: dict, pack: dict, info: dict, fused: dict) -> None:
+    """Emits the packing of the weights and the convolution."""
+    view, out = cx.read(x), cx.write(y)
+    packed = pack_weight(cx, w, geometry, pack)
+    cx.step(kernels.forward, {**geometry, "ldx": view.ld}, x=view.ref, w=packed, y=out.ref, ldy=out.ld, info=info, **fused)
+
+
+def pack_weight(cx: Lowering, w: Tensor, geometry: dict, pack: dict) -> Ref:
+    floats = geometry["groups"] * geometry["filters"] * geometry["channels"] * len(pack["taps"])
+    packed, segment = cx.packed(4 * floats, w)
+    if pack["taps"]:
+        cx.step(layout.pack_weight, cx.read(w).ref, packed, op="pack", segment=segment, **pack)
+    return packed
 
 
 offer(Depthwise())

@@ -1,0 +1,3 @@
+// The depthwise family.
+#include "fastconv/depthwise_forward.inl.h"
+#include "fastconv/depthwise_backward_weight.inl.h"
