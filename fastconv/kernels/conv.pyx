@@ -78,7 +78,7 @@ cdef int fill(Step step, ConvArgs* a, dict g) except -1:
 
 def forward(str kernel, dict geometry, *, size_t x, size_t w, size_t y, ldy, size_t zeros, size_t bias=0,
             size_t residual=0, ldr=0, act=None, act_a=0.0, act_b=0.0) -> Step:
-    """A convolution by f32_conv_direct, f32_conv_pointwise or f32_conv_depthwise; addresses, strides in elements."""
+    """A convolution by f32_conv_direct, f32_conv_pointwise or f32_conv_few; addresses, strides in elements."""
     cdef Step step = Step()
     cdef ConvArgs* a = <ConvArgs*> step.bind_name(kernel, sizeof(ConvArgs))
     fill(step, a, geometry)
@@ -98,9 +98,9 @@ def forward(str kernel, dict geometry, *, size_t x, size_t w, size_t y, ldy, siz
 
 def backward_weight(str kernel, dict geometry, *, size_t x, size_t gy, ldy, size_t dw, size_t zeros, parts,
                     part_stride, swapped=False) -> Step:
-    """Partial sums of the weight gradient by f32_conv_backward_weight or f32_conv_depthwise_backward_weight.
+    """Partial sums of the weight gradient by f32_conv_backward_weight.
 
-    ``swapped``: packed with the roles of filters and channels exchanged (f32_conv_backward_weight alone).
+    ``swapped``: packed with the roles of filters and channels exchanged.
     """
     cdef Step step = Step()
     cdef ConvWeightArgs* a = <ConvWeightArgs*> step.bind_name(kernel, sizeof(ConvWeightArgs))

@@ -131,6 +131,7 @@ struct Spot {
     uint32_t rows, columns;          // the same as bits, for tiles with less than 32 of them
     int64_t y, r;                    // offsets of the first output in the output and the residual
     int64_t y_row, y_column, r_row, r_column;
+    bool stream;                     // outputs go past the caches
 };
 
 struct Shape {
@@ -169,15 +170,33 @@ FC_INLINE void place_rows(const DepthwiseArgs* a, const Shape& s, int64_t image,
     at.y_column = s.w.phases * a->oww * a->ldy, at.r_column = s.w.phases * a->oww * a->ldr;
 }
 
-FC_INLINE Spot place_columns(const DepthwiseArgs* a, const Shape& s, const Spot& row, int64_t phase, int64_t q,
-                             int64_t taps_columns) {
-    Spot at = row;
+// A tile in these rows, which are `row`: only what depends on the column changes in `at`.
+FC_INLINE void place_columns(const DepthwiseArgs* a, const Shape& s, const Spot& row, int64_t phase, int64_t q,
+                             int64_t taps_columns, Spot& at) {
     const Span w = input_span(s.w, phase, q, taps_columns);
     at.j0 = w.begin, at.j1 = w.end, at.columns = taps_columns < 32 ? span_mask(w) : 0;
-    at.x += w.first * a->ldx;
+    at.x = row.x + w.first * a->ldx;
     const int64_t out = (phase + q * s.w.phases) * a->oww;
-    at.y += out * a->ldy, at.r += out * a->ldr;
-    return at;
+    at.y = row.y + out * a->ldy, at.r = row.r + out * a->ldr;
+}
+
+// ---- memory -----------------------------------------------------------------------------------------------------------
+
+constexpr int64_t kAheadBytes = 16 << 20;   // images that the third-level cache does not keep: rows are fetched ahead
+constexpr int64_t kStreamBytes = 8 << 20;   // outputs that it would not keep for their reader: they go past it
+
+FC_INLINE bool fetches_ahead(const DepthwiseArgs* a) {
+    const int64_t x = a->xD * a->xH * a->xW * a->ldx, y = a->yD * a->yH * a->yW * a->ldy;
+    return a->n * (x + y) * 4 > kAheadBytes;
+}
+FC_INLINE bool streams(const DepthwiseArgs* a) {
+    return a->n * a->yD * a->yH * a->yW * a->ldy * 4 > kStreamBytes && a->ldy % kWidth == 0 &&
+           reinterpret_cast<uintptr_t>(a->y) % (4 * kWidth) == 0 && a->K == 1 && a->C == 1;
+}
+// One vector of the pixels of a tile that come into the next group of rows, into the second-level cache.
+FC_INLINE void fetch_rows(const float* p, int64_t rows, int64_t row, int64_t columns, int64_t column) {
+    for (int64_t i = 0; i < rows; ++i)
+        for (int64_t j = 0; j < columns; ++j) __builtin_prefetch(p + i * row + j * column, 0, 2);
 }
 
 // ---- loads ------------------------------------------------------------------------------------------------------------

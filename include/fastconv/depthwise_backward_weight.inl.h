@@ -13,7 +13,7 @@ namespace {
 
 constexpr int kWeightRows = kWidth == 16 ? 4 : 1;
 
-template <int W, int R, int M, int ST, bool kPlain>
+template <int W, int R, int M, int ST, bool kPlain, bool kInside>
 FC_NOINLINE void depthwise_weight_tile(const DepthwiseArgs* a, const Spot& s, const Lane& v, const int32_t* channel,
                                        float* dw) {
     constexpr int I = (R - 1) * ST + 3, J = (M - 1) * ST + 3;
@@ -36,11 +36,11 @@ FC_NOINLINE void depthwise_weight_tile(const DepthwiseArgs* a, const Spot& s, co
             if constexpr (!kPlain) which = load<W>(channel) + splat_i<W>(static_cast<int32_t>(c));
 #pragma GCC unroll 9
             for (int i = 0; i < I; ++i) {
-                if (!(rows >> i & 1u)) continue;
+                if (!kInside && !(rows >> i & 1u)) continue;
                 const float* row = x + i * s.row;
 #pragma GCC unroll 9
                 for (int j = 0; j < J; ++j) {
-                    if (!(columns >> j & 1u)) continue;
+                    if (!kInside && !(columns >> j & 1u)) continue;
                     const Vf<W> p = load_channels<W, kPlain>(row + j * s.column, v.span, which);
 #pragma GCC unroll 8
                     for (int r = 0; r < R; ++r)
@@ -116,10 +116,16 @@ template <int R, int ST, bool kPlain>
 FC_INLINE void weight_columns(const DepthwiseArgs* a, const Spot& s, const Lane& v, const int32_t* channel, int64_t m,
                               float* dw) {
     switch (m) {
-        case 4: depthwise_weight_tile<kWidth, R, 4, ST, kPlain>(a, s, v, channel, dw); break;
-        case 3: depthwise_weight_tile<kWidth, R, 3, ST, kPlain>(a, s, v, channel, dw); break;
-        case 2: depthwise_weight_tile<kWidth, R, 2, ST, kPlain>(a, s, v, channel, dw); break;
-        default: depthwise_weight_tile<kWidth, R, 1, ST, kPlain>(a, s, v, channel, dw); break;
+        case 4:
+            if constexpr (kPlain && R == (kWeightRows + ST - 1) / ST) {
+                if (s.rows == (2u << (R * ST - ST + 2)) - 1 && s.columns == (2u << (4 * ST - ST + 2)) - 1)
+                    return depthwise_weight_tile<kWidth, R, 4, ST, true, true>(a, s, v, channel, dw);
+            }
+            depthwise_weight_tile<kWidth, R, 4, ST, kPlain, false>(a, s, v, channel, dw);
+            break;
+        case 3: depthwise_weight_tile<kWidth, R, 3, ST, kPlain, false>(a, s, v, channel, dw); break;
+        case 2: depthwise_weight_tile<kWidth, R, 2, ST, kPlain, false>(a, s, v, channel, dw); break;
+        default: depthwise_weight_tile<kWidth, R, 1, ST, kPlain, false>(a, s, v, channel, dw); break;
     }
 }
 
@@ -179,7 +185,7 @@ inline void f32_conv_depthwise_backward_weight_run(const DepthwiseArgs* a, int64
     const int64_t stride = tile_stride(a, s), R = weight_rows(stride), groups = axis_groups(s.h, R);
     const int64_t all = a->n * a->iD * groups, per = ceil_div(all, a->parts);
     const int64_t taps = a->kD * a->kH * a->kW, taps_columns = stride ? 3 : a->kW, column_stride = s.w.stride;
-    const bool plain = a->C == 1 && a->K == 1;
+    const bool plain = a->C == 1 && a->K == 1, ahead = fetches_ahead(a);
     const int32_t* channel = s.lanes.channel;
     for (int64_t unit = begin; unit < end; ++unit) {
         const int64_t block = unit % s.blocks, part = unit / s.blocks;
@@ -190,15 +196,23 @@ inline void f32_conv_depthwise_backward_weight_run(const DepthwiseArgs* a, int64
         for (int64_t i = part * per; i < min64(all, (part + 1) * per); ++i) {
             const int64_t plane = i / groups;
             const Group rows = axis_group(s.h, R, i % groups);
+            const int64_t taps_rows = stride ? (rows.count - 1) * stride + 3 : a->kH;
             Spot row;
-            place_rows(a, s, plane / a->iD, plane % a->iD, rows, stride ? (rows.count - 1) * stride + 3 : a->kH, row);
+            place_rows(a, s, plane / a->iD, plane % a->iD, rows, taps_rows, row);
+            Spot at = row;
+            const int64_t rows_apart = taps_rows * row.row, new_rows = rows.count * s.h.stride;
+            const int64_t gradient_apart = rows.count * row.y_row;
             for (int64_t f = 0; f < s.w.phases; ++f) {
                 const int64_t outputs = phase_outputs(s.w, f);
                 for (int64_t q = 0, m; q < outputs; q += m) {
                     m = next_columns(stride != 0, outputs - q);
-                    const Spot at = place_columns(a, s, row, f, q, (m - 1) * column_stride + taps_columns);
+                    place_columns(a, s, row, f, q, (m - 1) * column_stride + taps_columns, at);
                     for (int64_t j = v0; j < v1; ++j) {
                         const Lane v = lane(a, s.lanes, j);
+                        if (ahead) {
+                            fetch_rows(at.x + v.c + rows_apart, new_rows, at.row, m * column_stride, at.column);
+                            fetch_rows(a->gy + at.y + v.k + gradient_apart, rows.count, at.y_row, m, at.y_column);
+                        }
                         if (stride) {
                             if (plain && v.n == kWidth) {
                                 one_weight_tile<true>(a, at, v, channel, stride, rows.count, m, dw);

@@ -23,11 +23,24 @@ namespace {
 constexpr int kTileRows = kWidth == 16 ? 4 : 2;
 constexpr int kRowRun = kWidth == 16 ? 8 : 4;
 
-template <int W>
-FC_INLINE void finish(const DepthwiseArgs* a, Vf<W> acc, int64_t k, int n, int64_t y, int64_t r) {
-    if (a->bias) acc = acc + load_n<W>(a->bias + k, n);
-    if (a->residual) acc = acc + load_n<W>(a->residual + r + k, n);
-    store_n<W>(a->y + y + k, activate<W>(acc, a->act, static_cast<float>(a->act_a), static_cast<float>(a->act_b)), n);
+// Bias, residual and activation of a tile: once for all tiles, from memory, so that each tile's code ends with its stores.
+FC_NOINLINE void depthwise_epilogue(const DepthwiseArgs* a, const float* acc, int R, int M, const Spot& s, const Lane& v) {
+    constexpr int W = kWidth;
+    const float lo = static_cast<float>(a->act_a), hi = static_cast<float>(a->act_b);
+    const Vf<W> bias = a->bias ? load_n<W>(a->bias + v.k, v.n) : Vf<W>{};
+    for (int r = 0; r < R; ++r)
+        for (int m = 0; m < M; ++m, acc += W) {
+            Vf<W> y = load<W>(acc);
+            if (a->bias) y = y + bias;
+            if (a->residual) y = y + load_n<W>(a->residual + s.r + r * s.r_row + m * s.r_column + v.k, v.n);
+            float* out = a->y + s.y + r * s.y_row + m * s.y_column + v.k;
+            y = activate<W>(y, a->act, lo, hi);
+            if (s.stream && v.n == W) {
+                stream<W>(out, y);
+            } else {
+                store_n<W>(out, y, v.n);
+            }
+        }
 }
 
 template <int W, int R, int M>
@@ -39,14 +52,15 @@ FC_INLINE void finish_tile(const DepthwiseArgs* a, const Vf<W> (&acc)[R][M], con
             for (int m = 0; m < M; ++m) store<W>(a->y + s.y + r * s.y_row + m * s.y_column + v.k, acc[r][m]);
         return;
     }
+    alignas(64) float t[R * M * W];
 #pragma GCC unroll 8
     for (int r = 0; r < R; ++r)
 #pragma GCC unroll 8
-        for (int m = 0; m < M; ++m)
-            finish<W>(a, acc[r][m], v.k, v.n, s.y + r * s.y_row + m * s.y_column, s.r + r * s.r_row + m * s.r_column);
+        for (int m = 0; m < M; ++m) store<W>(t + (r * M + m) * W, acc[r][m]);
+    depthwise_epilogue(a, t, R, M, s, v);
 }
 
-template <int W, int R, int M, int ST, bool kPlain>
+template <int W, int R, int M, int ST, bool kPlain, bool kInside>
 FC_NOINLINE void depthwise_tile(const DepthwiseArgs* a, const Spot& s, const Lane& v, const int32_t* channel) {
     constexpr int I = (R - 1) * ST + 3, J = (M - 1) * ST + 3;
     Vf<W> acc[R][M];
@@ -67,11 +81,11 @@ FC_NOINLINE void depthwise_tile(const DepthwiseArgs* a, const Spot& s, const Lan
             if constexpr (!kPlain) which = load<W>(channel) + splat_i<W>(static_cast<int32_t>(c));
 #pragma GCC unroll 9
             for (int i = 0; i < I; ++i) {
-                if (!(rows >> i & 1u)) continue;
+                if (!kInside && !(rows >> i & 1u)) continue;
                 const float* row = x + i * s.row;
 #pragma GCC unroll 9
                 for (int j = 0; j < J; ++j) {
-                    if (!(columns >> j & 1u)) continue;
+                    if (!kInside && !(columns >> j & 1u)) continue;
                     const Vf<W> p = load_channels<W, kPlain>(row + j * s.column, v.span, which);
 #pragma GCC unroll 8
                     for (int r = 0; r < R; ++r)
@@ -150,10 +164,16 @@ FC_INLINE int64_t tile_rows(int64_t stride) { return stride == 1 ? kTileRows : s
 template <int R, int ST, bool kPlain>
 FC_INLINE void tile_columns(const DepthwiseArgs* a, const Spot& s, const Lane& v, const int32_t* channel, int64_t m) {
     switch (m) {
-        case 4: depthwise_tile<kWidth, R, 4, ST, kPlain>(a, s, v, channel); break;
-        case 3: depthwise_tile<kWidth, R, 3, ST, kPlain>(a, s, v, channel); break;
-        case 2: depthwise_tile<kWidth, R, 2, ST, kPlain>(a, s, v, channel); break;
-        default: depthwise_tile<kWidth, R, 1, ST, kPlain>(a, s, v, channel); break;
+        case 4:
+            if constexpr (kPlain && R == kTileRows / ST) {
+                if (s.rows == (2u << (R * ST - ST + 2)) - 1 && s.columns == (2u << (4 * ST - ST + 2)) - 1)
+                    return depthwise_tile<kWidth, R, 4, ST, true, true>(a, s, v, channel);
+            }
+            depthwise_tile<kWidth, R, 4, ST, kPlain, false>(a, s, v, channel);
+            break;
+        case 3: depthwise_tile<kWidth, R, 3, ST, kPlain, false>(a, s, v, channel); break;
+        case 2: depthwise_tile<kWidth, R, 2, ST, kPlain, false>(a, s, v, channel); break;
+        default: depthwise_tile<kWidth, R, 1, ST, kPlain, false>(a, s, v, channel); break;
     }
 }
 
@@ -226,22 +246,28 @@ inline void f32_conv_depthwise_run(const DepthwiseArgs* a, int64_t begin, int64_
     const int64_t stride = tile_stride(a, s), R = tile_rows(stride), groups = axis_groups(s.h, R);
     const int64_t per = unit_groups(a, s, R), chunks = ceil_div(groups, per);
     const int64_t taps_columns = stride ? 3 : a->kW, column_stride = s.w.stride;
-    const bool plain = a->C == 1 && a->K == 1;
+    const bool plain = a->C == 1 && a->K == 1, ahead = fetches_ahead(a), stream = streams(a);
     const int32_t* channel = s.lanes.channel;
     for (int64_t unit = begin; unit < end; ++unit) {
         const int64_t block = unit % s.blocks, chunk = unit / s.blocks % chunks, plane = unit / (s.blocks * chunks);
         const int64_t v0 = block * s.block, v1 = min64(s.lanes.count, v0 + s.block);
         for (int64_t g = chunk * per; g < min64(groups, (chunk + 1) * per); ++g) {
             const Group rows = axis_group(s.h, R, g);
+            const int64_t taps_rows = stride ? (rows.count - 1) * stride + 3 : a->kH;
             Spot row;
-            place_rows(a, s, plane / a->iD, plane % a->iD, rows, stride ? (rows.count - 1) * stride + 3 : a->kH, row);
+            row.stream = stream;
+            place_rows(a, s, plane / a->iD, plane % a->iD, rows, taps_rows, row);
+            Spot at = row;
+            const int64_t rows_apart = taps_rows * row.row, new_rows = rows.count * s.h.stride;
             for (int64_t f = 0; f < s.w.phases; ++f) {
                 const int64_t outputs = phase_outputs(s.w, f);
                 for (int64_t q = 0, m; q < outputs; q += m) {
                     m = next_columns(stride != 0, outputs - q);
-                    const Spot at = place_columns(a, s, row, f, q, (m - 1) * column_stride + taps_columns);
+                    place_columns(a, s, row, f, q, (m - 1) * column_stride + taps_columns, at);
                     for (int64_t i = v0; i < v1; ++i) {
                         const Lane v = lane(a, s.lanes, i);
+                        if (ahead)
+                            fetch_rows(at.x + v.c + rows_apart, new_rows, at.row, m * column_stride, at.column);
                         if (stride) {
                             if (plain && v.n == kWidth) {
                                 one_tile<true>(a, at, v, channel, stride, rows.count, m);
@@ -258,6 +284,7 @@ inline void f32_conv_depthwise_run(const DepthwiseArgs* a, int64_t begin, int64_
             }
         }
     }
+    if (stream) stream_end();
 }
 
 }  // namespace

@@ -102,6 +102,13 @@ struct Ops<4> {
     static FC_INLINE void store_n(float* p, Vf<4> v, int n) {
         for (int i = 0; i < n; ++i) p[i] = v[i];
     }
+    static FC_INLINE void stream(float* p, Vf<4> v) {
+#if defined(__SSE2__)
+        _mm_stream_ps(p, (__m128)v);
+#else
+        store<4>(p, v);
+#endif
+    }
     static FC_INLINE Vf<4> permute(Vf<4> v, Vi<4> lane) {
         Vf<4> r;
         for (int i = 0; i < 4; ++i) r[i] = v[lane[i] & 3];
@@ -120,6 +127,7 @@ struct Ops<8> {
         return (Vf<8>)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c);
     }
     static FC_INLINE Vf<8> sqrt(Vf<8> a) { return (Vf<8>)_mm256_sqrt_ps((__m256)a); }
+    static FC_INLINE void stream(float* p, Vf<8> v) { _mm256_stream_ps(p, (__m256)v); }
     static FC_INLINE Vf<8> permute(Vf<8> v, Vi<8> lane) {
         return (Vf<8>)_mm256_permutevar8x32_ps((__m256)v, (__m256i)lane);
     }
@@ -149,6 +157,7 @@ struct Ops<16> {
     static FC_INLINE __mmask16 mask(int n) { return static_cast<__mmask16>((1u << n) - 1u); }
     static FC_INLINE Vf<16> load_n(const float* p, int n) { return (Vf<16>)_mm512_maskz_loadu_ps(mask(n), p); }
     static FC_INLINE void store_n(float* p, Vf<16> v, int n) { _mm512_mask_storeu_ps(p, mask(n), (__m512)v); }
+    static FC_INLINE void stream(float* p, Vf<16> v) { _mm512_stream_ps(p, (__m512)v); }
     static FC_INLINE Vf<16> permute(Vf<16> v, Vi<16> lane) {  // maskz for the reason that sqrt has
         return (Vf<16>)_mm512_maskz_permutexvar_ps(static_cast<__mmask16>(-1), (__m512i)lane, (__m512)v);
     }
@@ -200,6 +209,16 @@ FC_INLINE Vf<W> vmax(Vf<W> a, Vf<W> b) {
 template <int W>
 FC_INLINE Vf<W> vmin(Vf<W> a, Vf<W> b) {
     return a < b ? a : b;
+}
+// A store past the caches, to an aligned address; stream_end() before other threads may read what was stored so.
+template <int W>
+FC_INLINE void stream(float* p, Vf<W> v) {
+    Ops<W>::stream(p, v);
+}
+FC_INLINE void stream_end() {
+#if defined(__SSE2__)
+    _mm_sfence();
+#endif
 }
 // The sum over lanes, by halves.
 template <int W>

@@ -1,4 +1,4 @@
-"""Convolution without im2col, 1x1, depthwise, weight gradients and their packing, against the float64 reference.
+"""Convolution without im2col, 1x1, weight gradients and their packing, against the float64 reference.
 
 Inputs and outputs end at a guard page and start as NaN; integer inputs reach every bit that a float32 sum keeps exact.
 """
@@ -35,9 +35,6 @@ CASES = {
     "4 KiB apart": Case(1, 1024, 5, (3, 11), (1, 1)),
     "4 KiB by stride": Case(1, 512, 33, (3, 33), (1, 1), stride=2),
     "four blocks": Case(1, 30, 4 * BLOCK + 3, (1, 1), (1, 1)),
-    "depthwise wide": Case(2, 2 * BLOCK + 5, 2 * BLOCK + 5, (7, 9), (3, 3), padding=1, groups=2 * BLOCK + 5),
-    "depthwise stride": Case(2, 20, 20, (9, 8), (3, 3), padding=1, stride=2, groups=20),
-    "depthwise narrow": Case(1, 3, 3, (9, 8), (5, 5), padding=2, groups=3),
     "multiplier": Case(2, 6, 18, (7, 9), (3, 3), padding=1, groups=6),
     "multiplier stride": Case(2, 5, 10, (7, 9), (3, 2), stride=(2, 1), dilation=2, padding=2, groups=5),
     # f32_conv_few: every number of filters; channels around the vector; pixels around its tiles; groups
@@ -61,19 +58,12 @@ CASES = {
 NAMES = list(CASES)
 
 
-def is_depthwise(case):
-    return case.groups == case.c and case.groups > 1
-
-
 def has_runs(case):
     """Whether a row of taps over a dense image is one run of contiguous values."""
     return case.groups == 1 and case.kernel[-1] > 1 and case.padding[-1] == 0 and case.dilation[-1] == 1
 
 
-def packing(case, depthwise=False, few=False, runs=False):
-    if depthwise:
-        return {"taps": list(range(case.taps)), "filters": case.k, "channels": 1, "filter_stride": case.taps,
-                "channel_stride": 0, "tap_stride": 1}
+def packing(case, few=False, runs=False):
     p, run_of = case.packing(), {}
     if runs:
         run_of = {"run": case.kernel[-1], "run_stride": 1}
@@ -85,17 +75,13 @@ def packing(case, depthwise=False, few=False, runs=False):
     return {**p, **{("filter_" if few else "channel_") + key: value for key, value in run_of.items()}}
 
 
-def floats(case, depthwise=False, few=False):
-    if depthwise:
-        return case.taps * conv.packed_filters(case.k)
+def floats(case, few=False):
     per = case.k // case.groups
     return case.groups * case.taps * (case.c // case.groups) * (per if few else conv.packed_filters(per))
 
 
-def geometry(case, ldx, depthwise, runs=False):
+def geometry(case, ldx, runs=False):
     g = case.geometry(ldx)
-    if depthwise:
-        g.update(channels=1, filters=case.k, multiplier=case.k // case.groups)
     if runs:
         g.update(taps=g["taps"][:: case.kernel[-1]], channels=case.kernel[-1] * case.c)
     return g
@@ -109,10 +95,10 @@ def zeros(case, runs=False):
 
 def forward(kernel, case, x, w, threads=1, bias=None, residual=None, act=None, a=0.0, b=0.0, extra=3, n=None,
             runs=False):
-    depthwise, few = kernel == "f32_conv_depthwise", kernel == "f32_conv_few"
+    few = kernel == "f32_conv_few"
     ldx, ldy = case.c + (0 if runs else extra), case.k + 2 * extra
-    x_flat, packed, zero = pixels(x, ldx), guarded(floats(case, depthwise, few)), zeros(case, runs)
-    run(layout.pack_weight(w.ctypes.data, packed.ctypes.data, **packing(case, depthwise, few, runs)), 1, threads)
+    x_flat, packed, zero = pixels(x, ldx), guarded(floats(case, few)), zeros(case, runs)
+    run(layout.pack_weight(w.ctypes.data, packed.ctypes.data, **packing(case, few, runs)), 1, threads)
     assert not np.isnan(packed).any()
     count = x.shape[0] * math.prod(case.out)
     y = guarded(max(0, count * ldy - (ldy - case.k)))
@@ -124,7 +110,7 @@ def forward(kernel, case, x, w, threads=1, bias=None, residual=None, act=None, a
     if residual is not None:
         residual_flat = pixels(residual, case.k + 1)
         keywords.update(residual=residual_flat.ctypes.data, ldr=case.k + 1)
-    run(conv.forward(kernel, geometry(case, ldx, depthwise, runs), x=x_flat.ctypes.data, w=packed.ctypes.data,
+    run(conv.forward(kernel, geometry(case, ldx, runs), x=x_flat.ctypes.data, w=packed.ctypes.data,
                      y=y.ctypes.data, ldy=ldy, zeros=zero.ctypes.data, **keywords), x.shape[0], threads, n)
     if count and n is None:
         assert np.isnan(gaps(y, count, case.k, ldy)).all()
@@ -132,17 +118,16 @@ def forward(kernel, case, x, w, threads=1, bias=None, residual=None, act=None, a
 
 
 def backward_weight(case, x, gy, threads=1, parts=1, extra=3, runs=False, swapped=False):
-    depthwise = is_depthwise(case)
-    kernel = "f32_conv_depthwise_backward_weight" if depthwise else "f32_conv_backward_weight"
-    ldx, ldy, size = case.c + (0 if runs else extra), case.k + 2 * extra, floats(case, depthwise)
-    pack = packing(case, depthwise, few=swapped, runs=runs)
+    kernel = "f32_conv_backward_weight"
+    ldx, ldy, size = case.c + (0 if runs else extra), case.k + 2 * extra, floats(case)
+    pack = packing(case, few=swapped, runs=runs)
     if swapped:
         del pack["block"]
         size = case.groups * len(pack["taps"]) * pack["channels"] * conv.packed_filters(
             pack["filters"] * pack.get("filter_run", 1))
     x_flat, gy_flat, zero = pixels(x, ldx), pixels(gy, ldy), zeros(case, runs)
     partial, dw = guarded(parts * size), guarded(case.w_shape)
-    run(conv.backward_weight(kernel, geometry(case, ldx, depthwise, runs), x=x_flat.ctypes.data, gy=gy_flat.ctypes.data,
+    run(conv.backward_weight(kernel, geometry(case, ldx, runs), x=x_flat.ctypes.data, gy=gy_flat.ctypes.data,
                              ldy=ldy, dw=partial.ctypes.data, zeros=zero.ctypes.data, parts=parts, part_stride=size,
                              swapped=swapped), x.shape[0], threads)
     run(layout.unpack_weight(dw.ctypes.data, partial.ctypes.data, parts=parts, part_stride=size, **pack), 1, threads)
@@ -151,8 +136,6 @@ def backward_weight(case, x, gy, threads=1, parts=1, extra=3, runs=False, swappe
 
 def kernels(case):
     names = ["f32_conv_direct"]
-    if is_depthwise(case):
-        names.append("f32_conv_depthwise")
     if case.taps == 1 and set(case.stride) == {1} and set(case.padding) == {0} and case.groups == 1:
         names.append("f32_conv_pointwise")
     if case.k // case.groups <= HALF:
@@ -259,8 +242,8 @@ def test_wide_integers_are_exact(bits, rng):
 
 
 @pytest.mark.parametrize(("name", "kernel"), [p for p in PAIRS if p[0] in
-                                              ("3x3", "1x1", "groups", "33 filters", "9 filters", "depthwise wide",
-                                               "depthwise narrow", "multiplier", "four blocks", "113 pixels",
+                                              ("3x3", "1x1", "groups", "33 filters", "9 filters",
+                                               "multiplier", "four blocks", "113 pixels",
                                                "few 1", f"few {HALF}", "few groups")])
 @pytest.mark.parametrize("act", [None, "relu", "clip", "leaky_relu"])
 def test_epilogue(name, kernel, act, rng):
@@ -286,7 +269,7 @@ def test_nan_passes_an_activation(act, rng):
 
 
 @pytest.mark.parametrize(("name", "kernel"), [p for p in PAIRS if p[0] in
-                                              ("3x3", "1x1", "one pixel 1x1", "four blocks", "depthwise wide", "3d",
+                                              ("3x3", "1x1", "one pixel 1x1", "four blocks", "3d",
                                                "few 3", "few groups")])
 def test_an_image_does_not_depend_on_its_batch(name, kernel, rng):
     case = CASES[name]
@@ -299,7 +282,7 @@ def test_an_image_does_not_depend_on_its_batch(name, kernel, rng):
     np.testing.assert_array_equal(forward(kernel, case, x[order], w, 2), y[order])
 
 
-@pytest.mark.parametrize("name", ["3x3", "1x1", "one pixel", "depthwise wide", "few 2"])
+@pytest.mark.parametrize("name", ["3x3", "1x1", "one pixel", "few 2"])
 def test_empty_batch(name):
     case = CASES[name]
     x, gy = np.zeros((0, *case.x_shape[1:]), np.float32), np.zeros((0, *case.y_shape[1:]), np.float32)

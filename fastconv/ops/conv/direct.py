@@ -99,9 +99,7 @@ def convolve(cx: Lowering, kernel: str, geometry: dict, pack: dict, w: Tensor, x
              fused: dict) -> None:
     """Emits the packing of the weights and the convolution; ``row`` channels are read of a pixel in the padding."""
     taps, filters, channels_ = len(geometry["taps"]), geometry["filters"], geometry["channels"]
-    if kernel == "f32_conv_depthwise":
-        floats = taps * kernels.packed_filters(filters)
-    elif kernels.prefers_few(filters, channels_):
+    if kernels.prefers_few(filters, channels_):
         kernel, floats = "f32_conv_few", geometry["groups"] * taps * filters * channels_
         pack = {**exchanged(pack), "block": channels_}
     else:
