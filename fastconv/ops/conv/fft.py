@@ -19,12 +19,12 @@ from fastconv.kernels.cpu import Cpu, cpu
 from fastconv.ops.conv.choose import Algorithm, offer
 from fastconv.ops.conv.problem import Problem, cut_parts, epilogue
 
-PACKED = 2 << 30  # bytes of transformed weights beyond which it is refused,
-MODEST = 96 << 20  # and beyond which it is for those alone who name it
+PACKED = 2 << 30  # bytes of transformed weights beyond which it is refused
+MODEST = 96 << 20  # and beyond which, if they are over six times the weights, it is for those alone who name it
 SPECTRA = 8 << 20  # bytes of the spectra of a range of tiles, about: a share of the last-level cache
 
 
-TERMS = 300  # products per sum from which one accumulator loses more than the transforms (docs/convolution/fft.md)
+TERMS = 210  # products per sum from which one accumulator loses more than the transforms (docs/convolution/fft.md)
 
 
 class Shape(NamedTuple):
@@ -52,11 +52,10 @@ def shape_of(which: str, p: Problem) -> Shape:
 
 def terms(s: Shape) -> float:
     """Products per sum, on average, that are not with the padding."""
-    if s.weight:
-        return s.n * prod(s.output)
-    found = float(s.channels)
+    found = float(s.n if s.weight else s.channels)
     for k, d, low, x, y in zip(s.kernel, s.dilation, s.low, s.input, s.output, strict=True):
-        found *= sum(max(0, min(y, x + low - r * d) - max(0, low - r * d)) for r in range(k)) / max(1, y)
+        inside = sum(max(0, min(y, x + low - r * d) - max(0, low - r * d)) for r in range(k))
+        found *= inside / (k if s.weight else max(1, y))
     return found
 
 
@@ -103,7 +102,7 @@ def estimate(s: Shape, sizes: tuple[int, ...], tiles: int, cpu: Cpu) -> tuple[fl
     madds = max(4, tiles) * frequencies * outputs * cpu.width * (s.channels + 4) * (3 if cpu.width == 16 else 4)
     product_ = max(madds / cpu.madds * 1.15, ranges * nbytes * (2 if s.weight else 1) / (1.25 * cpu.memory_bytes))
     weights = outputs * s.channels * one * (2 if s.training or s.weight else 0)
-    return tiles * (inputs + outputs) * one + product_ + weights, nbytes
+    return 1.12 * (tiles * (inputs + outputs) * one + product_ + weights), nbytes
 
 
 def range_of_tiles(tiles: int, spectra: int, packed: int) -> int:
@@ -125,10 +124,11 @@ class Found(NamedTuple):
 def best(s: Shape, cpu: Cpu) -> Found:
     """The sizes that the cost model likes best, among those whose transformed weights are modest, or else not too large."""
     found, large = Found(None, inf), (inf, None)
+    modest = max(MODEST, 24 * s.groups * s.filters * s.channels * prod(s.kernel))
     for choice in product(*(candidates(s, i) for i in range(3))):
         sizes = tuple(size for size, _ in choice)
         cycles, nbytes = estimate(s, sizes, prod(tiles for _, tiles in choice), cpu)
-        if cycles < found.cycles and nbytes <= MODEST:
+        if cycles < found.cycles and nbytes <= modest:
             found = Found(sizes, cycles)
         if cycles < large[0] and nbytes <= PACKED:
             large = cycles, sizes
@@ -183,11 +183,11 @@ class Fft(Algorithm):
             return
         sums = cx.temp(4 * fft.packed_floats(g), "spectrum of the weight gradient")
         for first, count, xs, ys in ranges(g, tiles, cx):
-            part = {"first": first, "count": count}
+            part = {"first": first, "count": count, "algorithm": "fft"}
             cx.step(fft.transform, g, x=x_view.ref, ldx=x_view.ld, spectrum=xs, **part)
             cx.step(fft.transform_gradient, g, gy=gy_view.ref, ldy=gy_view.ld, spectrum=ys, **part)
             cx.step(fft.product_weight, g, x=xs, gy=ys, sums=sums, add=first > 0, info=p.describe(), **part)
-        cx.step(fft.inverse_weight, g, strides, sums=sums, dw=dw, **read)
+        cx.step(fft.inverse_weight, g, strides, sums=sums, dw=dw, algorithm="fft", **read)
 
 
 def ranges(g: dict, tiles: int, cx: Lowering):
@@ -217,7 +217,7 @@ def convolve(s: Shape, strides: dict, node: Node, p: Problem, cx: Lowering) -> N
         cx.step(fft.depthwise, g, strides, packed=packed, info=p.describe(), **write)
         return
     for first, count, xs, ys in ranges(g, g["tiles"] * p.n, cx):
-        part = {"first": first, "count": count}
+        part = {"first": first, "count": count, "algorithm": "fft"}
         cx.step(fft.transform, g, x=source.ref, ldx=source.ld, spectrum=xs, **part)
         cx.step(fft.product, g, x=xs, packed=packed, y=ys, info=p.describe(), **part)
         cx.step(fft.inverse, g, strides, spectrum=ys, **part, **write)
