@@ -11,7 +11,7 @@ from math import prod
 from fastconv.graph.ir import FLAT, Node, Operator, Tensor, Type, apply, fail, register
 from fastconv.graph.lower import Lowering, View, channels
 from fastconv.kernels import conv as kernels
-from fastconv.kernels import layout
+from fastconv.kernels import layout, linear
 from fastconv.ops.conv.problem import cut_parts, epilogue
 
 ONE = (1, 1, 1)
@@ -84,8 +84,8 @@ def lower(node: Node, cx: Lowering) -> None:
     cx.step(layout.pack_weight, cx.read(w).ref, packed, op="pack", segment=segment, filters=k,
             **columns(x.shape, "channel", "filter"))
     y = cx.write(node.output)
-    cx.step(kernels.forward, "f32_conv_pointwise", rows(view.ld, features, k), x=view.ref, w=packed, y=y.ref, ldy=y.ld,
-            zeros=cx.zeros(1), algorithm="gemm", info=describe(node.output, w), **epilogue(node, cx, 2))
+    cx.step(linear.forward, x=view.ref, ldx=view.ld, w=packed, y=y.ref, ldy=y.ld, channels=features, filters=k,
+            algorithm="gemm", info=describe(node.output, w), **epilogue(node, cx, 2))
 
 
 def describe(y: Tensor, w: Tensor) -> dict:
@@ -102,8 +102,8 @@ def lower_backward_data(node: Node, cx: Lowering) -> None:
     gx = cx.write(node.output)
     if prod(node.output.shape[2:]) > 1 and gx.ld != channels(node.output.shape):
         raise RuntimeError("the gradient of a flattened input must be dense")
-    cx.step(kernels.forward, "f32_conv_pointwise", rows(view.ld, k, features), x=view.ref, w=packed, y=gx.ref,
-            ldy=gx.ld * prod(node.output.shape[2:]), zeros=cx.zeros(1), algorithm="gemm", info=describe(gy, w))
+    cx.step(linear.forward, x=view.ref, ldx=view.ld, w=packed, y=gx.ref, ldy=gx.ld * prod(node.output.shape[2:]), channels=k,
+            filters=features, algorithm="gemm", info=describe(gy, w))
 
 
 def lower_backward_weight(node: Node, cx: Lowering) -> None:

@@ -9,6 +9,7 @@
 #include "fastconv/args_depthwise.h"
 #include "fastconv/args_elementwise.h"
 #include "fastconv/args_fft.h"
+#include "fastconv/args_linear.h"
 #include "fastconv/args_loss.h"
 #include "fastconv/args_norm.h"
 #include "fastconv/args_pad.h"
