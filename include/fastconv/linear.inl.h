@@ -18,6 +18,7 @@ namespace {
 
 constexpr int kLinearRows = kWidth == 16 ? 14 : kWidth == 8 ? 6 : 4;
 constexpr int64_t kLinearChunk = 8 * kLinearRows;  // rows per tile of the problem
+constexpr int64_t kLinearAhead = 1024;             // floats: a single stream of weights is asked for so early
 constexpr int64_t kLinearWork = 65536;             // vector multiply-adds per tile
 
 template <int W, int NV, int M, int B, int U>
@@ -26,7 +27,11 @@ FC_INLINE void linear_channels(Vf<W> (&acc)[M][B * NV], const float* const* px, 
     for (int u = 0; u < U; ++u) {
         Vf<W> f[B * NV];
 #pragma GCC unroll 8
-        for (int v = 0; v < B * NV; ++v) f[v] = load<W>(w + v / NV * step + (u * NV + v % NV) * W);
+        for (int v = 0; v < B * NV; ++v) {
+            const float* at = w + v / NV * step + (u * NV + v % NV) * W;
+            if (B == 1 && v * W % 16 == 0) __builtin_prefetch(at + kLinearAhead);  // several streams need no help
+            f[v] = load<W>(at);
+        }
 #pragma GCC unroll 16
         for (int m = 0; m < M; ++m) {
             const Vf<W> x = splat<W>(px[m][c + u]);
