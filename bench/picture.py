@@ -50,14 +50,16 @@ def roofline(name: str, results: list[dict], bandwidths: dict) -> None:
               for r in rows for case in r["cases"] if case["peer"] == "fastconv"]
     low, high = min(x for x, *_ in points) / 2, max(x for x, *_ in points) * 2
     peaks: dict[str, float] = {}
+    lower = any(case["info"].get("precision") not in (None, "highest") for r in rows for case in r["cases"])
     for r in rows:
         for label, value in r["peaks_gflops"].items():
-            peaks[label] = max(value, peaks.get(label, 0.0))
+            if label == "peak" or lower:  # products of bfloat16 are no roof of float32
+                peaks[label] = max(value, peaks.get(label, 0.0))
     top = max(peaks.values())
     for label, value in peaks.items():
         axes.axhline(value, color="black", linewidth=1.2)
         text = f"{'FMA peak' if label == 'peak' else label}: {value:.0f} GFLOP/s"
-        axes.annotate(text, (high, value), ha="right", va="bottom", fontsize=8)
+        axes.annotate(text, (0.97 * high, value), ha="right", va="bottom", fontsize=8)
     speeds = bandwidths[str(threads)]
     for level, style in (("L2", "-"), ("L3", "--"), ("memory", ":")):
         speed = speeds[f"{level} read"]
@@ -67,7 +69,7 @@ def roofline(name: str, results: list[dict], bandwidths: dict) -> None:
         for which in dict.fromkeys(w for *_, w in points):
             some = [(x, y) for x, y, v, w in points if (v, w) == (variant, which)]
             if some:
-                axes.scatter(*zip(*some, strict=True), s=16, marker=MARKS[which], color=COLOURS[number % len(COLOURS)],
+                axes.scatter(*zip(*some, strict=True), s=26, marker=MARKS[which], color=COLOURS[number % len(COLOURS)],
                              alpha=0.75, linewidths=0, label=f"{variant}, {which}")
     axes.set(xscale="log", yscale="log", xlim=(low, high), xlabel="FLOP per byte of input, weight and output",
              ylabel=f"GFLOP/s, {threads} thread(s)",
