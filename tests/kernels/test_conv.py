@@ -34,6 +34,18 @@ CASES = {
     # pixels 4 KiB apart, where the tile is lower: by the channels, and by the stride
     "4 KiB apart": Case(1, 1024, 5, (3, 11), (1, 1)),
     "4 KiB by stride": Case(1, 512, 33, (3, 33), (1, 1), stride=2),
+    # pixels ordered by the taps that they have: chunks of several images, more regions than are told apart, gaps
+    "images in a chunk": Case(17, 3, WIDTH + 1, (7, 7), (3, 3), padding=1),
+    "several chunks": Case(2, 2, 5, (30, 31), (3, 5), padding=(1, 2)),
+    "many regions": Case(1, 2, 3, (33, 9), (29, 3), padding=(14, 1)),
+    "many regions, dilated": Case(2, 1, 9, (5, 60), (1, 15), padding=(0, 28), dilation=(1, 4)),
+    "dilation over the image": Case(2, 17, 5, (6, 7), (3, 3), padding=8, dilation=8),
+    "strided regions": Case(3, 70, 4, (11, 13), (5, 4), stride=(2, 3), padding=(2, 3)),
+    "regions in depth": Case(3, 2, 6, (4, 5, 6), (3, 3, 3), padding=1),
+    # weight gradients where gy is copied: its pixels 512 bytes apart, at a stride; whole rows, part of a row; filters over
+    "copied": Case(2, 20, 256, (15, 13), (3, 3), padding=1, stride=2),
+    "copied, 250 filters": Case(1, 16, 250, (4, 300), (1, 2), stride=(1, 2)),
+    "copied in blocks": Case(1, 16, 32 * BLOCK, (5, 6), (1, 1), stride=2),
     "four blocks": Case(1, 30, 4 * BLOCK + 3, (1, 1), (1, 1)),
     "multiplier": Case(2, 6, 18, (7, 9), (3, 3), padding=1, groups=6),
     "multiplier stride": Case(2, 5, 10, (7, 9), (3, 2), stride=(2, 1), dilation=2, padding=2, groups=5),
