@@ -116,6 +116,7 @@ def test_random_problems(p, seed, precision):
     rng = np.random.default_rng(seed)
     x, w, g = (rng.standard_normal(shape, dtype=np.float32) for shape in (p.x, p.w, p.y))
     inner, results = p.problem(), {}
+    operands = {"forward": (x, w), "backward_data": (g, w), "backward_weight": (x, g)}
     for which in choose.PASSES:
         truth, scale = exact(which, p, x, w, g), np.linalg.norm(magnitude(which, p, x, w, g))
         for algorithm in choose._algorithms:
@@ -123,7 +124,10 @@ def test_random_problems(p, seed, precision):
                 continue
             y = computed(which, p, x, w, g, algorithm=algorithm.name, precision=precision)
             kept = algorithm.keeps(which, inner, precision)
-            assert np.linalg.norm(y - truth) <= bound(kept, terms(which, p)) * scale, (algorithm.name, which, kept)
+            loss = bound(kept, terms(which, p)) * scale
+            if algorithm.name == "fft":  # leaves rounding of a tile's other values even where an output reads only padding
+                loss += 4 * EPS * np.prod([np.linalg.norm(v) for v in operands[which]])
+            assert np.linalg.norm(y - truth) <= loss, (algorithm.name, which, kept)
             used[algorithm.name, which] += 1
             results[algorithm.name, which] = y
     # <conv(x), g> = <x, backward_data(g)> = <w, backward_weight(g)>, whichever algorithms computed them
