@@ -27,6 +27,7 @@ class Unsupported(Exception):
 def main(name: str, folder: str, threads: int) -> None:
     if sys.platform.startswith("linux"):  # a stopped process would otherwise outlive a parent that was killed
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent ends this process
     channel = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what libraries print goes to stderr
 

@@ -96,6 +96,7 @@ class Peer:
     def __init__(self, name: str, folder: str, threads: int):
         self.name, self.folder = name, folder
         variables = {key: str(threads) for key in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")}
+        variables["PYTHONWARNINGS"] = "ignore"  # what peers announce about themselves is not the user's affair here
         variables["PYTHONPATH"] = os.pathsep.join(filter(None, sys.path))
         self.process = subprocess.Popen([sys.executable, "-m", "fastconv.cli._peer", name, folder, str(threads)],
                                         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,

@@ -64,9 +64,9 @@ def command(*arguments, code=MAIN, cwd=ROOT):
                           capture_output=True, text=True, env=environment(), cwd=cwd, timeout=300)
 
 
-def started(*arguments):
+def started(*arguments, **keywords):
     return subprocess.Popen([sys.executable, "-m", "fastconv", *map(str, arguments)], stdout=subprocess.PIPE,
-                            stderr=subprocess.PIPE, text=True, env=environment(), cwd=ROOT)
+                            stderr=subprocess.PIPE, text=True, env=environment(), cwd=ROOT, **keywords)
 
 
 def call(capsys, *arguments):

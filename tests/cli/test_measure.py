@@ -2,12 +2,16 @@
 
 import importlib.util
 import json
+import os
+import signal
+import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 import fastconv as fc
-from cli.helpers import command, done, refused, save_model
+from cli.helpers import command, done, refused, save_model, started
 
 
 def test_config(capsys):
@@ -67,6 +71,43 @@ def test_bench_notices_a_peer_that_computes_something_else(capsys, monkeypatch):
 
     monkeypatch.setattr(_peers, "describe", other)
     refused(capsys, 1, "computes something else than fastconv", "bench", "lenet5", "--against", name, "--seconds", 0.01)
+
+
+def peers_of(parent):
+    """The processes of peers that a process has started."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            state = path.read_text().rpartition(")")[2].split()
+            if int(state[1]) == parent and b"fastconv.cli._peer" in path.with_name("cmdline").read_bytes():
+                found.append(int(path.parent.name))
+        except OSError:  # it has ended meanwhile
+            continue
+    return found
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/cmdline"), reason="the processes are found in /proc, which is Linux's")
+def test_ctrl_c_ends_the_peers_too():
+    """Ctrl-C goes to the whole group: one line all the same, and no process is left."""
+    from fastconv.cli import _peers
+
+    name = next((n for n in ("onnxruntime", "torch", "openvino") if _peers.installed(n)), None)
+    if name is None:
+        pytest.skip("no peer is installed")
+    process = started("bench", "lenet5", "--against", name, "--seconds", 3000, start_new_session=True)
+    try:
+        while not (children := peers_of(process.pid)):
+            assert process.poll() is None, process.communicate()
+            time.sleep(0.05)
+        time.sleep(1)  # wherever it is then
+        os.killpg(process.pid, signal.SIGINT)
+        output, error = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert (process.returncode, output, error) == (130, "", "fastconv bench: interrupted\n")
+    for child in children:
+        with pytest.raises(ProcessLookupError):
+            os.kill(child, 0)
 
 
 def test_bench_says_what_a_peer_does_not_know(capsys, monkeypatch):
