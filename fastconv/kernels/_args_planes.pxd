@@ -1,8 +1,6 @@
 # include/fastconv/args_planes.h, for planes.pyx. The base structures are written out flat.
 from libc.stdint cimport int32_t, int64_t, uint16_t
 
-from fastconv.kernels._args cimport ConvArgs, ConvWeightArgs, PackArgs
-
 
 cdef extern from "fastconv/args.h" nogil:
     ctypedef struct SplitArgs:
@@ -33,5 +31,6 @@ cdef extern from "fastconv/args.h" nogil:
         const float* gy
         float* dw
         const float* zeros
-        int64_t ldy, parts, part_stride
+        const int32_t* taps
+        int64_t G, C, K, T, ldx, ldy, xD, xH, xW, iD, iH, iW, sd, sh, sw, parts, part_stride
         int64_t planes, x_plane_stride, gy_plane_stride

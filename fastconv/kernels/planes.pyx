@@ -8,13 +8,21 @@ Sizes of both are in elements of two bytes. Geometry is the dict of conv.pyx wit
 from libc.stdint cimport uint16_t
 
 from fastconv.kernels._args cimport ConvArgs, PeakArgs
-from fastconv.kernels._args_planes cimport PlaneConvArgs, PlanePackArgs, SplitArgs
+from fastconv.kernels._args_planes cimport PlaneConvArgs, PlanePackArgs, PlaneWeightArgs, SplitArgs
 from fastconv.kernels._runtime cimport Step
 from fastconv.kernels.conv cimport fill
 from fastconv.kernels._runtime import isa_info
 from fastconv.kernels.conv import ACTIVATIONS
 
 cdef int WIDTH = {"portable": 4, "avx2": 8}.get(isa_info()["isa"], 16)
+
+
+WEIGHT_BLOCK = 16  # filters per block of a weight gradient's partial sums
+
+
+def weight_slabs(*, taps, channels, filters, groups=1) -> int:
+    """Tiles of a backward to weights per part of the pixels."""
+    return groups * taps * -(-channels // 256) * -(-filters // 256)
 
 
 def has_dot() -> bool:
@@ -105,6 +113,36 @@ def forward(str kernel, dict geometry, *, size_t x, size_t w, size_t y, ldy, siz
     a.act_b = act_b
     a.planes = planes
     a.plane_stride = plane_stride
+    return step
+
+
+def backward_weight(str kernel, dict geometry, *, size_t x, size_t gy, ldy, size_t dw, size_t zeros, parts, part_stride,
+                    planes=1, x_plane_stride=0, gy_plane_stride=0) -> Step:
+    """Partial sums of the weight gradient by bf16_conv_backward_weight (one plane) or bf16_conv_backward_weight_amx.
+
+    `dw` is what layout.unpack_weight reads with blocks of WEIGHT_BLOCK filters; ldy in elements of the split gradient.
+    """
+    cdef Step step = Step()
+    cdef PlaneWeightArgs* a = <PlaneWeightArgs*> step.bind_name(kernel, sizeof(PlaneWeightArgs))
+    a.taps = step.ints([v for tap in geometry["taps"] for v in tap])
+    a.T = len(geometry["taps"])
+    a.G = geometry["groups"]
+    a.C = geometry["channels"]
+    a.K = geometry["filters"]
+    a.ldx = geometry["ldx"] // 2
+    a.ldy = ldy // 2
+    a.xD, a.xH, a.xW = geometry["input"]
+    a.iD, a.iH, a.iW = geometry["space"]
+    a.sd, a.sh, a.sw = geometry["stride"]
+    a.x = <const float*> x
+    a.gy = <const float*> gy
+    a.dw = <float*> dw
+    a.zeros = <const float*> zeros
+    a.parts = parts
+    a.part_stride = part_stride
+    a.planes = planes
+    a.x_plane_stride = x_plane_stride
+    a.gy_plane_stride = gy_plane_stride
     return step
 
 

@@ -2,3 +2,4 @@
 #include "fastconv/planes.inl.h"
 #include "fastconv/planes_direct.inl.h"
 #include "fastconv/planes_amx.inl.h"
+#include "fastconv/planes_weight.inl.h"

@@ -20,6 +20,9 @@
 // (row and image ends, padding, tiles past the last pixel, channels that are no multiple of 32: then taps follow each other
 // without a gap). The reduction is cut every kPass steps, which bounds the panel; the sums wait in scratch.
 // Each result is one sum in this order, whatever tile it falls into, and is the same for every cut.
+#ifndef FASTCONV_PLANES_AMX_INL_H
+#define FASTCONV_PLANES_AMX_INL_H
+
 #include "fastconv/planes_fma.inl.h"
 #include "fastconv/tiles.inl.h"
 
@@ -363,3 +366,4 @@ inline void bf16_amx_peak_run(const PeakArgs* p, int64_t begin, int64_t end, voi
 
 }  // namespace
 }  // namespace
+#endif

@@ -11,6 +11,9 @@
 // tile does twice the multiply-adds of the float32 one); without that instruction by the FMA units and the unpacking, two
 // more operations per broadcast. Each output is one sequential accumulator over (tap, pair), the odd element first, whatever
 // the tile: results have the same bits at every instruction set that has FMA, and for every cut.
+#ifndef FASTCONV_PLANES_DIRECT_INL_H
+#define FASTCONV_PLANES_DIRECT_INL_H
+
 #include "fastconv/planes_epilogue.inl.h"
 
 namespace FC_CAT2(fc_, FC_ISA) {
@@ -205,3 +208,4 @@ inline void bf16_dot_peak_run(const PeakArgs* p, int64_t begin, int64_t end, voi
 
 }  // namespace
 }  // namespace
+#endif
