@@ -31,9 +31,14 @@ used: Counter = Counter()
 
 @pytest.fixture(autouse=True, scope="module")
 def one_thread():
-    """Problems are tiny; a second thread costs more than it brings."""
+    """Problems are tiny; a second thread costs more than it brings. AMX is emulated where there is none."""
     set_num_threads(1)
+    before = os.environ.get("FASTCONV_EMULATE_AMX")
+    os.environ["FASTCONV_EMULATE_AMX"] = "1"
     yield
+    os.environ.pop("FASTCONV_EMULATE_AMX")
+    if before is not None:
+        os.environ["FASTCONV_EMULATE_AMX"] = before
     set_num_threads(1)
     eager.cache.clear()
 

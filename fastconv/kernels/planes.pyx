@@ -35,6 +35,11 @@ def has_tiles() -> bool:
     return isa_info()["isa"] == "amx"
 
 
+def level() -> str:
+    """The instruction set whose kernels run here."""
+    return isa_info()["isa"]
+
+
 def split_row(int channels) -> int:
     """Elements from pixel to pixel of a split image.
 

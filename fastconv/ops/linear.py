@@ -12,6 +12,8 @@ from fastconv.graph.ir import FLAT, Node, Operator, Tensor, Type, apply, fail, r
 from fastconv.graph.lower import Lowering, View, channels
 from fastconv.kernels import conv as kernels
 from fastconv.kernels import layout, linear
+from fastconv.kernels import planes as plane_kernels
+from fastconv.ops.conv import planes
 from fastconv.ops.conv.problem import cut_parts, epilogue
 
 ONE = (1, 1, 1)
@@ -80,12 +82,23 @@ def lower(node: Node, cx: Lowering) -> None:
     x, w = node.inputs[:2]
     k, features = w.shape
     view = dense(x, cx)
+    if rounded(cx):
+        image, y = planes.split_view(cx, view, x.shape[0], 1, features, 1), cx.write(node.output)
+        planes.convolve(cx, "bf16_conv_direct", 1, rows(view.ld, features, k),
+                        {"filters": k, **columns(x.shape, "channel", "filter")}, w, image, y, describe(node.output, w),
+                        {"algorithm": "gemm bf16", **epilogue(node, cx, 2)})
+        return
     packed, segment = cx.packed(4 * features * kernels.packed_filters(k), w)
     cx.step(layout.pack_weight, cx.read(w).ref, packed, op="pack", segment=segment, filters=k,
             **columns(x.shape, "channel", "filter"))
     y = cx.write(node.output)
     cx.step(linear.forward, x=view.ref, ldx=view.ld, w=packed, y=y.ref, ldy=y.ld, channels=features, filters=k,
             algorithm="gemm", info=describe(node.output, w), **epilogue(node, cx, 2))
+
+
+def rounded(cx: Lowering) -> bool:
+    """Whether operands are rounded to bfloat16: half the bytes of the weights, and twice the products where those bind."""
+    return cx.precision == "medium" and plane_kernels.has_dot()
 
 
 def describe(y: Tensor, w: Tensor) -> dict:
@@ -95,15 +108,20 @@ def describe(y: Tensor, w: Tensor) -> dict:
 def lower_backward_data(node: Node, cx: Lowering) -> None:
     gy, w = node.inputs
     k, features = w.shape
-    view = cx.read(gy)
+    view, gx = cx.read(gy), cx.write(node.output)
+    if prod(node.output.shape[2:]) > 1 and gx.ld != channels(node.output.shape):
+        raise RuntimeError("the gradient of a flattened input must be dense")
+    row = View(gx.ref, gx.ld * prod(node.output.shape[2:]))
+    if rounded(cx):
+        planes.convolve(cx, "bf16_conv_direct", 1, rows(view.ld, k, features),
+                        {"channels": k, **columns(node.output.shape, "filter", "channel")}, w, planes.split(cx, gy, 1), row,
+                        describe(gy, w), {"algorithm": "gemm bf16"})
+        return
     packed, segment = cx.packed(4 * k * kernels.packed_filters(features), w)
     cx.step(layout.pack_weight, cx.read(w).ref, packed, op="pack", segment=segment, channels=k,
             **columns(node.output.shape, "filter", "channel"))
-    gx = cx.write(node.output)
-    if prod(node.output.shape[2:]) > 1 and gx.ld != channels(node.output.shape):
-        raise RuntimeError("the gradient of a flattened input must be dense")
-    cx.step(linear.forward, x=view.ref, ldx=view.ld, w=packed, y=gx.ref, ldy=gx.ld * prod(node.output.shape[2:]), channels=k,
-            filters=features, algorithm="gemm", info=describe(gy, w))
+    cx.step(linear.forward, x=view.ref, ldx=view.ld, w=packed, y=row.ref, ldy=row.ld, channels=k, filters=features,
+            algorithm="gemm", info=describe(gy, w))
 
 
 def lower_backward_weight(node: Node, cx: Lowering) -> None:

@@ -89,11 +89,17 @@ def backward_weight(kernel, count, case, x, gy, threads=1, parts=1, extra=3):
     """dw in OIHW by ``kernel`` over ``count`` planes of both operands."""
     ldp, ldy, size = case.c + case.c % 2 + 2 * extra, case.k + case.k % 2 + 2 * extra, math.prod(case.w_shape)
     image, gradient, zero = split(x, count, ldp), split(gy, count, ldy), halves(max(case.c, case.k), 0)
-    partial, dw = guarded(parts * size), guarded(case.w_shape)
+    partial = guarded(parts * size)
     run(planes.backward_weight(kernel, case.geometry(ldp), x=image.ctypes.data, gy=gradient.ctypes.data, ldy=ldy,
                                dw=partial.ctypes.data, zeros=zero.ctypes.data, parts=parts, part_stride=size, planes=count,
                                x_plane_stride=image.size // count, gy_plane_stride=gradient.size // count),
         x.shape[0], threads)
-    run(layout.unpack_weight(dw.ctypes.data, partial.ctypes.data, parts=parts, part_stride=size, block=planes.WEIGHT_BLOCK,
-                             **case.packing()), 1, threads)
+    return unpacked_gradient(case, partial, parts)
+
+
+def unpacked_gradient(case, partial, parts=1):
+    """The sum of a weight gradient's parts, in OIHW."""
+    dw = guarded(case.w_shape)
+    run(layout.unpack_weight(dw.ctypes.data, partial.ctypes.data, parts=parts, part_stride=dw.size,
+                             block=planes.WEIGHT_BLOCK, **case.packing()), 1, 1)
     return dw

@@ -29,6 +29,7 @@ class Algorithm:
     name = ""
     fuses_backward_data = False  # whether lower_backward_data takes an epilogue (bias and so on of a transposed convolution)
     takes_cropped = False  # whether it serves problems that are cropped: see Problem
+    note = ""  # what the reason for a choice should add
 
     def refuses(self, which: str, p: Problem) -> str | None:
         """Why pass ``which`` of this problem is not for this algorithm, as the end of "does not apply: ..."; None: it is."""
@@ -110,6 +111,7 @@ def choose(which: str, node: Node, p: Problem, cx: Lowering) -> Algorithm:
                       f"({asked}: {reason})")
         else:
             why = f"{asked} does not apply ({reason}); {why}"
+    why = f"{why}; {chosen.note}" if chosen.note else why
     keeps = PRECISIONS.index(chosen.keeps(which, p, precision)) <= PRECISIONS.index(precision)
     cx.chose(Choice(which, p.key(), precision, chosen.name, why, keeps))
     if os.environ.get("FASTCONV_VERBOSE", "0") not in ("", "0"):

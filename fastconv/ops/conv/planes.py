@@ -1,0 +1,108 @@
+"""Operands as bfloat16 planes: the split of a tensor, shared by all who read it, and what convolutions over planes emit."""
+
+from __future__ import annotations
+
+from math import prod
+from typing import NamedTuple
+
+from fastconv.graph.ir import Node, Tensor
+from fastconv.graph.lower import Lowering, Ref, View, channels, spatial3
+from fastconv.kernels import layout, planes
+from fastconv.ops.conv.problem import SMALL, Problem, cut_parts, epilogue, phases
+from fastconv.ops.geometry import window_taps
+
+NONE = (0, 0, 0)
+
+
+class Image(NamedTuple):
+    """A split tensor: [plane][pixel][ldp] elements of two bytes, planes ``stride`` elements apart."""
+
+    ref: Ref
+    ldp: int
+    stride: int
+
+
+def split(cx: Lowering, x: Tensor, count: int, low: tuple[int, int, int] = NONE, high: tuple[int, int, int] = NONE) -> Image:
+    """The planes of an activation, inside a border of zeros if asked for; made once per graph for all who read them."""
+    known = cx.extra.setdefault("planes", {})
+    key = (x, count, low, high)
+    if key not in known:
+        view = cx.padded(x, low, high) if any(low) or any(high) else cx.read(x)
+        pixels = prod(s + a + b for s, a, b in zip(spatial3(x.shape), low, high, strict=True))
+        known[key] = split_view(cx, view, x.shape[0], pixels, channels(x.shape), count)
+    return known[key]
+
+
+def split_view(cx: Lowering, view: View, n: int, pixels: int, channels_: int, count: int) -> Image:
+    """Emits the split of ``pixels`` pixels per image."""
+    ldp = planes.split_row(channels_)
+    stride = n * pixels * ldp
+    image = Image(cx.temp(2 * count * stride, "planes"), ldp, stride)
+    cx.step(planes.split, x=view.ref, planes=image.ref, pixels=pixels, channels=channels_, ldx=view.ld, ldp=ldp, count=count,
+            plane_stride=stride, op="split")
+    return image
+
+
+def pack(cx: Lowering, w: Tensor, count: int, reads: int, packing: dict) -> Ref:
+    """Emits the packing of weights of which one tap reads ``reads`` elements."""
+    elements = planes.packed_elements(taps=len(packing["taps"]), channels=reads, planes=count,
+                                      filters=packing["filters"] * packing.get("filter_run", 1),
+                                      groups=packing.get("groups", 1))
+    packed, segment = cx.packed(2 * elements, w)
+    if packing["taps"]:
+        cx.step(planes.pack_weight, cx.read(w).ref, packed, planes=count, op="pack", segment=segment, **packing)
+    return packed
+
+
+def convolve(cx: Lowering, kernel: str, count: int, geometry: dict, packing: dict, w: Tensor, image: Image, y: View,
+             info: dict, fused: dict) -> None:
+    """Emits the packing of the weights and the convolution."""
+    packed = pack(cx, w, count, geometry["channels"], packing)
+    cx.step(planes.forward, kernel, {**geometry, "ldx": image.ldp}, x=image.ref, w=packed, y=y.ref, ldy=y.ld, planes=count,
+            plane_stride=image.stride, zeros=cx.zeros(geometry["channels"]), info=info, **fused)
+
+
+def forward(cx: Lowering, kernel: str, count: int, node: Node, p: Problem) -> None:
+    """A row of taps over few channels is one run of contiguous elements, from a copy with a border if there is padding."""
+    x, w = node.inputs[:2]
+    geometry = {"groups": p.groups, "channels": p.C, "filters": p.K, "input": p.x, "space": p.y, "stride": p.stride,
+                "output": p.y, "taps": window_taps(p.kernel, p.low, p.dilation)}
+    packing = {**p.flat_strides(), "taps": list(range(p.taps))}
+    s = p.kernel[2]
+    if p.groups == 1 and p.dilation[2] == 1 and s > 1 and p.C < SMALL:
+        image = split(cx, x, count, p.low, p.high)
+        size = tuple(a + b + c for a, b, c in zip(p.x, p.low, p.high, strict=True))
+        geometry.update(input=size, taps=window_taps((*p.kernel[:2], 1), NONE, p.dilation), channels=s * image.ldp)
+        packing.update(taps=list(range(0, p.taps, s)), channel_run=s, channel_run_stride=1, row=image.ldp)
+    else:
+        image = split(cx, x, count)
+    convolve(cx, kernel, count, geometry, packing, w, image, cx.write(node.output), p.describe(), epilogue(node, cx))
+
+
+def backward_data(cx: Lowering, kernel: str, count: int, node: Node, p: Problem) -> None:
+    """The same kernel over the output's gradient, one problem per phase of the stride."""
+    gy, w = node.inputs[:2]
+    image, gx = split(cx, gy, count), cx.write(node.output)
+    roles = {"groups": p.groups, "channels": p.K, "filters": p.C}
+    packing = {**roles, "group_stride": p.K * p.C * p.taps, "filter_stride": p.taps, "channel_stride": p.C * p.taps}
+    for origin, extents, taps, numbers in phases(p):
+        geometry = {**roles, "taps": taps, "input": p.y, "space": extents, "stride": (1, 1, 1), "output": p.x,
+                    "origin": origin, "output_step": p.stride}
+        convolve(cx, kernel, count, geometry, {**packing, "taps": numbers}, w, image, gx, p.describe(), epilogue(node, cx))
+
+
+def backward_weight(cx: Lowering, kernel: str, count: int, node: Node, p: Problem) -> None:
+    """Partial sums over ranges of pixels, and their sum in OIHW."""
+    gy, x = node.inputs
+    left, right, out = split(cx, x, count), split(cx, gy, count), cx.write(node.output).ref
+    geometry = {"groups": p.groups, "channels": p.C, "filters": p.K, "ldx": left.ldp, "input": p.x, "space": p.y,
+                "stride": p.stride, "taps": window_taps(p.kernel, p.low, p.dilation)}
+    floats = p.groups * p.taps * p.C * p.K
+    slabs = planes.weight_slabs(taps=p.taps, channels=p.C, filters=p.K, groups=p.groups)
+    parts = cut_parts(slabs, p.n * prod(p.y), floats)
+    partial = cx.temp(4 * floats * parts, "weight gradient")
+    cx.step(planes.backward_weight, kernel, geometry, x=left.ref, gy=right.ref, ldy=right.ldp, dw=partial,
+            zeros=cx.zeros(max(p.C, p.K)), parts=parts, part_stride=floats, planes=count, x_plane_stride=left.stride,
+            gy_plane_stride=right.stride, info=p.describe())
+    cx.step(layout.unpack_weight, out, partial, op="unpack", parts=parts, part_stride=floats, block=planes.WEIGHT_BLOCK,
+            taps=list(range(p.taps)), **p.flat_strides())
