@@ -83,13 +83,13 @@ def test_without_amx_it_says_why(arrays, monkeypatch):
 
 
 def test_medium_takes_bfloat16_where_it_is_an_instruction():
-    big = nn.Conv2d(64, 64, 3, padding=1)
-    step = next(s for s in fc.compile(big, (4, 64, 28, 28), precision="medium").steps() if s.why)
+    big = nn.Conv2d(256, 256, 1)
+    step = next(s for s in fc.compile(big, (4, 256, 14, 14), precision="medium").steps() if s.why)
     assert (step.algorithm in ("bf16", "amx")) == planes.has_dot()
-    named = next(s for s in fc.compile(big, (4, 64, 28, 28), precision="medium", algorithm="bf16").steps() if s.why)
+    named = next(s for s in fc.compile(big, (4, 256, 14, 14), precision="medium", algorithm="bf16").steps() if s.why)
     assert ("emulated" in named.why) == (not planes.has_dot())
     for precision in ("highest", "high"):
-        chosen = {s.algorithm for s in fc.compile(big, (4, 64, 28, 28), precision=precision).steps() if s.why}
+        chosen = {s.algorithm for s in fc.compile(big, (4, 256, 14, 14), precision=precision).steps() if s.why}
         assert "bf16" not in chosen
 
 
