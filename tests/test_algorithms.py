@@ -104,10 +104,14 @@ def computed(which, p, x, w, g, **keywords):
     return WEIGHT[p.dims](g, x, p.w, **p.keywords, **keywords)
 
 
-def bound(kept, terms):
-    """What may be lost relative to the norm of the sums over magnitudes: by the promise that an algorithm keeps."""
+def bound(name, kept, terms):
+    """What may be lost relative to the norm of the sums over magnitudes: by the promise that an algorithm keeps.
+
+    One product may lose more than sums of many do: of two planes 2**-17 per operand and 2**-16 for the product of the lower
+    planes; of one plane 2**-8 per operand.
+    """
     rounding = 4 * EPS * max(1, terms) ** 0.5
-    return {"highest": rounding, "high": max(rounding, 2.0**-16), "medium": 2.0**-8}[kept]
+    return {"highest": rounding, "high": max(rounding, 2.0**-15 if name == "amx" else 2.0**-16), "medium": 2.0**-7}[kept]
 
 
 def terms(which, p):
@@ -129,7 +133,7 @@ def test_random_problems(p, seed, precision):
                 continue
             y = computed(which, p, x, w, g, algorithm=algorithm.name, precision=precision)
             kept = algorithm.keeps(which, inner, precision)
-            loss = bound(kept, terms(which, p)) * scale
+            loss = bound(algorithm.name, kept, terms(which, p)) * scale
             if algorithm.name == "fft":  # leaves rounding of a tile's other values even where an output reads only padding
                 loss += 4 * EPS * np.prod([np.linalg.norm(v) for v in operands[which]])
             assert np.linalg.norm(y - truth) <= loss, (algorithm.name, which, kept)

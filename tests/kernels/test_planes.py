@@ -297,6 +297,17 @@ def test_two_planes_keep_their_promise(case, rng):
     assert np.linalg.norm(y - ref.conv(x, w, None, *case.attributes)) <= 2.0**-16 * magnitude(case, x, w)
 
 
+def test_the_most_that_two_planes_lose():
+    """Every operand just above a bfloat16 plus half: m is as large as it gets, and so are its rounding and the product m m.
+
+    2**-17 per operand and 2**-16 for m m, which is not computed: 2**-15, reached by constant operands alone.
+    """
+    case = Case(1, 64, 4, (20,), (1,))
+    x, w = (np.full(s, 1 + 2.0**-8 - 2.0**-16 + 2.0**-17 - 2.0**-23, np.float32) for s in (case.x_shape, case.w_shape))
+    lost = np.linalg.norm(forward("bf16_conv_amx", 2, case, x, w) - ref.conv(x, w, None)) / magnitude(case, x, w)
+    assert 2.0**-16 < lost <= 2.0**-15
+
+
 @pytest.mark.parametrize(("count", "bits"), [(3, (12, 12)), (3, (20, 1)), (3, (1, 20)), (2, (16, 8)), (2, (8, 16)),
                                              (1, (8, 8))])
 @pytest.mark.parametrize("name", ["3x3", "in place padded", "groups odd", "33 channels 1x1", "1d wide"])
