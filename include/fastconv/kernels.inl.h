@@ -1,0 +1,45 @@
+// One family of kernels at one instruction set: the whole of a translation unit. It is compiled once per pair, with that
+// set's flags and -DFC_ISA=<set> -DFC_FAMILY=<family> -DFC_BODY="fastconv/family_<family>.inl.h"; the object exports a single
+// symbol, fastconv_<isa>_<family>. See examples/cpp for a build without Python.
+#ifndef FASTCONV_KERNELS_INL_H
+#define FASTCONV_KERNELS_INL_H
+
+#include <math.h>
+#include <stdint.h>
+#include <string.h>
+
+#include "fastconv/args.h"
+#include "fastconv/table.h"
+
+#define FC_CAT_(a, b, c, d) a##b##c##d
+#define FC_CAT(a, b, c, d) FC_CAT_(a, b, c, d)
+#define FC_CAT2_(a, b) a##b
+#define FC_CAT2(a, b) FC_CAT2_(a, b)
+
+#include "fastconv/vec.inl.h"
+#include FC_BODY
+
+namespace FC_CAT2(fc_, FC_ISA) {
+namespace {
+#define FC_X(name, Args)                                                                                \
+    {#name, [](void* a, int64_t n) -> int64_t {                                                        \
+         static_cast<Args*>(a)->n = n;                                                                 \
+         return name##_tiles(static_cast<const Args*>(a));                                             \
+     },                                                                                                \
+     [](const void* a, int64_t b, int64_t e, void* s) { name##_run(static_cast<const Args*>(a), b, e, s); }, \
+     [](const void* a) -> size_t { return name##_scratch(static_cast<const Args*>(a)); }},
+const FcKernel table[] = {FC_CAT2(FC_KERNELS_, FC_FAMILY)(FC_X)};
+#undef FC_X
+#define FC_X(name, Args) FC_ID_##name,
+constexpr int ids[] = {FC_CAT2(FC_KERNELS_, FC_FAMILY)(FC_X)};
+#undef FC_X
+}  // namespace
+}  // namespace
+
+extern "C" {
+extern const FcKernelTable FC_CAT(fastconv_, FC_ISA, _, FC_FAMILY);
+const FcKernelTable FC_CAT(fastconv_, FC_ISA, _, FC_FAMILY) = {
+    FC_CAT2(fc_, FC_ISA)::ids[0], sizeof(FC_CAT2(fc_, FC_ISA)::table) / sizeof(FcKernel), FC_CAT2(fc_, FC_ISA)::table};
+}
+
+#endif
