@@ -152,6 +152,22 @@ def test_importing_fastconv_imports_next_to_nothing():
     assert [m for m in loaded if m.startswith("fastconv.")] == ["fastconv._path", "fastconv._version"]
 
 
+HEAVY = ("asyncio", "concurrent", "decimal", "email", "http", "matplotlib", "multiprocessing", "onnx", "PIL", "safetensors",
+         "scipy", "ssl", "statistics", "tempfile", "torch", "tqdm", "unittest")
+
+
+def test_compiling_a_network_imports_nothing_heavy():
+    code = ("import sys, numpy; before = set(sys.modules); import fastconv as fc;"
+            "net = fc.nn.Sequential(fc.nn.Conv2d(1, 2, 3), fc.nn.ReLU(), fc.nn.Flatten(), fc.nn.Linear(18, 2));"
+            "fc.compile(net, (1, 1, 5, 5))(numpy.zeros((1, 1, 5, 5), numpy.float32));"
+            "print(*sorted(set(sys.modules) - before))")
+    loaded = run(code)
+    assert "fastconv.graph.engine" in loaded
+    assert [m for m in loaded if m.split(".")[0] in HEAVY] == []
+    assert not [m for m in loaded if m.startswith(("fastconv.cli", "fastconv.data", "fastconv.interop", "fastconv.optim",
+                                                   "fastconv.train", "fastconv.zoo"))]
+
+
 def test_every_public_name_is_there():
     import fastconv
 

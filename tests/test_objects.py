@@ -28,6 +28,29 @@ def test_each_object_exports_one_symbol_and_no_weak_one():
         assert ".init_array" not in sections and ".ctors" not in sections, path
 
 
+def dynamic_symbols(path):
+    """(kind, name) of what a shared object offers and needs; versions left out."""
+    listing = subprocess.run(["nm", "-D", str(path)], capture_output=True, text=True, check=True).stdout
+    return [(line.split()[-2], line.split()[-1].partition("@")[0]) for line in listing.splitlines()]
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks at ELF files")
+@pytest.mark.skipif(shutil.which("nm") is None, reason="nm is not installed")
+def test_each_module_exports_its_init_function_alone_and_is_stripped():
+    import fastconv
+
+    modules = sorted(path for folder in fastconv.__path__ for path in Path(folder).rglob("*.so"))
+    assert len(modules) > 10
+    for path in modules:
+        symbols = dynamic_symbols(path)
+        if any(name.startswith(("__asan_", "__ubsan_")) for _, name in symbols):
+            pytest.skip("this build has sanitizers, whose symbols are exported")
+        offered = [name for kind, name in symbols if kind not in "Uw"]
+        assert offered == [f"PyInit_{path.name.partition('.')[0]}"], path
+        table = subprocess.run(["nm", str(path)], capture_output=True, text=True, check=True)
+        assert not table.stdout.strip(), f"{path} is not stripped"
+
+
 def test_the_table_has_every_kernel_of_kernels_def():
     path = ROOT / "include" / "fastconv" / "kernels.def"
     text = "".join(line for line in path.read_text().splitlines(True) if not line.startswith("//"))

@@ -318,7 +318,7 @@ FC_INLINE void tile_run(const PlaneConvArgs* a, int64_t begin, int64_t end, void
     tiles.close();
 }
 
-inline void bf16_conv_amx_run(const PlaneConvArgs* a, int64_t begin, int64_t end, void* scratch) {
+FC_TILED void bf16_conv_amx_run(const PlaneConvArgs* a, int64_t begin, int64_t end, void* scratch) {
     if (a->planes == 1) {
         tile_run<1>(a, begin, end, scratch);
     } else if (a->planes == 2) {
@@ -334,7 +334,7 @@ FC_INLINE int64_t bf16_amx_peak_tiles(const PeakArgs* a) { return a->n; }
 FC_INLINE size_t bf16_amx_peak_scratch(const PeakArgs*) { return 2 * kTileBytes; }
 
 // out: four tiles of floats per tile of the problem; each starts at its number and grows by 32 a b per iteration.
-inline void bf16_amx_peak_run(const PeakArgs* p, int64_t begin, int64_t end, void* scratch) {
+FC_TILED void bf16_amx_peak_run(const PeakArgs* p, int64_t begin, int64_t end, void* scratch) {
     uint16_t *a = static_cast<uint16_t*>(scratch), *b = a + kTileBytes / 2;
     const Vi<4> ha = round_plane<4>(splat<4>(static_cast<float>(p->a)));
     const Vi<4> hb = round_plane<4>(splat<4>(static_cast<float>(p->b)));

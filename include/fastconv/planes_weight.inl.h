@@ -325,7 +325,7 @@ FC_INLINE void slab_run(const PlaneWeightArgs* a, int64_t begin, int64_t end, vo
     tiles.close();
 }
 
-inline void bf16_conv_backward_weight_amx_run(const PlaneWeightArgs* a, int64_t begin, int64_t end, void* scratch) {
+FC_TILED void bf16_conv_backward_weight_amx_run(const PlaneWeightArgs* a, int64_t begin, int64_t end, void* scratch) {
     if (a->planes == 1) {
         slab_run<1>(a, begin, end, scratch);
     } else if (a->planes == 2) {

@@ -9,6 +9,8 @@ constexpr int kLevels = 5;
 constexpr int64_t kFan = 32;  // blocks of a level that make one of the next
 
 struct AvgTile {
+    static constexpr bool kOften = true;
+
     template <int W, int M, int NW, bool kFull>
     static FC_INLINE void run(const PoolArgs* a, const Window& win, const float* x, int64_t xstep, int64_t pixel,
                               int64_t pstep, int64_t c, int64_t cstep, int lanes) {

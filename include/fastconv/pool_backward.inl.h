@@ -279,15 +279,15 @@ FC_INLINE void pool_boxes(const PoolArgs* a, int64_t begin, int64_t end) {
 
 // ---- kernels --------------------------------------------------------------------------------------------------------
 
-template <class Gather, class Share>
+template <class Gather, class Share, bool kOften = true>
 FC_INLINE void pool_backward(const PoolArgs* a, int64_t begin, int64_t end, void* scratch) {
     if (pool_disjoint(a)) {
-        if (a->C <= kHalf) {
+        if (kOften && a->C <= kHalf) {
             pool_boxes<Share, kHalf>(a, begin, end);
         } else {
             pool_boxes<Share, kWidth>(a, begin, end);
         }
-    } else if (a->C <= kHalf) {
+    } else if (kOften && a->C <= kHalf) {
         pool_gather<Gather, kHalf>(a, begin, end, scratch);
     } else {
         pool_gather<Gather, kWidth>(a, begin, end, scratch);
@@ -309,7 +309,7 @@ inline void f32_maxpool_backward_u8_run(const PoolArgs* a, int64_t begin, int64_
 FC_INLINE int64_t f32_maxpool_backward_i32_tiles(const PoolArgs* a) { return pool_backward_tiles(a); }
 FC_INLINE size_t f32_maxpool_backward_i32_scratch(const PoolArgs* a) { return pool_backward_scratch(a); }
 inline void f32_maxpool_backward_i32_run(const PoolArgs* a, int64_t begin, int64_t end, void* scratch) {
-    pool_backward<MaxGather<int32_t>, MaxShare<int32_t>>(a, begin, end, scratch);
+    pool_backward<MaxGather<int32_t>, MaxShare<int32_t>, false>(a, begin, end, scratch);
 }
 
 FC_INLINE int64_t f32_avgpool_backward_tiles(const PoolArgs* a) { return pool_backward_tiles(a); }

@@ -9,6 +9,7 @@ namespace {
 template <class Index>
 struct MaxTile {
     static constexpr bool kIndex = sizeof(Index) <= 4;
+    static constexpr bool kOften = sizeof(Index) != 4;  // indices of 32 bits: adaptive windows, and more than 255 taps
 
     template <int W, int M, int NW, bool kFull>
     static FC_INLINE void run(const PoolArgs* a, const Window& win, const float* x, int64_t xstep, int64_t pixel,

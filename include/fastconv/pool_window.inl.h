@@ -216,10 +216,10 @@ FC_INLINE void pool_walk(const PoolArgs* a, int64_t begin, int64_t end) {
                     ++ow;
                     continue;
                 }
-                if (a->kW == 2) {
-                    pool_run<Tile, W, 2>(a, win, at, pixel, inner, part.c0, part.c1);
-                } else if (a->kW == 3) {
-                    pool_run<Tile, W, 3>(a, win, at, pixel, inner, part.c0, part.c1);
+                if (Tile::kOften && a->kW == 2) {
+                    pool_run<Tile, W, Tile::kOften ? 2 : 0>(a, win, at, pixel, inner, part.c0, part.c1);
+                } else if (Tile::kOften && a->kW == 3) {
+                    pool_run<Tile, W, Tile::kOften ? 3 : 0>(a, win, at, pixel, inner, part.c0, part.c1);
                 } else {
                     pool_run<Tile, W, 0>(a, win, at, pixel, inner, part.c0, part.c1);
                 }
@@ -229,10 +229,11 @@ FC_INLINE void pool_walk(const PoolArgs* a, int64_t begin, int64_t end) {
     }
 }
 
-// A vector half as wide serves layers whose channels fit into it.
+// A vector half as wide serves layers whose channels fit into it. Tiles that are seldom used (kOften is false) have one
+// width, and no code of their own for windows of 2 and 3: they would be a third of the family's code.
 template <class Tile>
 FC_INLINE void pool_forward(const PoolArgs* a, int64_t begin, int64_t end) {
-    if (a->C <= kHalf) {
+    if (Tile::kOften && a->C <= kHalf) {
         pool_walk<Tile, kHalf>(a, begin, end);
     } else {
         pool_walk<Tile, kWidth>(a, begin, end);

@@ -18,7 +18,9 @@ namespace {
 
 constexpr int64_t kTileBytes = 1024, kTileRow = 64;
 
+// FC_TILED marks the functions around the tiles. An emulation is for tests: its code is made for size.
 #if defined(__AMX_TILE__) && defined(__AMX_BF16__)
+#define FC_TILED inline
 
 // Written as assembler rather than by the compiler's macros: those want the register as a literal, and do not say that a
 // tile load reads memory.
@@ -54,6 +56,7 @@ public:
 };
 
 #else
+#define FC_TILED inline __attribute__((cold))
 
 typedef char TileRegister[16][kTileRow];
 
