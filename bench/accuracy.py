@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from bench import report, timing, variants
+from bench import report, variants
 from bench.shapes import Conv, conv, from_json
+from fastconv.measure import timing
 
 YARDSTICK = "one float32 FMA accumulator"
 SLACK = 1.01  # another order of the same sums is not worse for differing in the third digit

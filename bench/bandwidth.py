@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from bench.timing import Variant
+from fastconv.measure.timing import Variant
 
 # Bytes that each thread goes over: half of what is usual for the level, and far more than any cache for the memory.
 LEVELS = {"L1": 16 << 10, "L2": 384 << 10, "L3": 4 << 20, "memory": 96 << 20}

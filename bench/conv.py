@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from bench import bandwidth, goals, picture, report, timing
-from bench.peers import Peer
+from bench import bandwidth, goals, picture, report
 from bench.shapes import Conv, select
-from bench.timing import Measurement
+from fastconv.measure import timing
+from fastconv.measure.peers import Peer
+from fastconv.measure.timing import Measurement
 
 NOTES = {
     False: "Timed: the convolution alone, repeated on the same arrays. fastconv: the steps between the doors of a compiled "

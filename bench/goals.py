@@ -10,8 +10,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from bench import BadOption, picture, report, timing
+from bench import BadOption, picture, report
 from bench.shapes import GROUPS, Conv, from_json
+from fastconv.measure import timing
 
 MET, MISSED, UNMEASURED, IMPOSSIBLE = "met", "NOT MET", "not in this run", "not measurable here"
 ONE_PASS = ("forward",)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bench import BadOption, timing
+from bench import BadOption
+from fastconv._picture import Picture
+from fastconv.measure import timing
 
 COLOURS = ("#4477aa", "#ee6677", "#228833", "#ccbb44", "#66ccee", "#aa3377", "#bbbbbb")  # Tol's bright, for any eyes
 MARKS = {"forward": "o", "backward_data": "^", "backward_weight": "s"}
@@ -19,16 +21,14 @@ def check(options) -> None:
         Without matplotlib, or for a name that is not that of a PNG.
     """
     for option in ("picture", "bars"):
-        if getattr(options, option):
+        if getattr(options, option, None):
             try:
-                _picture(getattr(options, option), 1, 1)
+                Picture("bench", getattr(options, option), 1, 1)
             except (ValueError, ImportError) as error:
                 raise BadOption(f"--{option}: {error}") from None
 
 
-def _picture(name: str, width: float, height: float):
-    from fastconv._picture import Picture
-
+def _picture(name: str, width: float, height: float) -> Picture:
     Path(name).parent.mkdir(parents=True, exist_ok=True)
     return Picture("bench", name, width, height)
 
@@ -103,4 +103,36 @@ def bars(name: str, results: list[dict]) -> None:
     axes.set_xticks(range(len(networks)), networks, fontsize=8)
     axes.set(ylabel="PyTorch's time by fastconv's", yscale="log")
     axes.legend(fontsize=7)
+    picture.save()
+
+
+def ratios(name: str, results: list[dict]) -> None:
+    """Whole networks: for each setting a panel, in it for each network a bar per library, its time by fastconv's."""
+    from bench.nets import LABELS, libraries, settings
+
+    panels = [(title, rows) for title, rows in settings(results) if libraries(rows)]
+    if not panels:
+        timing.progress("picture: not drawn: this run has no peers")
+        return
+    networks = max(len(rows) for _, rows in panels)
+    picture = _picture(name, max(6.0, 0.9 * networks + 2), 0.6 + 2.6 * len(panels))
+    axes_of = picture.figure.subplots(len(panels), 1, squeeze=False)[:, 0]
+    known = libraries(results)
+    for axes, (title, rows) in zip(axes_of, panels, strict=True):
+        axes.set_axisbelow(True)
+        axes.grid(axis="y", alpha=0.3)
+        width = 0.8 / len(known)
+        for number, library in enumerate(known):
+            some = [(i, row["ratios"][library]) for i, row in enumerate(rows) if library in row["ratios"]]
+            at = [i + (number - (len(known) - 1) / 2) * width for i, _ in some]
+            heights = [r["ratio"] for _, r in some]
+            bars = axes.bar(at, heights, 0.9 * width, color=COLOURS[number % len(COLOURS)],
+                            label=LABELS.get(library, library))
+            axes.bar_label(bars, [f"{h:.2f}" for h in heights], fontsize=6, padding=1)
+        axes.axhline(1.0, color="black", linewidth=1)
+        axes.set_xticks(range(len(rows)), [row["network"] for row in rows], fontsize=8)
+        axes.set_title(title, fontsize=9)
+        axes.set_ylabel("time by fastconv's", fontsize=8)
+        axes.margins(y=0.15)
+    axes_of[0].legend(fontsize=7, ncols=len(known), title="above 1 fastconv is faster", title_fontsize=7)
     picture.save()

@@ -2,57 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
-import datetime
 import json
-import os
-import platform
-import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-from bench import ROOT, timing
-from bench.peers import Peer
+from bench import BadOption
+from fastconv._atomic import write_atomic
+from fastconv.measure import machine as machines
+from fastconv.measure import timing
+from fastconv.measure.machine import describe as machine  # noqa: F401  (report.machine, report.opened)
+from fastconv.measure.machine import opened  # noqa: F401
 
-
-@contextlib.contextmanager
-def opened(names: Sequence[str], threads: int, isa: str | None) -> Iterator[dict[str, Peer]]:
-    """The peers' processes."""
-    with contextlib.ExitStack() as stack:
-        yield {name: stack.enter_context(Peer(name, threads, isa)) for name in names}
-
-
-def cpu_model() -> str:
-    try:
-        text = Path("/proc/cpuinfo").read_text()
-        return next(line.split(":", 1)[1].strip() for line in text.splitlines() if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
-
-
-def machine(peers: dict[str, Peer], known: dict | None) -> dict:
-    """The machine and everyone's versions; asked once, the environment of each process for each number of threads."""
-    said = {name: peer.ask(do="hello") for name, peer in peers.items()}
-    if known is None:
-        affinity = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)
-        known = {"cpu": cpu_model(), "cores": len(affinity), "isa": said["fastconv"]["isa"],
-                 "isa_reason": said["fastconv"]["isa_reason"], "system": platform.platform(),
-                 "python": platform.python_version(), "numpy": said["fastconv"]["numpy"], "blas": said["fastconv"]["blas"],
-                 "versions": {name: answer["version"] for name, answer in said.items()}, "commit": commit(),
-                 "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"), "environment": []}
-    known["environment"].append({name: peer.environment for name, peer in peers.items()})
-    return known
-
-
-def commit() -> str | None:
-    """The commit of the working tree, "+" behind it where files have changed."""
-    try:
-        run = [subprocess.run(["git", *command], cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
-               for command in (["rev-parse", "HEAD"], ["status", "--porcelain", "-uno"])]
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    return run[0] + ("+" if run[1] else "")
+FORMAT = 1  # of the JSON
 
 
 def table(head: Sequence[str], lines: Sequence[Sequence[str]]) -> None:
@@ -73,21 +35,18 @@ def markdown(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
 
 def write_text(name: str, text: str) -> None:
     """Writes a file, and the folder that it lies in."""
-    target = Path(name)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_text(text.strip() + "\n")
+    Path(name).parent.mkdir(parents=True, exist_ok=True)
+    with write_atomic(name) as file:
+        file.write((text.strip() + "\n").encode())
 
 
 def time_and_share(case: dict) -> str:
     return f"{timing.show_seconds(case['median_seconds'])} {case['share_of_peak']:4.0%}"
 
 
-def footer(machine: dict, warnings: Sequence[str]) -> None:
+def footer(known: dict, warnings: Sequence[str]) -> None:
     """The machine, how times were taken, and warnings."""
-    versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
-    blas = ", ".join(f"{b['internal_api']} {b['version']} ({b['architecture']})" for b in machine["blas"])
-    print(f"\n{machine['cpu']}, {machine['cores']} core(s), {machine['isa']} ({machine['isa_reason']}); {versions}; "
-          f"NumPy {machine['numpy']} with {blas or 'no BLAS'}; Python {machine['python']}; {machine['system']}")
+    print("\n" + "\n".join(machines.lines(known)))
     print("Times are medians over rounds, ratios medians of the pairs of each round, spreads interquartile ranges by the "
           "median; each peer in a process of its own, stopped while another is timed, with the same number of threads.")
     for line in warnings:
@@ -95,11 +54,30 @@ def footer(machine: dict, warnings: Sequence[str]) -> None:
 
 
 def write(path: str, content: dict, options) -> None:
-    """Writes the JSON, to a temporary name first."""
-    target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    whole = {"format": 1, "benchmark": options.benchmark, "command": [Path(sys.argv[0]).parent.name, *sys.argv[1:]],
+    """Writes the JSON, whole or not at all."""
+    whole = {"format": FORMAT, "benchmark": options.benchmark, "command": ["bench", *sys.argv[1:]],
              "options": {k: v for k, v in vars(options).items() if not callable(v)}, **content}
-    temporary = target.with_name(target.name + ".tmp")
-    temporary.write_text(json.dumps(whole, indent=1) + "\n")
-    os.replace(temporary, target)
+    write_text(path, json.dumps(whole, indent=1))
+
+
+def read(name: str, benchmarks: Sequence[str] = ()) -> dict:
+    """What :func:`write` wrote, by one of these benchmarks.
+
+    Raises
+    ------
+    BadOption
+        When the file cannot be read, or is something else.
+    """
+    try:
+        content = json.loads(Path(name).read_text())
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else f"not JSON ({error})"
+        raise BadOption(f"{name}: {reason}") from None
+    written = isinstance(content, dict) and {"format", "benchmark", "machine", "results"} <= content.keys()
+    if not written or not isinstance(content["machine"], dict) or not isinstance(content["results"], list):
+        raise BadOption(f"{name}: not what python -m bench ... --json has written")
+    if content["format"] != FORMAT:
+        raise BadOption(f"{name}: format {content['format']!r}, this reads format {FORMAT}")
+    if benchmarks and content["benchmark"] not in benchmarks:
+        raise BadOption(f"{name}: of the benchmark {content['benchmark']!r}, expected {' or '.join(benchmarks)}")
+    return content

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from bench.shapes import Conv, from_json
-from bench.timing import Variant
+from fastconv.measure.networks import openvino_options
+from fastconv.measure.timing import Variant
 
 
 def model(c: Conv, batch: int, weight: np.ndarray) -> bytes:
@@ -78,9 +79,3 @@ def openvino_variant(name: str, source: bytes, x: np.ndarray, channels_last: boo
     request.set_output_tensor(ov.Tensor(y, shared_memory=True))
     request.infer()
     return Variant(name, lambda: (x, request.infer()), np.moveaxis(y, -1, 1) if channels_last else y)
-
-
-def openvino_options(threads: int) -> dict:
-    """One stream of so many threads, float32 throughout."""
-    return {"INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": "1", "INFERENCE_PRECISION_HINT": "f32",
-            "ENABLE_CPU_PINNING": False}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from bench.shapes import Conv, from_json
-from bench.timing import Variant
+from fastconv.measure.timing import Variant
 
 FORMATS = ("contiguous", "channels_last")
 

@@ -16,10 +16,11 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.append(str(ROOT))
 
-from bench import accuracy, goals, networks, shapes, timing  # noqa: E402
+from bench import accuracy, goals, networks, shapes  # noqa: E402
 from bench.goals import IMPOSSIBLE, MET, MISSED, UNMEASURED  # noqa: E402
-from bench.peers import Peer, environment  # noqa: E402
 from bench.variants import PASSES  # noqa: E402
+from fastconv.measure import timing  # noqa: E402
+from fastconv.measure.peers import Peer, environment  # noqa: E402
 
 VERDICTS = (MET, MISSED, UNMEASURED, IMPOSSIBLE)
 
@@ -157,7 +158,7 @@ def test_lenet(tmp_path, benchmark, work):
     assert done.returncode == 0, done.stderr
     (result,) = json.loads(target.read_text())["results"]
     assert (result["batch"], result["threads"], result["flops"]) == (2, 1, 2 * 2 * work)
-    assert [case["peer"] for case in result["cases"]] == ["fastconv"] and result["ratios"] == []
+    assert [case["peer"] for case in result["cases"]] == ["fastconv"] and result["ratios"] == {}
     assert len(result["cases"][0]["seconds"]) == 3 and result["peak_gflops"] > 0
 
 

@@ -25,6 +25,7 @@ FLOORS = {
     "fastconv.data": 4,
     "fastconv.optim": 4,
     "fastconv.cli": 5,
+    "fastconv.measure": 5,
     "fastconv.__main__": 5,
     "fastconv.zoo": 5,
     "fastconv.vision": 5,

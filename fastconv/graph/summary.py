@@ -151,7 +151,7 @@ def _rows(graph, leaves: dict[str, str], parameters: set[int]) -> list[LayerSumm
             fields[other] = field
         row = LayerSummary(
             node.path, leaves.get(node.path, node.op.name), activations[0].shape if activations else None,
-            node.output.shape, sum(owned.values()), _multiply_adds(node),
+            node.output.shape, sum(owned.values()), multiply_adds(node),
             0 if node.op.name in VIEWS else sum(FLOAT * prod(t.shape) for t in node.outputs),
             tuple(int(size) for size, _ in field) if field else None)
         if rows and before == node.path and node.path in leaves and node.op.name not in ops:
@@ -167,7 +167,8 @@ def _rows(graph, leaves: dict[str, str], parameters: set[int]) -> list[LayerSumm
     return rows
 
 
-def _multiply_adds(node: Node) -> int:
+def multiply_adds(node: Node) -> int:
+    """Of convolutions and linear layers, by the definition; 0 for every other operator."""
     name = node.op.name
     if name == "conv":
         return prod(node.output.shape) * prod(node.inputs[1].shape[1:])

@@ -14,6 +14,7 @@ import numpy as np
 
 NOISY = 0.20  # a spread above this is called noise
 LONG = 0.5  # seconds: a call of this length needs no other before it
+FEWEST = 3  # rounds, however long they take
 
 
 @dataclass
@@ -90,6 +91,10 @@ def digest(array: np.ndarray | None) -> dict | None:
 # ---- in the parent --------------------------------------------------------------------------------------------------
 
 
+class Disagreement(RuntimeError):
+    """Libraries that compute different things."""
+
+
 def check_agreement(name: str, digests: Sequence[tuple[str, dict]], tolerance: float = 1e-3) -> float:
     """The largest difference of the outputs, relative to their root mean square.
 
@@ -98,7 +103,7 @@ def check_agreement(name: str, digests: Sequence[tuple[str, dict]], tolerance: f
 
     Raises
     ------
-    RuntimeError
+    Disagreement
         When one exceeds the tolerance: what does not compute the same is not worth timing.
     """
     worst = 0.0
@@ -109,19 +114,22 @@ def check_agreement(name: str, digests: Sequence[tuple[str, dict]], tolerance: f
         error = float(np.max(np.abs(np.subtract(got["values"], expected["values"])))) / scale if same else math.inf
         allowed = max(d.get("tolerance", tolerance) for d in (expected, got))
         if not error <= allowed:
-            raise RuntimeError(f"{name}: {other} and {first} differ by {error:.2g} of the root mean square; shapes "
+            raise Disagreement(f"{name}: {other} and {first} differ by {error:.2g} of the root mean square; shapes "
                                f"{got['shape']} and {expected['shape']}")
         if allowed <= tolerance:
             worst = max(worst, error)
     return worst
 
 
-def compare(peers: dict, module: str, job: dict, rounds: int, seconds: float,
-            failures: list | None = None) -> tuple[list[Measurement], float]:
+def compare(peers: dict, module: str, job: dict, rounds: int, seconds: float, failures: list | None = None,
+            drop: float = math.inf, limit: float = math.inf, tolerance: float = 1e-3,
+            progress: Callable[[str], None] | None = None) -> tuple[list[Measurement], float]:
     """Prepares a job in every peer, checks that outputs agree, and times all variants in interleaved rounds.
 
     ``failures``: a peer other than fastconv that cannot prepare the job is left out, and said so there (peer, message);
-    without it that is an error.
+    without it that is an error. ``drop``: a variant that took so many times as long as its peer's best in the first round
+    is not timed again. ``limit``: no round begins after so many seconds, once there have been three. ``tolerance`` of
+    outputs, by their root mean square. ``progress`` is told what happens.
 
     Returns
     -------
@@ -129,7 +137,9 @@ def compare(peers: dict, module: str, job: dict, rounds: int, seconds: float,
         One measurement per variant, and the largest relative difference of their outputs.
     """
     measurements, digests = [], []
+    tell = progress or (lambda text: None)
     for name, peer in peers.items():
+        tell(f"{name} gets ready")
         try:
             prepared = peer.ask(do="prepare", module=module, job=job)["variants"]
         except RuntimeError as error:
@@ -142,11 +152,17 @@ def compare(peers: dict, module: str, job: dict, rounds: int, seconds: float,
             if row["digest"] is not None:
                 own = {"tolerance": row["info"]["tolerance"]} if "tolerance" in row["info"] else {}
                 digests.append((f"{name} {row['name']}", {**row["digest"], **own}))
-    difference = check_agreement(str(job.get("name", module)), digests) if digests else 0.0
+    difference = check_agreement(str(job.get("name", module)), digests, tolerance) if digests else 0.0
+    running, begin = list(measurements), time.monotonic()
     for number in range(rounds):
-        turn = number % len(measurements)  # so that no one always comes first
-        for m in measurements[turn:] + measurements[:turn]:
+        if number >= FEWEST and time.monotonic() - begin > limit:
+            break
+        tell(f"round {number + 1} of {rounds}")
+        turn = number % len(running)  # so that no one always comes first
+        for m in running[turn:] + running[:turn]:
             m.seconds.append(peers[m.peer].ask(do="time", variant=m.variant, seconds=seconds)["seconds"])
+        if number == 0:
+            running = [m for m in running if m.seconds[0] <= drop * min(o.seconds[0] for o in running if rivals(m, o))]
     for peer in peers.values():
         peer.ask(do="release")
     return measurements, difference
@@ -158,9 +174,15 @@ def spread(values: Sequence[float]) -> float:
     return float((high - low) / middle) if middle > 0 else 0.0
 
 
+def rivals(a: Measurement, b: Measurement) -> bool:
+    """Whether two variants (or one) are ways of the same library to compute the same."""
+    return a.peer == b.peer and bool(a.info.get("peak")) == bool(b.info.get("peak"))
+
+
 def best(measurements: Sequence[Measurement]) -> Measurement | None:
-    """The one with the least median time."""
-    return min(measurements, key=lambda m: m.median, default=None)
+    """The one with the least median time, of those that ran in every round."""
+    rounds = max((len(m.seconds) for m in measurements), default=0)
+    return min((m for m in measurements if len(m.seconds) == rounds), key=lambda m: m.median, default=None)
 
 
 def ratio(ours: Measurement, peer: Measurement) -> dict:

@@ -1,8 +1,9 @@
 """One process per peer, stopped while another is timed: idle thread pools spin, and a spinning one spoils the others.
 
 The protocol is a line of JSON each way. The parent sends ``prepare`` (module and job), ``time``, ``release``; the child
-calls ``prepare_<peer>(job)`` of the module, which returns a list of :class:`bench.timing.Variant`. ``compute`` calls
-``compute_<peer>(job)``, which returns something that JSON can hold.
+calls ``prepare_<peer>(job)`` of the module, which returns a list of :class:`fastconv.measure.timing.Variant`. ``compute``
+calls ``compute_<peer>(job)``, which returns something that JSON can hold. ``memory`` prepares a job and runs it, in a
+process that has done nothing else, and says what memory that took.
 """
 
 from __future__ import annotations
@@ -14,25 +15,13 @@ import importlib.metadata
 import importlib.util
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import traceback
 
-from bench import ROOT, timing
-
-PEERS = ("torch", "onnxruntime", "openvino")
-# What each library takes for a cap on its instruction set; ONNX Runtime and OpenVINO know none.
-CAPS = {
-    "portable": {"ONEDNN_MAX_CPU_ISA": "SSE41", "ATEN_CPU_CAPABILITY": "default", "OPENBLAS_CORETYPE": "Nehalem",
-                 "MKL_ENABLE_INSTRUCTIONS": "SSE4_2"},
-    "avx2": {"ONEDNN_MAX_CPU_ISA": "AVX2", "ATEN_CPU_CAPABILITY": "avx2", "OPENBLAS_CORETYPE": "Haswell",
-             "MKL_ENABLE_INSTRUCTIONS": "AVX2"},
-    "avx512": {"ONEDNN_MAX_CPU_ISA": "AVX512_CORE", "ATEN_CPU_CAPABILITY": "avx512", "OPENBLAS_CORETYPE": "SkylakeX",
-               "MKL_ENABLE_INSTRUCTIONS": "AVX512"},
-}
-CAPS |= {"avx512_bf16": {**CAPS["avx512"], "ONEDNN_MAX_CPU_ISA": "AVX512_CORE_BF16"},
-         "amx": {**CAPS["avx512"], "ONEDNN_MAX_CPU_ISA": "AVX512_CORE_AMX"}}
+from fastconv.measure import CAPS, memory, timing
 
 
 def environment(threads: int, isa: str | None) -> dict[str, str]:
@@ -45,8 +34,22 @@ def environment(threads: int, isa: str | None) -> dict[str, str]:
 
 def installed(names: tuple[str, ...] | list[str]) -> tuple[list[str], list[str]]:
     """(those that can be imported, a line about each of the others)."""
-    here = [n for n in names if importlib.util.find_spec(n)]
-    return here, [f"{n} is not installed and left out (pip install '.[bench]')" for n in names if n not in here]
+    here = [n for n in names if not missing(n)]
+    return here, [f"{n} is left out: {' and '.join(missing(n))} not installed (pip install '.[bench]')"
+                  for n in names if n not in here]
+
+
+def missing(name: str) -> list[str]:
+    """The modules that a peer needs and that are not installed: ONNX Runtime and OpenVINO read ONNX models."""
+    return [module for module in ([name] if name == "torch" else [name, "onnx"]) if not importlib.util.find_spec(module)]
+
+
+class PeerError(RuntimeError):
+    """What went wrong in the process of a peer, in one line; ``traceback`` is the whole story."""
+
+    def __init__(self, text: str, traceback: str = ""):
+        super().__init__(text)
+        self.traceback = traceback
 
 
 class Peer:
@@ -54,32 +57,35 @@ class Peer:
 
     def __init__(self, name: str, threads: int, isa: str | None = None):
         self.name, self.environment = name, environment(threads, isa)
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "bench.peers", name], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-            env={**os.environ, **self.environment}, cwd=ROOT)
-        self.stopped = False
+        variables = {"PYTHONWARNINGS": "ignore",  # what peers announce about themselves is not the user's affair here
+                     "PYTHONPATH": os.pathsep.join(p or os.getcwd() for p in sys.path)}
+        self.process = subprocess.Popen([sys.executable, "-m", "fastconv.measure.peers", name], stdin=subprocess.PIPE,
+                                        stdout=subprocess.PIPE, text=True,
+                                        env={**os.environ, **variables, **self.environment})
+        assert self.process.stdin and self.process.stdout
+        self.input, self.output = self.process.stdin, self.process.stdout
 
     def ask(self, **message) -> dict:
         """Wakes the process, sends a message, waits for the answer, stops the process.
 
         Raises
         ------
-        RuntimeError
-            When the child has failed; its traceback is the message.
+        PeerError
+            When the child has failed; its error is the message, its traceback the attribute ``traceback``.
         """
         self._signal("SIGCONT")
         try:
-            self.process.stdin.write(json.dumps(message) + "\n")
-            self.process.stdin.flush()
-            line = self.process.stdout.readline()
+            self.input.write(json.dumps(message) + "\n")
+            self.input.flush()
+            line = self.output.readline()
         except BrokenPipeError:
             line = ""
         if not line:
-            raise RuntimeError(f"the process of {self.name} ended with status {self.process.wait()}")
+            raise PeerError(f"the process of {self.name} ended with status {self.process.wait()}")
         self._signal("SIGSTOP")
         answer = json.loads(line)
         if "error" in answer:
-            raise RuntimeError(f"{self.name}: {answer['error']}")
+            raise PeerError(f"{self.name}: {answer['error']}", answer["traceback"])
         return answer
 
     def _signal(self, name: str) -> None:
@@ -96,8 +102,8 @@ class Peer:
     def __exit__(self, *exc) -> None:
         self.process.kill()  # also ends a stopped process
         self.process.wait()
-        self.process.stdin.close()
-        self.process.stdout.close()
+        self.input.close()
+        self.output.close()
 
 
 # ---- in the child ---------------------------------------------------------------------------------------------------
@@ -111,19 +117,42 @@ def die_with_parent() -> None:
 
 def hello(name: str) -> dict:
     """Versions, and what fastconv found."""
-    answer = {"version": importlib.metadata.version(name) if name != "fastconv" else "", "pid": os.getpid()}
+    answer: dict = {"version": importlib.metadata.version(name) if name != "fastconv" else "", "pid": os.getpid()}
     if name == "fastconv":
         import numpy
         import threadpoolctl
+
+        from fastconv._version import __version__
         from fastconv.kernels._runtime import isa_info
 
-        import fastconv
-
-        answer |= {"version": fastconv.__version__, "isa": isa_info()["isa"], "isa_reason": isa_info()["reason"],
-                   "numpy": numpy.__version__,
+        isa = isa_info()
+        answer |= {"version": __version__, "isa": isa["isa"], "isa_reason": isa["reason"],
+                   "isa_available": isa["available"], "isa_detected": isa["detected"], "numpy": numpy.__version__,
                    "blas": [{k: lib.get(k) for k in ("internal_api", "version", "architecture", "threading_layer")}
                             for lib in threadpoolctl.threadpool_info() if lib["user_api"] == "blas"]}
+    if name == "torch":
+        import torch
+
+        found = re.search(r"(?:MKL-DNN|oneDNN) v([\w.]+)", torch.__config__.show())
+        answer["parts"] = {"oneDNN": found[1] if found else "none", "capability": torch.backends.cpu.get_cpu_capability()}
     return answer
+
+
+def remember(message: dict, name: str) -> dict:
+    """What memory a job takes: with the library imported, at most until the first runs are done, and at most in runs."""
+    importlib.import_module("fastconv.kernels._runtime" if name == "fastconv" else name)
+    imported = memory.resident()["now"]
+    (variant,) = getattr(importlib.import_module(message["module"]), f"prepare_{name}")(message["job"])
+    with variant.context():
+        variant.run()
+        whole = memory.resident()["most"]
+        gc.collect()
+        running = 0
+        if memory.forget():
+            for _ in range(2):
+                variant.run()
+            running = memory.resident()["most"]
+    return {"imported": imported, "peak": max(whole, running), "running": running, "info": variant.info}
 
 
 def answer_to(message: dict, name: str, variants: dict[str, timing.Variant]) -> dict:
@@ -133,6 +162,8 @@ def answer_to(message: dict, name: str, variants: dict[str, timing.Variant]) -> 
         variants.clear()
         gc.collect()
         return {}
+    if message["do"] == "memory":
+        return remember(message, name)
     if message["do"] == "compute":
         return {"result": getattr(importlib.import_module(message["module"]), f"compute_{name}")(message["job"])}
     if message["do"] == "prepare":
@@ -151,6 +182,7 @@ def answer_to(message: dict, name: str, variants: dict[str, timing.Variant]) -> 
 def serve(name: str) -> None:
     """Answers messages until the pipe closes. What libraries print goes to stderr."""
     die_with_parent()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent ends this process
     gc.disable()  # collected by hand, between measurements
     channel = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
@@ -158,8 +190,8 @@ def serve(name: str) -> None:
     for line in sys.stdin:
         try:
             answer = answer_to(json.loads(line), name, variants)
-        except Exception:
-            answer = {"error": traceback.format_exc()}
+        except Exception as error:
+            answer = {"error": " ".join(f"{type(error).__name__}: {error}".split()), "traceback": traceback.format_exc()}
         channel.write(json.dumps(answer) + "\n")
         channel.flush()
 

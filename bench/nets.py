@@ -1,0 +1,157 @@
+"""Whole networks, inference and training, against PyTorch, ONNX Runtime and OpenVINO."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from bench import BadOption, picture, report, subjects
+from fastconv.measure import networks, race, timing
+
+LABELS = {"torch": "PyTorch", "onnxruntime": "ONNX Runtime", "openvino": "OpenVINO"}
+
+
+class Case(NamedTuple):
+    threads: int
+    network: str
+    mode: str
+    batch: int
+
+    def __str__(self) -> str:
+        return f"{self.network}, {self.mode}, batch {self.batch}, {self.threads} thread(s)"
+
+
+def cases(options) -> list[Case]:
+    """What the options ask for, by threads and network; ``--slice`` takes a part."""
+    batches = {"inference": options.batch, "training": options.training_batch}
+    made = [Case(threads, network, mode, batch) for threads in options.threads for network in options.networks
+            for mode in options.modes for batch in batches[mode]]
+    part, parts = options.slice or (1, 1)
+    made = made[part - 1::parts]
+    if not made:
+        raise BadOption(f"--slice {part}/{parts}: nothing is left")
+    return made
+
+
+def main(options) -> dict:
+    """Runs the comparison, prints its tables, returns what goes into the JSON."""
+    picture.check(options)
+    todo = cases(options)
+    notes = [networks.NOTE[mode] for mode in dict.fromkeys(case.mode for case in todo)]
+    results, failures, machine = [], [], None
+    print("\n".join(notes))
+    for threads, some in itertools.groupby(todo, key=lambda case: case.threads):
+        with report.opened(["fastconv", *options.peers], threads, options.isa) as peers:
+            machine = report.machine(peers, machine)
+            for case, row, failed in measured(list(some), options, peers, f"/{len(todo)}", len(results)):
+                results.append({**row, "isa": machine["isa"]})
+                failures += [(str(case), *who) for who in failed]
+    show(results, detailed=len(options.networks) == 1)
+    noise = race.noise(results)
+    report.footer(machine, noise)
+    for case, peer, message in failures:
+        print(f"WARNING: {peer} was left out of {case}: {message}")
+    return {"machine": machine, "notes": notes, "results": results, "failures": failures, "noise": noise}
+
+
+def measured(todo: Sequence[Case], options, peers: dict, total: str, done: int) -> Iterator[tuple[Case, dict, list]]:
+    for network, some in itertools.groupby(todo, key=lambda case: case.network):
+        with subjects.written(network) as folder:
+            for case in some:
+                done += 1
+                timing.progress(f"[{done}{total}] {case}")
+                asked = race.job(folder, case.mode, (case.batch, *subjects.SUBJECTS[network].shape), case.threads,
+                                 options.precision)
+                failed: list = []
+                row = race.run(network, asked, peers, rounds=options.rounds, seconds=options.seconds,
+                               limit=options.limit or math.inf, failures=failed)
+                if options.memory:
+                    row["memory"] = race.memory(asked, race.best_variants(row), options.isa)
+                yield case, row, failed
+
+
+# ---- tables -----------------------------------------------------------------------------------------------------------
+
+
+def show(results: list[dict], detailed: bool = False) -> None:
+    for title, rows in settings(results):
+        gflops = sorted(r["peak_gflops"] for r in rows)
+        print(f"\n{title}: FMA peak {gflops[len(gflops) // 2]:.1f} GFLOP/s ({gflops[0]:.1f} to {gflops[-1]:.1f}), % of it; "
+              f"in brackets the library's time by fastconv's: above 1 fastconv is faster")
+        report.table(*table(rows))
+        if detailed:
+            for row in rows:
+                print()
+                report.table(*details(row))
+
+
+def settings(results: list[dict]) -> Iterator[tuple[str, list[dict]]]:
+    """Titles, and the rows below them."""
+    def of(row: dict) -> tuple:
+        return row["mode"], row["batch"], row["threads"], row["isa"], row["precision"]
+
+    for key in dict.fromkeys(map(of, results)):
+        mode, batch, threads, isa, precision = key
+        yield (f"{mode}, batch {batch}, {threads} thread(s), {isa}" + ("" if precision == "highest" else f", {precision}"),
+               [row for row in results if of(row) == key])
+
+
+def libraries(rows: list[dict]) -> list[str]:
+    return list(dict.fromkeys(name for row in rows for name in row["ratios"]))
+
+
+def table(rows: list[dict]) -> tuple[list[str], list[list[str]]]:
+    """A line per network: fastconv's time, share of the peak and memory; each library's best time and its ratio."""
+    names, lines = libraries(rows), []
+    for row in rows:
+        ours = next(c for c in row["cases"] if c["peer"] == "fastconv")
+        line = [row["network"], f"{row['flops'] / 1e9:.3g}", timing.show_seconds(ours["median_seconds"]),
+                f"{ours['share_of_peak']:.0%}", f"{ours['spread']:.0%}", mega(row, "fastconv")]
+        for name in names:
+            r = row["ratios"].get(name)
+            line += [f"{timing.show_seconds(best_case(row, name)['median_seconds'])} ({r['ratio']:.2f})" if r else "",
+                     mega(row, name)]
+        lines.append(line)
+    if len(rows) > 1:
+        means = ["geometric mean", "", "", f"{timing.geometric_mean([share(row) for row in rows]):.0%}", "", ""]
+        for name in names:
+            found = [row["ratios"][name]["ratio"] for row in rows if name in row["ratios"]]
+            means += [f"({timing.geometric_mean(found):.2f})", ""]
+        lines.append(means)
+    head = ["network", "GFLOP", "fastconv", "of peak", "spread", "MB"]
+    for name in names:
+        head += [LABELS.get(name, name), "MB"]
+    keep = [i for i in range(len(head)) if head[i] != "MB" or any(line[i] for line in lines)]
+    return [head[i] for i in keep], [[line[i] for i in keep] for line in lines]
+
+
+def share(row: dict) -> float:
+    return next(c["share_of_peak"] for c in row["cases"] if c["peer"] == "fastconv")
+
+
+def best_case(row: dict, name: str) -> dict:
+    variant = row["ratios"][name]["variant"]
+    return next(c for c in row["cases"] if (c["peer"], c["variant"]) == (name, variant))
+
+
+def mega(row: dict, name: str) -> str:
+    """The most memory that the process had while the network ran."""
+    found = row.get("memory", {}).get(name)
+    return f"{(found['running'] or found['peak']) / 1e6:.0f}" if found else ""
+
+
+def details(row: dict) -> tuple[list[str], list[list[str]]]:
+    """Every variant of one network."""
+    counted = {(r["peer"], r["variant"]): r for r in row["ratios"].values()}
+    lines = []
+    for case in row["cases"]:
+        r = counted.get((case["peer"], case["variant"]))
+        lines.append([case["peer"], case["variant"], report.time_and_share(case), f"{case['spread']:.0%}",
+                      str(len(case["seconds"])), *([f"{r['ratio']:.2f}", f"{r['spread']:.0%}"] if r else [])])
+    return ["library", "variant", "time", "spread", "rounds", "by fastconv's", "spread"], lines
+
+
+def markdown(results: list[dict]) -> str:
+    return "\n\n".join(f"{title}:\n\n{report.markdown(*table(rows))}" for title, rows in settings(results))

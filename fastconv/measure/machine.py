@@ -1,0 +1,116 @@
+"""What a measurement ran on, and whether two ran on the same."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import os
+import platform
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from fastconv.measure.peers import Peer
+
+SAME = ("cpu", "cores", "caches", "isa")  # what must agree for times to be compared
+
+
+@contextlib.contextmanager
+def opened(names: Sequence[str], threads: int, isa: str | None) -> Iterator[dict[str, Peer]]:
+    """The peers' processes."""
+    with contextlib.ExitStack() as stack:
+        yield {name: stack.enter_context(Peer(name, threads, isa)) for name in names}
+
+
+def describe(peers: Mapping[str, Peer], known: dict | None = None) -> dict:
+    """The machine and everyone's versions; asked once, the environment of each process for each number of threads."""
+    said = {name: peer.ask(do="hello") for name, peer in peers.items()}
+    if known is None:
+        ours = said["fastconv"]
+        known = {"cpu": cpu_model(), "cores": cores(), "caches": caches(), "memory": memory_bytes(),
+                 "isa": ours["isa"], "isa_reason": ours["isa_reason"], "isa_available": ours["isa_available"],
+                 "isa_detected": ours["isa_detected"], "system": platform.platform(), "python": platform.python_version(),
+                 "numpy": ours["numpy"], "blas": ours["blas"],
+                 "versions": {name: answer["version"] for name, answer in said.items()},
+                 "parts": {name: answer["parts"] for name, answer in said.items() if "parts" in answer}, "commit": commit(),
+                 "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"), "environment": []}
+    known["environment"].append({name: peer.environment for name, peer in peers.items()})
+    return known
+
+
+def differences(old: dict, new: dict) -> list[str]:
+    """In what two machines differ, as far as times depend on it; in words."""
+    return [f"{name} {_show(old.get(name))} and {_show(new.get(name))}" for name in SAME if old.get(name) != new.get(name)]
+
+
+def lines(machine: dict) -> list[str]:
+    """The machine in words."""
+    versions = ", ".join(f"{name} {version}" + "".join(f", {part} {v}" for part, v in
+                                                       machine.get("parts", {}).get(name, {}).items())
+                         for name, version in machine["versions"].items())
+    blas = ", ".join(f"{b['internal_api']} {b['version']} ({b['architecture']})" for b in machine["blas"])
+    have = ", ".join(machine["isa_available"])
+    return [f"{machine['cpu']}, {machine['cores']} core(s), caches {_show(machine['caches'])}, "
+            f"{machine['memory'] / 2**30:.0f} GiB; {machine['isa']} ({machine['isa_reason']}; of {have})",
+            f"{versions}; NumPy {machine['numpy']} with {blas or 'no BLAS'}; Python {machine['python']}; "
+            f"{machine['system']}"]
+
+
+def _show(value) -> str:
+    return ", ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, dict) else str(value)
+
+
+def cpu_model() -> str:
+    """The processor's name, with family, model and stepping: clouds call several generations by one name."""
+    fields: dict[str, str] = {}
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            name, _, value = line.partition(":")
+            fields.setdefault(name.strip(), value.strip())
+    more = [f"{name} {fields[key]}" for name, key in (("family", "cpu family"), ("model", "model"),
+                                                      ("stepping", "stepping")) if key in fields]
+    name = fields.get("model name") or _sysctl("machdep.cpu.brand_string") or platform.processor() or platform.machine()
+    return f"{name} ({', '.join(more)})" if more else name
+
+
+def cores() -> int:
+    """Processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def caches(root: str = "/") -> dict[str, str]:
+    """Sizes of the first processor's caches, as the kernel writes them: {"L1d": "32K", "L2": "1024K"}."""
+    found = {}
+    for folder in sorted(Path(root, "sys/devices/system/cpu/cpu0/cache").glob("index*")):
+        with contextlib.suppress(OSError):
+            level, kind, size = ((folder / name).read_text().strip() for name in ("level", "type", "size"))
+            if kind != "Instruction":
+                found[f"L{level}{'d' if kind == 'Data' else ''}"] = size
+    return found
+
+
+def memory_bytes() -> int:
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (ValueError, OSError, AttributeError):
+        return 0
+
+
+def _sysctl(name: str) -> str:
+    try:
+        return subprocess.run(["sysctl", "-n", name], capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+
+
+def commit() -> str | None:
+    """The commit of the working tree that fastconv is imported from, "+" behind it where files have changed."""
+    tree = Path(__file__).resolve().parents[2]
+    if not (tree / ".git").exists():
+        return None
+    try:
+        run = [subprocess.run(["git", *command], cwd=tree, capture_output=True, text=True, check=True).stdout.strip()
+               for command in (["rev-parse", "HEAD"], ["status", "--porcelain", "-uno"])]
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return run[0] + ("+" if run[1] else "")
