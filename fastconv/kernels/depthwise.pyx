@@ -53,9 +53,15 @@ cdef int fill(DepthwiseArgs* a, dict g) except -1:
 
 def forward(dict geometry, *, size_t x, size_t w, size_t y, ldy, size_t bias=0, size_t residual=0, ldr=0, act=None,
             act_a=0.0, act_b=0.0) -> Step:
-    """A convolution; addresses, strides in elements."""
+    """A convolution; addresses, strides in elements.
+
+    With ``"transposed": True`` in the geometry the transposed convolution (a convolution's backward to data), whose input
+    is the convolution's output: one channel per group, kernel 3x3 or 5x5, stride 2, no dilation, and ``low`` at least 0 and
+    odd or even in both dimensions. Space, origin and output step are not used.
+    """
     cdef Step step = Step()
-    cdef DepthwiseArgs* a = <DepthwiseArgs*> step.bind_name("f32_conv_depthwise", sizeof(DepthwiseArgs))
+    name = "f32_conv_depthwise_transposed" if geometry.get("transposed") else "f32_conv_depthwise"
+    cdef DepthwiseArgs* a = <DepthwiseArgs*> step.bind_name(name, sizeof(DepthwiseArgs))
     fill(a, geometry)
     a.x = <const float*> x
     a.w = <const float*> w

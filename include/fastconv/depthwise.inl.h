@@ -16,7 +16,8 @@
 namespace FC_CAT2(fc_, FC_ISA) {
 namespace {
 
-constexpr int64_t kLanesBlock = 128;     // filters that a unit works on: their pixels are 512 contiguous bytes
+constexpr int64_t kLanesBlock = 128;     // filters that a unit works on, at the least: their pixels are 512 contiguous bytes
+constexpr int64_t kUnits = 16;           // that there are to be, before units take more filters than that
 constexpr int64_t kUnitWork = 24000;     // multiply-adds of vectors that are worth a unit
 
 // ---- vectors of filters -----------------------------------------------------------------------------------------------
@@ -140,14 +141,24 @@ struct Shape {
     int64_t block, blocks;           // vectors per unit
 };
 
+// Vectors per unit where all vectors together would be `units` units. Pixels are read in longer runs then, which is what
+// the processor's own prefetch needs.
+FC_INLINE int64_t unit_block(int64_t vectors, int64_t units) {
+    return max64(1, min64(vectors, max64(kLanesBlock / kWidth, ceil_div(vectors * units, kUnits))));
+}
+
+FC_INLINE void set_block(Shape& s, int64_t block) {
+    s.block = block;
+    s.blocks = ceil_div(s.lanes.count, block);
+}
+
 FC_INLINE Shape make_shape(const DepthwiseArgs* a) {
     Shape s;
     s.d = make_axis(a->iD, a->sd, a->dd, a->pd, a->xD);
     s.h = make_axis(a->iH, a->sh, a->dh, a->ph, a->xH);
     s.w = make_axis(a->iW, a->sw, a->dw_, a->pw, a->xW);
     s.lanes = make_lanes(a);
-    s.block = kLanesBlock / kWidth;
-    s.blocks = ceil_div(s.lanes.count, s.block);
+    set_block(s, kLanesBlock / kWidth);
     return s;
 }
 
@@ -192,6 +203,14 @@ FC_INLINE bool fetches_ahead(const DepthwiseArgs* a) {
 FC_INLINE bool streams(const DepthwiseArgs* a) {
     return a->n * a->yD * a->yH * a->yW * a->ldy * 4 > kStreamBytes && a->ldy % kWidth == 0 &&
            reinterpret_cast<uintptr_t>(a->y) % (4 * kWidth) == 0 && a->K == 1 && a->C == 1;
+}
+template <int W>
+FC_INLINE void put(float* p, Vf<W> v, bool past_the_caches) {
+    if (past_the_caches) {
+        stream<W>(p, v);
+    } else {
+        store<W>(p, v);
+    }
 }
 // One vector of the pixels of a tile that come into the next group of rows, into the second-level cache.
 FC_INLINE void fetch_rows(const float* p, int64_t rows, int64_t row, int64_t columns, int64_t column) {

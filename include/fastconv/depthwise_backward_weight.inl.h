@@ -176,12 +176,14 @@ FC_INLINE int64_t weight_rows(int64_t stride) {
 }
 
 FC_INLINE int64_t f32_conv_depthwise_backward_weight_tiles(const DepthwiseArgs* a) {
-    return a->parts * ceil_div(lanes_count(a), kLanesBlock / kWidth);
+    const int64_t vectors = lanes_count(a);
+    return a->parts * ceil_div(vectors, unit_block(vectors, a->parts));
 }
 FC_INLINE size_t f32_conv_depthwise_backward_weight_scratch(const DepthwiseArgs*) { return 0; }
 
 inline void f32_conv_depthwise_backward_weight_run(const DepthwiseArgs* a, int64_t begin, int64_t end, void*) {
-    const Shape s = make_shape(a);
+    Shape s = make_shape(a);
+    set_block(s, unit_block(s.lanes.count, a->parts));
     const int64_t stride = tile_stride(a, s), R = weight_rows(stride), groups = axis_groups(s.h, R);
     const int64_t all = a->n * a->iD * groups, per = ceil_div(all, a->parts);
     const int64_t taps = a->kD * a->kH * a->kW, taps_columns = stride ? 3 : a->kW, column_stride = s.w.stride;

@@ -35,8 +35,8 @@ FC_NOINLINE void depthwise_epilogue(const DepthwiseArgs* a, const float* acc, in
             if (a->residual) y = y + load_n<W>(a->residual + s.r + r * s.r_row + m * s.r_column + v.k, v.n);
             float* out = a->y + s.y + r * s.y_row + m * s.y_column + v.k;
             y = activate<W>(y, a->act, lo, hi);
-            if (s.stream && v.n == W) {
-                stream<W>(out, y);
+            if (v.n == W) {
+                put<W>(out, y, s.stream);
             } else {
                 store_n<W>(out, y, v.n);
             }
@@ -49,7 +49,7 @@ FC_INLINE void finish_tile(const DepthwiseArgs* a, const Vf<W> (&acc)[R][M], con
 #pragma GCC unroll 8
         for (int r = 0; r < R; ++r)
 #pragma GCC unroll 8
-            for (int m = 0; m < M; ++m) store<W>(a->y + s.y + r * s.y_row + m * s.y_column + v.k, acc[r][m]);
+            for (int m = 0; m < M; ++m) put<W>(a->y + s.y + r * s.y_row + m * s.y_column + v.k, acc[r][m], s.stream);
         return;
     }
     alignas(64) float t[R * M * W];
@@ -233,16 +233,23 @@ FC_INLINE int64_t unit_groups(const DepthwiseArgs* a, const Shape& s, int64_t R)
     const int64_t work = R * a->iW * taps * min64(s.block, s.lanes.count);
     return max64(1, min64(axis_groups(s.h, R), kUnitWork / max64(1, work)));
 }
+FC_INLINE int64_t unit_chunks(const DepthwiseArgs* a, const Shape& s, int64_t R) {
+    return a->n * a->iD * ceil_div(axis_groups(s.h, R), unit_groups(a, s, R));
+}
+FC_INLINE Shape forward_shape(const DepthwiseArgs* a) {
+    Shape s = make_shape(a);
+    set_block(s, unit_block(s.lanes.count, unit_chunks(a, s, tile_rows(tile_stride(a, s)))));
+    return s;
+}
 
 FC_INLINE int64_t f32_conv_depthwise_tiles(const DepthwiseArgs* a) {
-    const Shape s = make_shape(a);
-    const int64_t R = tile_rows(tile_stride(a, s));
-    return a->n * a->iD * ceil_div(axis_groups(s.h, R), unit_groups(a, s, R)) * s.blocks;
+    const Shape s = forward_shape(a);
+    return unit_chunks(a, s, tile_rows(tile_stride(a, s))) * s.blocks;
 }
 FC_INLINE size_t f32_conv_depthwise_scratch(const DepthwiseArgs*) { return 0; }
 
 inline void f32_conv_depthwise_run(const DepthwiseArgs* a, int64_t begin, int64_t end, void*) {
-    const Shape s = make_shape(a);
+    const Shape s = forward_shape(a);
     const int64_t stride = tile_stride(a, s), R = tile_rows(stride), groups = axis_groups(s.h, R);
     const int64_t per = unit_groups(a, s, R), chunks = ceil_div(groups, per);
     const int64_t taps_columns = stride ? 3 : a->kW, column_stride = s.w.stride;

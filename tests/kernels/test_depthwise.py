@@ -31,6 +31,12 @@ CASES = {
        [(1, 1), (1, 9), (2, 3), (3, 2), (4, 4), (5, 7), (6, 6), (7, 8), (9, 5)]},
     **{f"3x3/2 {h}x{w}": dw(2, WIDTH + 3, (h, w), (3, 3), padding=1, stride=2) for h, w in
        [(1, 1), (2, 9), (3, 4), (5, 6), (8, 15), (9, 17)]},
+    # the four phases of backward to data in one tile: odd and even padding, more of it than the kernel reaches, deep
+    **{f"{k}x{k}/2 {h}x{w} padding {p}": dw(2, WIDTH + 5, (h, w), (k, k), padding=p, stride=2) for k, h, w, p in
+       [(3, 9, 18, 0), (3, 16, 17, 2), (3, 5, 6, 5), (5, 9, 20, 0), (5, 17, 16, 1), (5, 8, 19, 2), (5, 11, 9, 3),
+        (5, 3, 4, 6)]},
+    "3x3/2 deep": dw(1, DEEP, (9, 17), (3, 3), padding=1, stride=2),
+    "3x3/2 padding differs": dw(1, WIDTH, (9, 17), (3, 3), padding=(1, 0), stride=2),
     **{f"{c} channels": dw(1, c, (5, 6), (3, 3), padding=1) for c in
        (2, 3, WIDTH - 1, WIDTH, 2 * WIDTH, 2 * WIDTH + 1, 127, 128, 129, DEEP)},
     "no padding": dw(2, WIDTH, (9, 11), (3, 3)),
@@ -196,7 +202,7 @@ def test_the_passes_are_adjoint(name, rng):
     assert product == (backward_weight(case, x, g).astype(np.float64) * w).sum()
 
 
-EPILOGUES = ["3x3 7x8", "3x3/2 9x17", "row of 5", "row of 4", "multiplier 3", "groups of 4 to 4", "groups of 3 to 5",
+EPILOGUES = ["3x3 7x8", "3x3/2 9x17", "3x3/2 16x17 padding 2", "5x5/2 17x16 padding 1", "row of 5", "row of 4", "multiplier 3", "groups of 4 to 4", "groups of 3 to 5",
              "dilation and stride", "many filters"]
 
 
@@ -256,6 +262,12 @@ def test_images_larger_than_the_caches(channels, bias, rng):
     # an image of its own is small enough to stay; the exactness of small ones is test_forward's
     for i in range(case.n):
         np.testing.assert_array_equal(got[i], forward(case, x[i:i + 1, :, :, :], w, extra=1, bias=b)[0])
+    # backward to data of stride 2, of which this is the image
+    case = dw(2, channels, (260, 200), (3, 3), padding=1, stride=2)
+    g = ref.exact_integers(rng, case.y_shape, 5)
+    back = backward_data(case, g, w, 2, extra=0, bias=b)
+    for i in range(case.n):
+        np.testing.assert_array_equal(back[i], backward_data(case, g[i:i + 1], w, extra=1, bias=b)[0])
     some = (slice(0, 1), slice(0, 3), slice(100, 130), slice(0, 40))
     inner = ref.conv(x[0:1, 0:3, 99:131, 0:41], w[:3], None if b is None else b[:3], 1, 0, 1, 3)
     np.testing.assert_array_equal(got[some][:, :, :, 1:40], inner)

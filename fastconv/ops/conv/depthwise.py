@@ -51,7 +51,7 @@ class Depthwise(Algorithm):
     def lower_backward_data(self, node: Node, p: Problem, cx: Lowering) -> None:
         gy, w = node.inputs[:2]
         for geometry, pack in backward_data_phases(p):
-            points = len(pack["taps"]) * prod(geometry["space"])
+            points = len(pack["taps"]) * prod(p.y if "transposed" in geometry else geometry["space"])
             convolve(cx, gy, w, node.output, geometry, pack, p.describe(points), epilogue(node, cx))
 
     def lower_backward_weight(self, node: Node, p: Problem, cx: Lowering) -> None:
@@ -71,10 +71,10 @@ def count_vectors(groups: int, channels: int, filters: int) -> int:
 
 
 def cut_rows(p: Problem) -> int:
-    """Ranges of rows for a sum over pixels: about 64 units of work in all, each of at least about a thousand pixels."""
+    """Ranges of rows for a sum over pixels: about 64 units of work in all, each of at least 128 pixels."""
     blocks = -(-count_vectors(p.groups, p.C, p.K) * kernels.width() // 128)
     pixels, floats = p.n * prod(p.y), p.groups * p.K * p.C * p.taps
-    return max(1, min(-(-64 // blocks), pixels // 1000, PARTIAL_FLOATS // floats))
+    return max(1, min(-(-64 // blocks), pixels // 128, PARTIAL_FLOATS // floats))
 
 
 def forward_geometry(p: Problem) -> dict:
@@ -113,8 +113,19 @@ def axis_phases(size: int, kernel: int, stride: int, dilation: int, low: int) ->
     return found
 
 
+def in_one_step(p: Problem) -> bool:
+    """Whether there is a kernel that computes the four phases of a backward to data of stride 2 in one go."""
+    return (p.C == p.K == 1 and p.kernel in ((1, 3, 3), (1, 5, 5)) and p.stride == (1, 2, 2) and p.dilation == (1, 1, 1)
+            and p.low[0] == 0 and p.x[0] == p.y[0] and min(p.low) >= 0 and (p.low[1] - p.low[2]) % 2 == 0)
+
+
 def backward_data_phases(p: Problem):
     """(geometry, packing) per phase of the stride; each writes its own pixels, a phase without taps too."""
+    if in_one_step(p):
+        yield {"transposed": True, "groups": p.groups, "channels": 1, "filters": 1, "input": p.y, "space": p.x,
+               "kernel": p.kernel, "stride": p.stride, "dilation": p.dilation, "low": p.low, "output": p.x,
+               }, backward_data_packing(p, list(range(p.taps)))
+        return
     axes = [axis_phases(*axis) for axis in zip(p.x, p.kernel, p.stride, p.dilation, p.low, strict=True)]
     for phase in product(*axes):
         origin, space, taps, dilation, low = zip(*phase, strict=True)
