@@ -35,7 +35,7 @@ FC_NOINLINE void pairs_epilogue(const DepthwiseArgs* a, const float* acc, int ro
     }
 }
 
-template <int W, int M, int K, int O, bool kInside>
+template <int W, int M, int K, int O, bool kFull>
 FC_NOINLINE void depthwise_pairs(const DepthwiseArgs* a, const Spot& s, const Lane& v, int rows, int columns) {
     constexpr int B = pair_back(K, O), I = B + O + 1, J = B + O + M;
     Vf<W> acc[2][2 * M];
@@ -43,15 +43,15 @@ FC_NOINLINE void depthwise_pairs(const DepthwiseArgs* a, const Spot& s, const La
     for (int r = 0; r < 2; ++r)
 #pragma GCC unroll 8
         for (int m = 0; m < 2 * M; ++m) acc[r][m] = Vf<W>{};
-    const int step = kInside ? W : v.n;
+    const int step = kFull ? W : v.n;
     const float *w = a->w + v.w, *x = s.x + v.c;
 #pragma GCC unroll 8
     for (int i = 0; i < I; ++i) {
-        if (!kInside && !(s.rows >> i & 1u)) continue;
+        if (!(s.rows >> i & 1u)) continue;
 #pragma GCC unroll 8
         for (int j = 0; j < J; ++j) {
-            if (!kInside && !(s.columns >> j & 1u)) continue;
-            const Vf<W> p = load_filters<W, kInside>(x + i * s.row + j * s.column, v.n);
+            if (!(s.columns >> j & 1u)) continue;
+            const Vf<W> p = load_filters<W, kFull>(x + i * s.row + j * s.column, v.n);
 #pragma GCC unroll 2
             for (int r = 0; r < 2; ++r) {
                 const int tr = r + O - 2 * (i - B);
@@ -59,17 +59,22 @@ FC_NOINLINE void depthwise_pairs(const DepthwiseArgs* a, const Spot& s, const La
                 for (int m = 0; m < 2 * M; ++m) {
                     const int ts = m % 2 + O - 2 * (j - B - m / 2);
                     if (tr >= 0 && tr < K && ts >= 0 && ts < K)
-                        acc[r][m] = mul_add<W>(p, load_filters<W, kInside>(w + (tr * K + ts) * step, v.n), acc[r][m]);
+                        acc[r][m] = mul_add<W>(p, load_filters<W, kFull>(w + (tr * K + ts) * step, v.n), acc[r][m]);
                 }
             }
         }
     }
-    if (kInside && !a->bias && !a->residual && !a->act) {
+    if (kFull && !a->bias && !a->residual && !a->act) {
         float* y = a->y + s.y + v.k;
 #pragma GCC unroll 2
-        for (int r = 0; r < 2; ++r)
+        for (int r = 0; r < 2; ++r) {
+            if (r >= rows) break;
 #pragma GCC unroll 8
-            for (int m = 0; m < 2 * M; ++m) put<W>(y + r * s.y_row + m * s.y_column, acc[r][m], s.stream);
+            for (int m = 0; m < 2 * M; ++m) {
+                if (m >= columns) break;
+                put<W>(y + r * s.y_row + m * s.y_column, acc[r][m], s.stream);
+            }
+        }
         return;
     }
     alignas(64) float t[4 * M * W];
@@ -82,10 +87,7 @@ FC_NOINLINE void depthwise_pairs(const DepthwiseArgs* a, const Spot& s, const La
 
 template <int K, int O>
 FC_INLINE void one_pairs(const DepthwiseArgs* a, const Spot& s, const Lane& v, int rows, int columns) {
-    constexpr uint32_t all_rows = (2u << (pair_back(K, O) + O)) - 1;
-    constexpr uint32_t all_columns = (1u << (pair_back(K, O) + O + kPairs)) - 1;
-    if (v.n == kWidth && s.rows == all_rows && s.columns == all_columns && rows == 2 && columns == 2 * kPairs)
-        return depthwise_pairs<kWidth, kPairs, K, O, true>(a, s, v, rows, columns);
+    if (v.n == kWidth) return depthwise_pairs<kWidth, kPairs, K, O, true>(a, s, v, rows, columns);
     depthwise_pairs<kWidth, kPairs, K, O, false>(a, s, v, rows, columns);
 }
 
