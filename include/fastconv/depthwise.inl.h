@@ -204,6 +204,11 @@ FC_INLINE bool streams(const DepthwiseArgs* a) {
     return a->n * a->yD * a->yH * a->yW * a->ldy * 4 > kStreamBytes && a->ldy % kWidth == 0 &&
            reinterpret_cast<uintptr_t>(a->y) % (4 * kWidth) == 0 && a->K == 1 && a->C == 1;
 }
+// The tile of outputs that lies as far ahead: for vectors that do not begin where lines of the cache do.
+FC_INLINE void fetch_outputs(const float* p, int64_t rows, int64_t row, int64_t columns, int64_t column) {
+    for (int64_t i = 0; i < rows; ++i)
+        for (int64_t j = 0; j < columns; ++j) __builtin_prefetch(p + i * row + j * column, 1, 3);
+}
 template <int W>
 FC_INLINE void put(float* p, Vf<W> v, bool past_the_caches) {
     if (past_the_caches) {

@@ -273,8 +273,12 @@ inline void f32_conv_depthwise_run(const DepthwiseArgs* a, int64_t begin, int64_
                     place_columns(a, s, row, f, q, (m - 1) * column_stride + taps_columns, at);
                     for (int64_t i = v0; i < v1; ++i) {
                         const Lane v = lane(a, s.lanes, i);
-                        if (ahead)
+                        if (ahead) {
                             fetch_rows(at.x + v.c + rows_apart, new_rows, at.row, m * column_stride, at.column);
+                            if (a->ldy % kWidth)
+                                fetch_outputs(a->y + at.y + v.k + rows.count * at.y_row, rows.count, at.y_row, m,
+                                              at.y_column);
+                        }
                         if (stride) {
                             if (plain && v.n == kWidth) {
                                 one_tile<true>(a, at, v, channel, stride, rows.count, m);
