@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all."""
+"""Files that are written whole or not at all, and read only where they are files."""
 
 import contextlib
 import os
@@ -83,3 +83,18 @@ def _sync_directory(directory):
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+def open_regular(path):
+    """Open a file for reading bytes, which must be one: a pipe would never answer, and some devices never end.
+
+    Raises
+    ------
+    OSError
+        With the fitting subclass: there is no such file, it may not be read, it is a directory or no regular file.
+    """
+    name = os.fsdecode(path)
+    mode = os.stat(name).st_mode
+    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+        raise OSError(f"cannot read {name!r}: it is not a regular file")
+    return open(name, "rb")

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from fastconv._atomic import open_regular
 from fastconv.cli._recipes import Recipe
 from fastconv.data import ArrayDataset, DataLoader, ImageFolder, load_image_dataset, mnist_sample, to_float
 
@@ -164,7 +165,7 @@ def _channels(folder: ImageFolder) -> int:
     for i in _some(folder):
         path = folder.samples[i][0]
         try:
-            with image.open(path) as picture:
+            with open_regular(path) as file, image.open(file) as picture:
                 if picture.mode not in ("1", "L", "LA", "I", "F") and not picture.mode.startswith("I;16"):
                     return 3
         except (OSError, ValueError, SyntaxError, image.DecompressionBombError) as error:

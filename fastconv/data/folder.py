@@ -4,6 +4,7 @@ import os
 
 import numpy as np
 
+from fastconv._atomic import open_regular
 from fastconv._extra import require
 
 EXTENSIONS = (".bmp", ".gif", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
@@ -41,7 +42,7 @@ def read_image(path, channels=3, size=None):
         raise ValueError(f"read_image: channels={channels!r} must be 1 or 3")
     if os.path.isdir(name):
         raise IsADirectoryError(f"read_image: {name!r} is a directory, not an image")
-    with open(name, "rb") as file:
+    with open_regular(name) as file:
         try:
             picture = image.open(file)
             if picture.mode.startswith("I;16"):  # Pillow's own conversion would cut values off at 255
@@ -83,8 +84,6 @@ class ImageFolder:
     classes : list of str
     samples : list of (str, int)
         Path and class of each image, class by class, sorted.
-    labels : numpy.ndarray
-        int64, (N,).
 
     Raises
     ------
@@ -124,6 +123,7 @@ class ImageFolder:
 
     @property
     def labels(self):
+        """numpy.ndarray: int64, (N,): the class of each image."""
         return np.array([label for _, label in self.samples], np.int64)
 
     def __len__(self):

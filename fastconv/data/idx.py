@@ -13,7 +13,7 @@ import zlib
 
 import numpy as np
 
-from fastconv._atomic import write_atomic
+from fastconv._atomic import open_regular, write_atomic
 
 _DTYPES: dict[int, np.dtype] = {
     0x08: np.dtype(">u1"),
@@ -50,7 +50,7 @@ def load_idx(path):
         The file cannot be opened or read (FileNotFoundError, IsADirectoryError, PermissionError).
     """
     name = os.fsdecode(path)
-    with open(name, "rb") as file:
+    with open_regular(name) as file:
         available = os.fstat(file.fileno()).st_size
         zipped = file.read(2) == b"\x1f\x8b"
         file.seek(0)

@@ -10,6 +10,8 @@ import zlib
 
 import numpy as np
 
+from fastconv._atomic import open_regular
+
 from .idx import load_idx
 
 _NPZ_KEYS = (
@@ -75,7 +77,7 @@ def load_npz(path, classes=None):
         Truncated or damaged, not an npz, arrays missing, or images and labels that do not belong together.
     """
     name = os.fsdecode(path)
-    with open(name, "rb") as file:
+    with open_regular(name) as file:
         try:
             arrays = _read_npz(file)
         except ValueError as error:
@@ -241,7 +243,10 @@ def _check_part(name, part, images, labels):
 
 
 def _per_channel(name, value, channels):
-    numbers = np.asarray(value, dtype=np.float64)
+    try:
+        numbers = np.asarray(value, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise TypeError(f"to_float: {name}={value!r} must be a number or one for each of {channels}") from None
     if numbers.ndim > 1 or (numbers.ndim == 1 and len(numbers) != channels):
         raise ValueError(f"to_float: {name} has shape {numbers.shape}, must be a number or one for each of {channels}")
     if not np.isfinite(numbers).all():
@@ -255,4 +260,6 @@ def _padding(pad):
         isinstance(side, (int, np.integer)) and not isinstance(side, bool) and side >= 0 for side in sides
     ):
         raise ValueError(f"to_float: pad={pad!r} must be an int of at least 0, or two of them")
+    if max(sides) >= 2**15:
+        raise ValueError(f"to_float: pad={pad!r} must be below {2**15}")
     return sides

@@ -69,9 +69,9 @@ class DataLoader:
                 raise TypeError(f"DataLoader: {name} must be callable or None, got {type(function).__name__}")
         self.dataset = dataset
         self.batch_size = _whole("batch_size", batch_size, 1)
-        self.shuffle = bool(shuffle)
+        self.shuffle = _flag("shuffle", shuffle)
         self.seed = _whole("seed", seed, 0, 2**64 - 1)
-        self.drop_last = bool(drop_last)
+        self.drop_last = _flag("drop_last", drop_last)
         self.prefetch = _whole("prefetch", prefetch, 0)
         self.collate_fn = collate_fn
         self.augment = augment
@@ -303,6 +303,12 @@ def _read_batch(dataset, order, collate, span):
         return dataset[order[start:stop]]
     rows = range(start, stop) if order is None else order[start:stop].tolist()
     return collate([dataset[row] for row in rows])
+
+
+def _flag(name, value):
+    if not isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"DataLoader: {name}={value!r} must be True or False")
+    return bool(value)
 
 
 def _whole(name, value, low, high=None):

@@ -9,99 +9,195 @@ dtype. Every other error is a ValueError (or a MemoryError, for a problem larger
 function, the argument and its value; all are raised before anything runs.
 """
 
-from fastconv.functional.activation import dropout as dropout
-from fastconv.functional.activation import dropout_backward as dropout_backward
-from fastconv.functional.activation import elu as elu
-from fastconv.functional.activation import elu_backward as elu_backward
-from fastconv.functional.activation import gelu as gelu
-from fastconv.functional.activation import gelu_backward as gelu_backward
-from fastconv.functional.activation import hardsigmoid as hardsigmoid
-from fastconv.functional.activation import hardsigmoid_backward as hardsigmoid_backward
-from fastconv.functional.activation import hardswish as hardswish
-from fastconv.functional.activation import hardswish_backward as hardswish_backward
-from fastconv.functional.activation import hardtanh as hardtanh
-from fastconv.functional.activation import hardtanh_backward as hardtanh_backward
-from fastconv.functional.activation import leaky_relu as leaky_relu
-from fastconv.functional.activation import leaky_relu_backward as leaky_relu_backward
-from fastconv.functional.activation import log_softmax as log_softmax
-from fastconv.functional.activation import log_softmax_backward as log_softmax_backward
-from fastconv.functional.activation import relu as relu
-from fastconv.functional.activation import relu6 as relu6
-from fastconv.functional.activation import relu6_backward as relu6_backward
-from fastconv.functional.activation import relu_backward as relu_backward
-from fastconv.functional.activation import sigmoid as sigmoid
-from fastconv.functional.activation import sigmoid_backward as sigmoid_backward
-from fastconv.functional.activation import silu as silu
-from fastconv.functional.activation import silu_backward as silu_backward
-from fastconv.functional.activation import softmax as softmax
-from fastconv.functional.activation import softmax_backward as softmax_backward
-from fastconv.functional.activation import tanh as tanh
-from fastconv.functional.activation import tanh_backward as tanh_backward
-from fastconv.functional.conv import conv1d as conv1d
-from fastconv.functional.conv import conv1d_backward_bias as conv1d_backward_bias
-from fastconv.functional.conv import conv1d_backward_data as conv1d_backward_data
-from fastconv.functional.conv import conv1d_backward_weight as conv1d_backward_weight
-from fastconv.functional.conv import conv2d as conv2d
-from fastconv.functional.conv import conv2d_backward_bias as conv2d_backward_bias
-from fastconv.functional.conv import conv2d_backward_data as conv2d_backward_data
-from fastconv.functional.conv import conv2d_backward_weight as conv2d_backward_weight
-from fastconv.functional.conv import conv3d as conv3d
-from fastconv.functional.conv import conv3d_backward_bias as conv3d_backward_bias
-from fastconv.functional.conv import conv3d_backward_data as conv3d_backward_data
-from fastconv.functional.conv import conv3d_backward_weight as conv3d_backward_weight
-from fastconv.functional.conv import linear as linear
-from fastconv.functional.conv import linear_backward_bias as linear_backward_bias
-from fastconv.functional.conv import linear_backward_data as linear_backward_data
-from fastconv.functional.conv import linear_backward_weight as linear_backward_weight
-from fastconv.functional.conv_transpose import conv_transpose1d as conv_transpose1d
-from fastconv.functional.conv_transpose import conv_transpose1d_backward_bias as conv_transpose1d_backward_bias
-from fastconv.functional.conv_transpose import conv_transpose1d_backward_data as conv_transpose1d_backward_data
-from fastconv.functional.conv_transpose import conv_transpose1d_backward_weight as conv_transpose1d_backward_weight
-from fastconv.functional.conv_transpose import conv_transpose2d as conv_transpose2d
-from fastconv.functional.conv_transpose import conv_transpose2d_backward_bias as conv_transpose2d_backward_bias
-from fastconv.functional.conv_transpose import conv_transpose2d_backward_data as conv_transpose2d_backward_data
-from fastconv.functional.conv_transpose import conv_transpose2d_backward_weight as conv_transpose2d_backward_weight
-from fastconv.functional.conv_transpose import conv_transpose3d as conv_transpose3d
-from fastconv.functional.conv_transpose import conv_transpose3d_backward_bias as conv_transpose3d_backward_bias
-from fastconv.functional.conv_transpose import conv_transpose3d_backward_data as conv_transpose3d_backward_data
-from fastconv.functional.conv_transpose import conv_transpose3d_backward_weight as conv_transpose3d_backward_weight
-from fastconv.functional.loss import cross_entropy as cross_entropy
-from fastconv.functional.loss import cross_entropy_backward as cross_entropy_backward
-from fastconv.functional.loss import mse_loss as mse_loss
-from fastconv.functional.loss import mse_loss_backward as mse_loss_backward
-from fastconv.functional.norm import batch_norm as batch_norm
-from fastconv.functional.norm import batch_norm_backward as batch_norm_backward
-from fastconv.functional.pad import pad as pad
-from fastconv.functional.pad import pad_backward as pad_backward
-from fastconv.functional.pool import adaptive_avg_pool1d as adaptive_avg_pool1d
-from fastconv.functional.pool import adaptive_avg_pool1d_backward as adaptive_avg_pool1d_backward
-from fastconv.functional.pool import adaptive_avg_pool2d as adaptive_avg_pool2d
-from fastconv.functional.pool import adaptive_avg_pool2d_backward as adaptive_avg_pool2d_backward
-from fastconv.functional.pool import adaptive_avg_pool3d as adaptive_avg_pool3d
-from fastconv.functional.pool import adaptive_avg_pool3d_backward as adaptive_avg_pool3d_backward
-from fastconv.functional.pool import adaptive_max_pool1d as adaptive_max_pool1d
-from fastconv.functional.pool import adaptive_max_pool1d_backward as adaptive_max_pool1d_backward
-from fastconv.functional.pool import adaptive_max_pool2d as adaptive_max_pool2d
-from fastconv.functional.pool import adaptive_max_pool2d_backward as adaptive_max_pool2d_backward
-from fastconv.functional.pool import adaptive_max_pool3d as adaptive_max_pool3d
-from fastconv.functional.pool import adaptive_max_pool3d_backward as adaptive_max_pool3d_backward
-from fastconv.functional.pool import avg_pool1d as avg_pool1d
-from fastconv.functional.pool import avg_pool1d_backward as avg_pool1d_backward
-from fastconv.functional.pool import avg_pool2d as avg_pool2d
-from fastconv.functional.pool import avg_pool2d_backward as avg_pool2d_backward
-from fastconv.functional.pool import avg_pool3d as avg_pool3d
-from fastconv.functional.pool import avg_pool3d_backward as avg_pool3d_backward
-from fastconv.functional.pool import max_pool1d as max_pool1d
-from fastconv.functional.pool import max_pool1d_backward as max_pool1d_backward
-from fastconv.functional.pool import max_pool2d as max_pool2d
-from fastconv.functional.pool import max_pool2d_backward as max_pool2d_backward
-from fastconv.functional.pool import max_pool3d as max_pool3d
-from fastconv.functional.pool import max_pool3d_backward as max_pool3d_backward
-from fastconv.functional.shape import add as add
-from fastconv.functional.shape import cat as cat
-from fastconv.functional.shape import concat as concat
-from fastconv.functional.shape import flatten as flatten
-from fastconv.functional.shape import fold as fold
-from fastconv.functional.shape import unfold as unfold
-from fastconv.graph.gradcheck import GradcheckError as GradcheckError
-from fastconv.graph.gradcheck import gradcheck as gradcheck
+from fastconv.functional.activation import (
+    dropout,
+    dropout_backward,
+    elu,
+    elu_backward,
+    gelu,
+    gelu_backward,
+    hardsigmoid,
+    hardsigmoid_backward,
+    hardswish,
+    hardswish_backward,
+    hardtanh,
+    hardtanh_backward,
+    leaky_relu,
+    leaky_relu_backward,
+    log_softmax,
+    log_softmax_backward,
+    relu,
+    relu6,
+    relu6_backward,
+    relu_backward,
+    sigmoid,
+    sigmoid_backward,
+    silu,
+    silu_backward,
+    softmax,
+    softmax_backward,
+    tanh,
+    tanh_backward,
+)
+from fastconv.functional.conv import (
+    conv1d,
+    conv1d_backward_bias,
+    conv1d_backward_data,
+    conv1d_backward_weight,
+    conv2d,
+    conv2d_backward_bias,
+    conv2d_backward_data,
+    conv2d_backward_weight,
+    conv3d,
+    conv3d_backward_bias,
+    conv3d_backward_data,
+    conv3d_backward_weight,
+    linear,
+    linear_backward_bias,
+    linear_backward_data,
+    linear_backward_weight,
+)
+from fastconv.functional.conv_transpose import (
+    conv_transpose1d,
+    conv_transpose1d_backward_bias,
+    conv_transpose1d_backward_data,
+    conv_transpose1d_backward_weight,
+    conv_transpose2d,
+    conv_transpose2d_backward_bias,
+    conv_transpose2d_backward_data,
+    conv_transpose2d_backward_weight,
+    conv_transpose3d,
+    conv_transpose3d_backward_bias,
+    conv_transpose3d_backward_data,
+    conv_transpose3d_backward_weight,
+)
+from fastconv.functional.loss import cross_entropy, cross_entropy_backward, mse_loss, mse_loss_backward
+from fastconv.functional.norm import batch_norm, batch_norm_backward
+from fastconv.functional.pad import pad, pad_backward
+from fastconv.functional.pool import (
+    adaptive_avg_pool1d,
+    adaptive_avg_pool1d_backward,
+    adaptive_avg_pool2d,
+    adaptive_avg_pool2d_backward,
+    adaptive_avg_pool3d,
+    adaptive_avg_pool3d_backward,
+    adaptive_max_pool1d,
+    adaptive_max_pool1d_backward,
+    adaptive_max_pool2d,
+    adaptive_max_pool2d_backward,
+    adaptive_max_pool3d,
+    adaptive_max_pool3d_backward,
+    avg_pool1d,
+    avg_pool1d_backward,
+    avg_pool2d,
+    avg_pool2d_backward,
+    avg_pool3d,
+    avg_pool3d_backward,
+    max_pool1d,
+    max_pool1d_backward,
+    max_pool2d,
+    max_pool2d_backward,
+    max_pool3d,
+    max_pool3d_backward,
+)
+from fastconv.functional.shape import add, cat, concat, flatten, fold, unfold
+from fastconv.graph.gradcheck import GradcheckError, gradcheck
+
+__all__ = [
+    "GradcheckError",
+    "adaptive_avg_pool1d",
+    "adaptive_avg_pool1d_backward",
+    "adaptive_avg_pool2d",
+    "adaptive_avg_pool2d_backward",
+    "adaptive_avg_pool3d",
+    "adaptive_avg_pool3d_backward",
+    "adaptive_max_pool1d",
+    "adaptive_max_pool1d_backward",
+    "adaptive_max_pool2d",
+    "adaptive_max_pool2d_backward",
+    "adaptive_max_pool3d",
+    "adaptive_max_pool3d_backward",
+    "add",
+    "avg_pool1d",
+    "avg_pool1d_backward",
+    "avg_pool2d",
+    "avg_pool2d_backward",
+    "avg_pool3d",
+    "avg_pool3d_backward",
+    "batch_norm",
+    "batch_norm_backward",
+    "cat",
+    "concat",
+    "conv1d",
+    "conv1d_backward_bias",
+    "conv1d_backward_data",
+    "conv1d_backward_weight",
+    "conv2d",
+    "conv2d_backward_bias",
+    "conv2d_backward_data",
+    "conv2d_backward_weight",
+    "conv3d",
+    "conv3d_backward_bias",
+    "conv3d_backward_data",
+    "conv3d_backward_weight",
+    "conv_transpose1d",
+    "conv_transpose1d_backward_bias",
+    "conv_transpose1d_backward_data",
+    "conv_transpose1d_backward_weight",
+    "conv_transpose2d",
+    "conv_transpose2d_backward_bias",
+    "conv_transpose2d_backward_data",
+    "conv_transpose2d_backward_weight",
+    "conv_transpose3d",
+    "conv_transpose3d_backward_bias",
+    "conv_transpose3d_backward_data",
+    "conv_transpose3d_backward_weight",
+    "cross_entropy",
+    "cross_entropy_backward",
+    "dropout",
+    "dropout_backward",
+    "elu",
+    "elu_backward",
+    "flatten",
+    "fold",
+    "gelu",
+    "gelu_backward",
+    "gradcheck",
+    "hardsigmoid",
+    "hardsigmoid_backward",
+    "hardswish",
+    "hardswish_backward",
+    "hardtanh",
+    "hardtanh_backward",
+    "leaky_relu",
+    "leaky_relu_backward",
+    "linear",
+    "linear_backward_bias",
+    "linear_backward_data",
+    "linear_backward_weight",
+    "log_softmax",
+    "log_softmax_backward",
+    "max_pool1d",
+    "max_pool1d_backward",
+    "max_pool2d",
+    "max_pool2d_backward",
+    "max_pool3d",
+    "max_pool3d_backward",
+    "mse_loss",
+    "mse_loss_backward",
+    "pad",
+    "pad_backward",
+    "relu",
+    "relu6",
+    "relu6_backward",
+    "relu_backward",
+    "sigmoid",
+    "sigmoid_backward",
+    "silu",
+    "silu_backward",
+    "softmax",
+    "softmax_backward",
+    "tanh",
+    "tanh_backward",
+    "unfold",
+]

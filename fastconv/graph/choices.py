@@ -6,7 +6,7 @@ import json
 import os
 from collections.abc import Iterator
 
-from fastconv._atomic import write_atomic
+from fastconv._atomic import open_regular, write_atomic
 from fastconv.kernels._runtime import isa_info
 
 FORMAT = 1
@@ -24,6 +24,7 @@ class Choices:
 
     @staticmethod
     def key(which: str, problem: str, precision: str) -> str:
+        """The name of a problem under which choices are kept; it begins with the instruction set that was measured."""
         return f"{isa_info()['isa']} {precision} {which} {problem}"
 
     def add(self, which: str, problem: str, precision: str, seconds: dict[str, float]) -> None:
@@ -74,7 +75,7 @@ class Choices:
             When it is not a file of choices.
         """
         path = os.fspath(path)
-        with open(path, "rb") as file:
+        with open_regular(path) as file:
             content = file.read()
         try:
             return cls.from_dict(json.loads(content))

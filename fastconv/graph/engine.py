@@ -111,7 +111,11 @@ class Engine:
         if found is not None and found[0].batch >= batch:
             self._plans.move_to_end(key)
             return found
-        plan, wanted, gradients = self._lower(shapes, self.algorithm)
+        try:
+            plan, wanted, gradients = self._lower(shapes, self.algorithm)
+        except MemoryError as error:
+            text = ", ".join(str(tuple(s)) for s in shapes)
+            raise MemoryError(f"engine: input of shape {text}: {error}") from None
         program = Program(plan.lowered, snapshot=self._snapshot)
         program.threads = self._threads
         for tensor, gradient in zip(wanted, gradients, strict=True):

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from math import prod
+
 import numpy as np
+
+from fastconv.graph.plan import memory_limit
 
 _epoch = 0
 
@@ -32,9 +36,6 @@ class Parameter:
 
     Attributes
     ----------
-    data : ndarray
-        The values, read-only, so that no change goes unnoticed. Assign to it (``p.data = array``, same shape) or
-        use :meth:`edit` to change them.
     grad : ndarray or None
         The gradient of the last ``backward``.
     version : int
@@ -51,6 +52,10 @@ class Parameter:
 
     @property
     def data(self) -> np.ndarray:
+        """The values: an ndarray, read-only, so that no change goes unnoticed.
+
+        Assign to it (``p.data = array``, same shape) or use :meth:`edit` to change them.
+        """
         return self._view
 
     @data.setter
@@ -63,10 +68,12 @@ class Parameter:
 
     @property
     def shape(self) -> tuple[int, ...]:
+        """Extents, as of the array."""
         return self._data.shape
 
     @property
     def size(self) -> int:
+        """How many values."""
         return self._data.size
 
     @property
@@ -94,6 +101,15 @@ class Parameter:
 
     def __reduce__(self):
         return (Parameter, (self._data, self.requires_grad))
+
+
+def filled(layer: str, name: str, shape: tuple[int, ...], value: float = 0.0) -> Parameter:
+    """A parameter full of a value; MemoryError, naming it and its shape, where the machine could never hold it."""
+    nbytes, limit = 4 * prod(shape), memory_limit()
+    if nbytes > limit:
+        raise MemoryError(f"{layer}: {name} of shape {shape} takes {nbytes / 2**20:,.0f} MiB, more than the "
+                          f"{limit / 2**20:,.0f} MiB that there are")
+    return Parameter(np.broadcast_to(np.float32(value), shape))
 
 
 def _numbers(value) -> np.ndarray:

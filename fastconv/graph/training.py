@@ -156,8 +156,9 @@ class TrainingTape(LossTape):
         for name, value in (("clip_norm", clip_norm), ("clip_value", clip_value)):
             if value is not None and not value > 0:
                 raise ValueError(f"{name}={value!r} must be above 0")
-        if isinstance(accumulate, bool) or not isinstance(accumulate, int) or accumulate < 1:
+        if isinstance(accumulate, bool) or not isinstance(accumulate, (int, np.integer)) or accumulate < 1:
             raise ValueError(f"accumulate={accumulate!r}: expected an integer of at least 1")
+        accumulate = int(accumulate)
         super().__init__(model, loss, algorithm=algorithm, precision=precision, threads=threads, cache_size=cache_size)
         self.rule, self.clip_norm, self.clip_value, self.accumulate = rule, clip_norm, clip_value, accumulate
         self.steps = 0

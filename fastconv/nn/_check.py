@@ -53,6 +53,6 @@ def flag(layer: str, name: str, value: Any) -> bool:
 
 def choice(layer: str, name: str, value: Any, options: tuple[str, ...]) -> str:
     """One of a few words."""
-    if value not in options:
+    if not isinstance(value, str) or value not in options:
         raise ValueError(f"{layer}: {name}={value!r}: expected one of {', '.join(map(repr, options))}")
     return value

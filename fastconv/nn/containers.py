@@ -145,12 +145,15 @@ class ModuleDict(Module):
         return name in self._modules
 
     def keys(self):
+        """The names, in order."""
         return self._modules.keys()
 
     def values(self):
+        """The modules, in order."""
         return self._modules.values()
 
     def items(self):
+        """Pairs of name and module, in order."""
         return self._modules.items()
 
     def pop(self, name: str) -> Module:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from fastconv.graph.ir import apply, fail
-from fastconv.graph.parameter import Parameter
+from fastconv.graph.parameter import filled
 from fastconv.nn import init
 from fastconv.nn._check import choice, flag, integer, sizes
 from fastconv.nn.module import Module
@@ -40,10 +38,10 @@ class _Conv(Module):
             self.padding = sizes(layer, "padding", padding, dims, 0)
         self.padding_mode = choice(layer, "padding_mode", padding_mode, ("zeros", *PADDING_MODES))
         shape = (self.out_channels, self.in_channels // self.groups, *self.kernel_size)
-        self.weight = Parameter(np.zeros(shape, np.float32))
+        self.weight = filled(layer, "weight", shape)
         self.register_parameter("bias", None)
         if flag(layer, "bias", bias):
-            self.bias = Parameter(np.zeros(self.out_channels, np.float32))
+            self.bias = filled(layer, "bias", (self.out_channels,))
         self.reset_parameters()
 
     def reset_parameters(self) -> None:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import operator
 
-import numpy as np
-
 from fastconv.graph.ir import apply, fail
-from fastconv.graph.parameter import Parameter
+from fastconv.graph.parameter import filled
 from fastconv.nn import init
 from fastconv.nn._check import flag, integer, sizes
 from fastconv.nn.conv import SHAPES
@@ -36,10 +34,10 @@ class _ConvTranspose(Module):
             raise ValueError(f"{layer}: padding_mode={padding_mode!r}: a transposed convolution has only 'zeros'")
         self.padding_mode = padding_mode
         shape = (self.in_channels, self.out_channels // self.groups, *self.kernel_size)
-        self.weight = Parameter(np.zeros(shape, np.float32))
+        self.weight = filled(layer, "weight", shape)
         self.register_parameter("bias", None)
         if flag(layer, "bias", bias):
-            self.bias = Parameter(np.zeros(self.out_channels, np.float32))
+            self.bias = filled(layer, "bias", (self.out_channels,))
         self.reset_parameters()
 
     def reset_parameters(self) -> None:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from fastconv.graph.ir import apply, fail
-from fastconv.graph.parameter import Parameter
+from fastconv.graph.parameter import filled
 from fastconv.nn import init
 from fastconv.nn._check import flag, integer, number
 from fastconv.nn.module import Module
@@ -31,10 +29,10 @@ class Linear(Module):
         super().__init__()
         self.in_features = integer("Linear", "in_features", in_features, 1)
         self.out_features = integer("Linear", "out_features", out_features, 1)
-        self.weight = Parameter(np.zeros((self.out_features, self.in_features), np.float32))
+        self.weight = filled("Linear", "weight", (self.out_features, self.in_features))
         self.register_parameter("bias", None)
         if flag("Linear", "bias", bias):
-            self.bias = Parameter(np.zeros(self.out_features, np.float32))
+            self.bias = filled("Linear", "bias", (self.out_features,))
         self.reset_parameters()
 
     def reset_parameters(self) -> None:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import operator
-
 import numpy as np
 
 from fastconv.graph.ir import apply
-from fastconv.nn._check import choice, number
+from fastconv.nn._check import choice, integer, number
 from fastconv.nn.module import Module
 
 REDUCTIONS = ("mean", "sum", "none")
@@ -39,10 +37,9 @@ class CrossEntropyLoss(Module):
             if not (weight >= 0).all() or not np.isfinite(weight).all():
                 raise ValueError("CrossEntropyLoss: weight must not be negative, infinite or NaN")
         self.register_buffer("weight", weight)
-        try:
-            self.ignore_index = operator.index(ignore_index)
-        except TypeError:
-            raise TypeError(f"CrossEntropyLoss: ignore_index={ignore_index!r}: expected an integer") from None
+        self.ignore_index = integer("CrossEntropyLoss", "ignore_index", ignore_index, -2**63)
+        if self.ignore_index >= 2**63:
+            raise ValueError(f"CrossEntropyLoss: ignore_index={ignore_index} must be below 2**63")
         self.reduction = choice("CrossEntropyLoss", "reduction", reduction, REDUCTIONS)
         self.label_smoothing = number("CrossEntropyLoss", "label_smoothing", label_smoothing, 0, 1)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from fastconv.graph.ir import apply, fail
-from fastconv.graph.parameter import Parameter
+from fastconv.graph.parameter import filled
 from fastconv.nn import init
 from fastconv.nn._check import flag, integer, number
 from fastconv.nn.module import Module
@@ -24,8 +24,8 @@ class _BatchNorm(Module):
         self.momentum = None if momentum is None else number(layer, "momentum", momentum, 0, 1)
         self.affine = flag(layer, "affine", affine)
         self.track_running_stats = flag(layer, "track_running_stats", track_running_stats)
-        self.register_parameter("weight", Parameter(np.ones(n, np.float32)) if self.affine else None)
-        self.register_parameter("bias", Parameter(np.zeros(n, np.float32)) if self.affine else None)
+        self.register_parameter("weight", filled(layer, "weight", (n,), 1.0) if self.affine else None)
+        self.register_parameter("bias", filled(layer, "bias", (n,)) if self.affine else None)
         track = self.track_running_stats
         self.register_buffer("running_mean", np.zeros(n, np.float32) if track else None)
         self.register_buffer("running_var", np.ones(n, np.float32) if track else None)

@@ -56,6 +56,8 @@ def infer_cross_entropy(inputs: list, attrs: dict) -> list[Type]:
     ignore = attrs.setdefault("ignore_index", -100)
     if isinstance(ignore, bool) or not isinstance(ignore, int):
         fail(op, f"ignore_index={ignore!r}: expected an integer", TypeError)
+    if not -2**63 <= ignore < 2**63:
+        fail(op, f"ignore_index={ignore} must be from -2**63 to 2**63 - 1")
     attrs.setdefault("label_smoothing", 0.0)
     number(op, attrs, "label_smoothing", 0.0)
     if attrs["label_smoothing"] > 1:

@@ -4,14 +4,17 @@ import math
 import numbers
 import operator
 
+FLOAT32_MAX = 3.4028234663852886e38
+
 
 def number(owner, name, value, low=None, high=None, *, above=None, below=None):
-    """Return `value` as a finite float within [low, high] and (above, below); TypeError or ValueError otherwise."""
+    """Return `value` as a float32 can hold it, within [low, high] and (above, below); TypeError or ValueError otherwise."""
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
         raise TypeError(f"{owner}: {name} must be a number, got {type(value).__name__}")
     result = float(value)
     rules = [
         ("finite", math.isfinite(result)),
+        ("at most 3.4e38, the largest float32", abs(result) <= FLOAT32_MAX),
         (f"at least {low}", low is None or result >= low),
         (f"at most {high}", high is None or result <= high),
         (f"above {above}", above is None or result > above),
@@ -38,9 +41,16 @@ def whole(owner, name, value, low):
 
 def one_of(owner, name, value, allowed):
     """Return `value` if it is among `allowed`; ValueError otherwise."""
-    if value not in allowed:
+    if not isinstance(value, str) or value not in allowed:
         raise ValueError(f"{owner}: {name}={value!r} must be one of {', '.join(map(repr, allowed))}")
     return value
+
+
+def flag(owner, name, value):
+    """Return `value` if it is True or False; TypeError for what merely resembles them, such as "False"."""
+    if value is not True and value is not False and type(value).__name__ not in ("bool", "bool_"):
+        raise TypeError(f"{owner}: {name}={value!r} must be True or False")
+    return bool(value)
 
 
 def keys(owner, state, expected):

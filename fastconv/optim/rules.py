@@ -108,7 +108,7 @@ class SGD(_Rule):
 
     def __init__(self, lr=1e-3, momentum=0.0, dampening=0.0, weight_decay=0.0, nesterov=False):
         super().__init__(lr, momentum=momentum, dampening=dampening, weight_decay=weight_decay)
-        self.nesterov = bool(nesterov)
+        self.nesterov = _check.flag("SGD", "nesterov", nesterov)
         if self.nesterov and (self.momentum == 0 or self.dampening != 0):
             raise ValueError(
                 f"SGD: nesterov=True needs momentum above 0 and dampening 0, "

@@ -215,7 +215,8 @@ class OneCycleLR(Schedule):
         self.anneal_strategy = _check.one_of(owner, "anneal_strategy", anneal_strategy, ("cos", "linear"))
         self.base_momentum = _check.number(owner, "base_momentum", base_momentum, 0.0, below=1.0)
         self.max_momentum = _check.number(owner, "max_momentum", max_momentum, 0.0, below=1.0)
-        self.cycle_momentum = bool(cycle_momentum)
+        three_phase = _check.flag(owner, "three_phase", three_phase)
+        self.cycle_momentum = _check.flag(owner, "cycle_momentum", cycle_momentum)
         self._momentum = next((name for name in ("betas", "momentum") if hasattr(optimizer, name)), None)
         if self.cycle_momentum and self._momentum is None:
             raise ValueError(

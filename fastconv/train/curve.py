@@ -1,6 +1,7 @@
 """Learning curves as a picture."""
 
 import math
+from collections.abc import Iterable, Mapping
 
 from fastconv._picture import Picture
 
@@ -22,6 +23,8 @@ def plot_curve(log, path, title=None):
 
     Raises
     ------
+    TypeError
+        What is not rows of numbers.
     ValueError
         An empty log, no column to draw, or a name that does not end in ``.png``.
     ImportError
@@ -29,9 +32,13 @@ def plot_curve(log, path, title=None):
     OSError
         The file cannot be written.
     """
+    if not isinstance(log, Iterable):
+        raise TypeError(f"plot_curve: log is a {type(log).__name__}: expected rows, dicts of numbers")
     rows = list(log)
     if not rows:
         raise ValueError("plot_curve: the log is empty")
+    if not all(isinstance(row, Mapping) and all(isinstance(column, str) for column in row) for row in rows):
+        raise TypeError("plot_curve: log: expected rows, dicts of numbers")
     columns = list(dict.fromkeys(column for row in rows for column in row))
     panels = {word: [column for column in columns if word in column.lower()] for word in ("loss", "accuracy")}
     panels = {word: found for word, found in panels.items() if found}
@@ -56,4 +63,7 @@ def plot_curve(log, path, title=None):
 
 
 def _number(value):
-    return math.nan if value is None else float(value)
+    try:
+        return math.nan if value is None else float(value)
+    except (TypeError, ValueError):
+        raise TypeError(f"plot_curve: log has the value {value!r}: expected numbers") from None

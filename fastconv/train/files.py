@@ -8,7 +8,7 @@ import os
 
 import numpy as np
 
-from fastconv._atomic import write_atomic
+from fastconv._atomic import open_regular, write_atomic
 from fastconv._extra import require
 
 __all__ = ["FORMAT_VERSION", "load_model", "save_model", "write_atomic"]
@@ -141,7 +141,7 @@ def _writable(name, array):
 
 def _check(name):
     """Return the metadata, or tell in which way a file is not what it should be: safetensors has one message for many."""
-    with open(name, "rb") as file:
+    with open_regular(name) as file:
         size = os.fstat(file.fileno()).st_size
         length = int.from_bytes(file.read(8), "little")
         if size < 8:

@@ -62,6 +62,8 @@ def top_k(logits, target, k=5):
         raise ValueError(
             f"top_k: logits of shape {logits.shape} must be (N, C, ...) and target (N, ...), got {target.shape}"
         )
+    if logits.dtype.kind not in "fiu":
+        raise TypeError(f"top_k: logits must be numbers, got {logits.dtype}")
     if target.dtype.kind not in "iu":
         raise TypeError(f"top_k: target must be integers, got {target.dtype}")
     if target.size == 0:

@@ -24,12 +24,14 @@ def save(module, path, preprocessing: dict | None = None) -> None:
     Raises
     ------
     TypeError
-        A preprocessing that JSON cannot hold.
+        What is no module, or a preprocessing that JSON cannot hold.
     ImportError
         The package safetensors is not installed.
     OSError
         The file cannot be written.
     """
+    if not hasattr(module, "state_dict") or isinstance(module, type):
+        raise TypeError(f"save: module is a {type(module).__name__}: expected an nn.Module")
     metadata = {}
     network = getattr(module, "network", None)
     if network is not None:

@@ -27,6 +27,9 @@ from fastconv.train.progress import progress, silent
 class Trainer:
     """Trains a module: :meth:`fit` is the loop, :meth:`step` one step for a loop of one's own.
 
+    A trainer can be pickled and copied, with its module and all that :meth:`state_dict` holds; the copy plans its steps
+    again. The random generator of dropout is the process's and stays there.
+
     Parameters
     ----------
     module : nn.Module
@@ -109,6 +112,7 @@ class Trainer:
 
     @property
     def steps(self) -> int:
+        """Updates done."""
         return self._tape.steps
 
     def step(self, *batch) -> float:
@@ -414,6 +418,19 @@ class Trainer:
             The state is of another network, rule or schedule. The trainer is then as it was.
         """
         state.restore(self, saved)
+
+    def __getstate__(self) -> dict:
+        # plans hold addresses: what a copy needs is what the trainer was made of and what it has learnt
+        tape = self._tape
+        made_of = {"module": self.module, "loss": self.loss, "optimizer": self.optimizer, "schedule": self.schedule,
+                   "metrics": self._metrics, "clip_grad_norm": tape.clip_norm, "clip_grad_value": tape.clip_value,
+                   "accumulate": tape.accumulate, "seed": self.seed, **self._options}
+        return {"made_of": made_of, "state": self.state_dict(), "notes": self.notes}
+
+    def __setstate__(self, saved: dict) -> None:
+        self.__init__(**saved["made_of"])  # type: ignore[misc]
+        self.load_state_dict(saved["state"])
+        self.notes = saved["notes"]
 
     # ---- helpers --------------------------------------------------------------------------------------------------
 
