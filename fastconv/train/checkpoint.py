@@ -99,10 +99,14 @@ class Saver:
 
     def __enter__(self) -> Saver:
         if self.path is not None:
-            self.trainer.save_checkpoint(self.path)  # what cannot be written is an error now, not after an epoch
             if threading.current_thread() is threading.main_thread():
                 for number in (signal.SIGINT, signal.SIGTERM):
                     self._before[number] = signal.signal(number, self._note)
+            try:
+                self.trainer.save_checkpoint(self.path)  # what cannot be written is an error now, not after an epoch
+            except BaseException:
+                self.__exit__()
+                raise
         return self
 
     def __exit__(self, *exc) -> None:
