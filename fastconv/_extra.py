@@ -3,10 +3,10 @@
 import importlib
 
 
-def require(module, purpose):
-    """Import `module`, or raise an ImportError that says what for and how to install it."""
+def require(module, purpose, extra="demo"):
+    """Import `module`, or raise an ImportError that says what for and which extra of fastconv installs it."""
     try:
         return importlib.import_module(module)
     except ImportError as error:
         package = module.partition(".")[0].replace("PIL", "pillow")
-        raise ImportError(f"{purpose} needs {package}: pip install 'fastconv[demo]' ({error})") from error
+        raise ImportError(f"{purpose} needs {package}: pip install 'fastconv[{extra}]' ({error})") from error

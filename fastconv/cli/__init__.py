@@ -14,26 +14,53 @@ import sys
 import threading
 
 from fastconv.cli._arguments import Parser, UsageError
+from fastconv.cli._completion import SHELLS, PrintCompletion
 
 COMMANDS = ("train", "predict", "evaluate", "summary", "bench", "tune", "config")
-PLAIN = (UsageError, ValueError, OSError, ImportError, FloatingPointError)  # whose message says it all
+PLAIN = (UsageError, ValueError, OSError, ImportError, FloatingPointError, MemoryError)  # whose message says it all
 
 
 class Terminated(SystemExit):
     """SIGTERM."""
 
 
+class _Signals:
+    """While a command runs, SIGTERM ends it as Ctrl-C does.
+
+    ``received`` is the signal that came, None while there is none: what raises after it is no error of the command, as an
+    import that is interrupted may raise ImportError.
+    """
+
+    def __init__(self):
+        self.received: int | None = None
+        self._before: dict = {}
+
+    def __enter__(self) -> _Signals:
+        if threading.current_thread() is threading.main_thread():
+            self._before[signal.SIGTERM] = signal.signal(signal.SIGTERM, self._stop)
+            if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+                self._before[signal.SIGINT] = signal.signal(signal.SIGINT, self._stop)
+        return self
+
+    def __exit__(self, *exc) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _stop(self, number, frame) -> None:
+        self.received = number
+        raise KeyboardInterrupt if number == signal.SIGINT else Terminated(128 + number)
+
+
 def main(argv=None) -> int:
     """Runs a command; returns its exit code. Files that were being written when a signal came are as they were before."""
-    arguments = parser().parse_args(argv)
-    before = None
-    if threading.current_thread() is threading.main_thread():
-        before = signal.signal(signal.SIGTERM, _terminate)
-    try:
-        return _run(arguments)
-    finally:
-        if before is not None:
-            signal.signal(signal.SIGTERM, before)
+    with _Signals() as signals:
+        try:
+            arguments = parser().parse_args(argv)
+        except BrokenPipeError:
+            return _unread()
+        except (KeyboardInterrupt, Terminated):
+            return _stopped("fastconv", signals.received or signal.SIGINT)
+        return _run(arguments, signals)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -43,13 +70,15 @@ def parser() -> argparse.ArgumentParser:
     top = Parser(prog="fastconv", description="Convolutional networks on CPUs: train them, use them, measure them.",
                  epilog=__doc__.split("\n\n")[1] + " 'fastconv COMMAND --help' lists the options of a command.")
     top.add_argument("--version", action="version", version=f"fastconv {__version__}")
+    top.add_argument("--print-completion", choices=SHELLS, action=PrintCompletion, metavar="SHELL",
+                     help="print a script with which the shell completes this command line: bash, zsh or tcsh; needs shtab")
     commands = top.add_subparsers(dest="command", required=True, metavar="command", parser_class=Parser)
     for name in COMMANDS:
         importlib.import_module(f"fastconv.cli.{name}").add(commands)
     return top
 
 
-def _run(arguments) -> int:
+def _run(arguments, signals: _Signals) -> int:
     try:
         if getattr(arguments, "threads", None):
             from fastconv.kernels.threads import set_num_threads
@@ -59,25 +88,40 @@ def _run(arguments) -> int:
             except ValueError as error:
                 raise UsageError(f"--threads {arguments.threads}: {error}") from error
         arguments.run(arguments)
-        sys.stdout.flush()
+        if sys.stdout is not None:  # where there is none, print() did nothing
+            sys.stdout.flush()
         return 0
     except (KeyboardInterrupt, SystemExit) as stop:
         if isinstance(stop, SystemExit) and stop.code != 128 + signal.SIGTERM:
             raise
-        what = "interrupted" if isinstance(stop, KeyboardInterrupt) else "terminated"
-        print(f"fastconv {arguments.command}: {what}{getattr(stop, 'hint', '')}", file=sys.stderr)
-        return 130 if isinstance(stop, KeyboardInterrupt) else 128 + signal.SIGTERM
-    except BrokenPipeError:  # whoever read our output has had enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
+        number = signal.SIGINT if isinstance(stop, KeyboardInterrupt) else signal.SIGTERM
+        return _stopped(f"fastconv {arguments.command}", number, getattr(stop, "hint", ""))
+    except BrokenPipeError:
+        return _unread()
     except Exception as error:
+        if signals.received:
+            return _stopped(f"fastconv {arguments.command}", signals.received)
         if arguments.debug:
             raise
         kind = "" if isinstance(error, PLAIN) else f"{type(error).__name__}: "
-        text = " ".join(str(error).split()) or "no message; --debug shows where"
-        print(f"fastconv {arguments.command}: error: {kind}{text}", file=sys.stderr)
+        text = " ".join(str(error).split())
+        text = text or ("out of memory" if isinstance(error, MemoryError) else "no message; --debug shows where")
+        _say(f"fastconv {arguments.command}: error: {kind}{text}")
         return 2 if isinstance(error, UsageError) else 1
 
 
-def _terminate(number, frame) -> None:
-    raise Terminated(128 + number)
+def _unread() -> int:
+    """Whoever read our output has had enough: what is still buffered goes nowhere."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 1
+
+
+def _say(line: str) -> None:
+    """A line on stderr, if there is one: stdout is for results."""
+    if sys.stderr is not None:
+        print(line, file=sys.stderr)
+
+
+def _stopped(who: str, number: int, hint: str = "") -> int:
+    _say(f"{who}: {'interrupted' if number == signal.SIGINT else 'terminated'}{hint}")
+    return 128 + number

@@ -1,0 +1,265 @@
+"""What holds for every command and every option, as the parser lists them: a new one is tested from its first day.
+
+What single commands say to what is wrong with them alone is in test_refusals.py.
+"""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+import fastconv as fc
+from cli.helpers import ROOT, call, command, environment, refused
+from cli.test_refusals import COMMANDS, place  # noqa: F401  (a fixture)
+from fastconv.cli import parser
+from fastconv.cli._completion import actions
+
+GOOD = {**COMMANDS, "config": ("config",)}
+PARSERS = next(action.choices for action in parser()._actions if action.dest == "command")
+NUMBERS = {"whole", "seed", "positive", "share", "extent"}
+GARBAGE = ("", "x", "-1", "0x", "nan", "inf", "-inf", "1e999", "1.5.2", "²", "9" * 400, "1 2", "\0", "½", "None", "1,5")
+
+# what a text option of a command is: something to read, something to write, or a word
+READS, WRITES, WORDS = "reads", "writes", "words"
+ROLES = {
+    ("train", "network"): WORDS, ("train", "data"): READS, ("train", "out"): WRITES, ("train", "resume"): READS,
+    ("train", "tuned"): READS, ("predict", "model"): READS, ("predict", "images"): READS, ("predict", "tuned"): READS,
+    ("evaluate", "model"): READS, ("evaluate", "data"): READS, ("evaluate", "tuned"): READS, ("summary", "model"): READS,
+    ("bench", "model"): READS, ("bench", "tuned"): READS, ("bench", "against"): WORDS, ("tune", "model"): READS,
+    ("tune", "save"): WRITES,
+}
+
+
+def options(kind):
+    """(command, action) of all arguments of a kind."""
+    found = []
+    for name, sub in PARSERS.items():
+        for action in actions(sub):
+            role = kind_of(action)
+            if kind == role or role == "text" and kind == ROLES.get((name, action.dest)):
+                found.append((name, action))
+    return found
+
+
+def kind_of(action):
+    if action.nargs == 0:
+        return "switch"
+    if action.choices is not None:
+        return "choice"
+    return "number" if getattr(action.type, "__name__", "") in NUMBERS else "text"
+
+
+def ids(found):
+    return [f"{name} {(action.option_strings or [action.dest])[-1]}" for name, action in found]
+
+
+def each(kind):
+    found = options(kind)
+    assert found
+    return pytest.mark.parametrize(("name", "action"), found, ids=ids(found))
+
+
+def given(place, name, action, value):  # noqa: F811
+    """A good command line with one argument replaced or added."""
+    words = [str(word) for word in GOOD[name]]
+    if action.option_strings:
+        option = action.option_strings[-1]
+        if option in words:
+            words[words.index(option) + 1] = "{value}"
+            return [word.format(**place.names, value=value) for word in words]
+        return [word.format(**place.names) for word in words] + [f"{option}={value}"]
+    position = 1 + [a.dest for a in PARSERS[name]._actions if not a.option_strings].index(action.dest)
+    words[position] = "{value}"
+    return [word.format(**place.names, value=value) for word in words]
+
+
+def test_no_command_and_no_option_escapes():
+    assert set(GOOD) == set(PARSERS), "a command without a good command line in test_refusals.COMMANDS"
+    texts = {(name, action.dest) for name, sub in PARSERS.items() for action in actions(sub) if kind_of(action) == "text"}
+    assert texts == set(ROLES), "ROLES says what each text argument is"
+
+
+@pytest.mark.parametrize("name", PARSERS)
+def test_json(name, place, capfd):  # noqa: F811
+    """One object on stdout and nothing else, also from C; standard JSON: no NaN, no infinity."""
+    words = [str(word).format(**place.names) for word in GOOD[name]]
+    code, output, error = call(capfd, *words, "--json")
+    assert code == 0 and output.count("\n") == 1
+
+    def no(constant):
+        raise AssertionError(constant)
+
+    assert isinstance(json.loads(output, parse_constant=no), dict)
+    assert "Traceback" not in error
+
+
+@pytest.mark.parametrize("name", PARSERS)
+def test_help(name, capsys):
+    """Each argument is described."""
+    code, output, error = call(capsys, name, "--help")
+    assert code == 0 and error == "" and f"fastconv {name}" in output
+    assert all(action.help for action in PARSERS[name]._actions)
+    assert {"--json", "--debug"} <= set(PARSERS[name]._option_string_actions)
+
+
+@each("number")
+def test_numbers(name, action, place, capsys):  # noqa: F811
+    before = place.files()
+    for value in GARBAGE:
+        refused(capsys, 2, (action.option_strings or [action.dest])[-1], *given(place, name, action, value))
+    assert place.files() == before
+
+
+@each("choice")
+def test_choices(name, action, place, capsys):  # noqa: F811
+    for value in ("", "x", next(iter(action.choices)) + " "):
+        refused(capsys, 2, "invalid choice", *given(place, name, action, value))
+
+
+@each(READS)
+def test_what_is_read(name, action, place, capsys):  # noqa: F811
+    """Nothing there, an empty file, a folder, a link to itself, a pipe that nobody writes, a device without end, garbage."""
+    folder = place.path / "nothing"
+    folder.mkdir()
+    strange = {"missing": place.path / "none", "through a file": place.path / "data.npz" / "x",
+               "empty": place.path / "empty",
+               "folder": folder, "loop": place.path / "loop", "pipe": place.path / "pipe", "device": "/dev/zero",
+               "garbage": place.path / "garbage", "null": "/dev/null", "long": "x" * 5000, "odd": "\udcff\n'\"%s{}"}
+    strange["empty"].write_bytes(b"")
+    strange["loop"].symlink_to("loop")
+    strange["garbage"].write_bytes(os.urandom(5000))
+    os.mkfifo(strange["pipe"])
+    before = place.files()
+    for value in strange.values():
+        refused(capsys, 1, "", *given(place, name, action, value))
+    assert place.files() == before
+
+
+@each(WRITES)
+def test_what_is_written(name, action, place, capsys):  # noqa: F811
+    into = (lambda folder: folder) if action.metavar == "DIR" else (lambda folder: folder / "file.json")
+    before = place.files()
+    for folder in (place.path / "none", place.path / "data.npz", place.path / "none" / ".." / "x"):
+        refused(capsys, 2, (action.option_strings or [action.dest])[-1], *given(place, name, action, into(folder)))
+    if os.path.isdir("/proc"):
+        refused(capsys, 2, "cannot write there", *given(place, name, action, into(place.path.__class__("/proc"))))
+    assert place.files() == before
+
+
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0 and shutil.which("setpriv") is None,
+                    reason="root writes everywhere, and there is no setpriv to be somebody else")
+@each(WRITES)
+def test_a_folder_without_permission(name, action, place, tmp_path_factory):  # noqa: F811
+    """As another user where the tests run as root."""
+    folder = tmp_path_factory.mktemp("theirs")
+    folder.chmod(0o500)
+    into = folder if action.metavar == "DIR" else folder / "file.json"
+    code = "import sys; from fastconv.cli import main; sys.exit(main(sys.argv[1:]))"
+    words = [sys.executable, "-c", code, *given(place, name, action, into)]
+    if os.geteuid() == 0:
+        words = ["setpriv", "--bounding-set=-all", "--inh-caps=-all", *words]
+    ran = subprocess.run(words, capture_output=True, text=True, env=environment(), cwd=ROOT, timeout=120)
+    assert (ran.returncode, ran.stdout, ran.stderr.count("\n")) == (2, "", 1) and "cannot write there" in ran.stderr
+    assert os.listdir(folder) == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("delay", [0.0, 0.05, 0.3])
+@pytest.mark.parametrize("name", PARSERS)
+def test_signals(name, delay, number, place):  # noqa: F811
+    """Real ones, early, amid the imports and in the work; a command may have been done before."""
+    before = place.files()
+    words = [str(word).format(**place.names) for word in GOOD[name]]
+    if name == "train":
+        words[words.index("--epochs") + 1] = "100000"
+    code = ("import os, sys; from fastconv.cli import main; print('begin', flush=True); code = main(sys.argv[1:]); "
+            "print('' if code else 'end', flush=True); sys.stderr.flush(); os._exit(code)")
+    process = subprocess.Popen([sys.executable, "-c", code, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                               text=True, env=environment(), cwd=ROOT)
+    try:
+        assert process.stdout.readline() == "begin\n"
+        time.sleep(delay)
+        process.send_signal(number)
+        output, error = process.communicate(timeout=120)
+    finally:
+        process.kill()
+    lines = [line for line in error.splitlines() if not line.startswith("epoch ")]
+    if process.returncode == 0 or output.endswith("end\n"):
+        assert name != "train" and not lines
+        return
+    if delay or process.returncode != -number:  # before main() listens, the signal is Python's or the system's
+        assert process.returncode == {signal.SIGINT: 130, signal.SIGTERM: 143}[number], error
+        word = "interrupted" if number == signal.SIGINT else "terminated"
+        early = [[], [f"fastconv: {word}"]]  # it is not yet known which command it will be
+        assert not delay and lines in early or len(lines) == 1 and lines[0].startswith(f"fastconv {name}: {word}"), error
+    left = set(place.files()) - set(before)
+    assert left <= {os.path.join("out", "lenet5.checkpoint")}
+
+
+@pytest.mark.parametrize("name", PARSERS)
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no /dev/full")
+def test_output_that_cannot_be_written(name, place):  # noqa: F811
+    words = [str(word).format(**place.names) for word in GOOD[name]]
+    with open("/dev/full", "w") as full:
+        ran = subprocess.run([sys.executable, "-m", "fastconv", *words, "--json"], stdout=full, stderr=subprocess.PIPE,
+                             text=True, env=environment(), cwd=ROOT, timeout=120)
+    lines = [line for line in ran.stderr.splitlines() if not line.startswith("epoch ")]
+    assert ran.returncode == 1 and lines == [f"fastconv {name}: error: [Errno 28] No space left on device"]
+
+
+@pytest.mark.parametrize("closed", ["sys.stdout", "sys.stderr"])
+def test_closed_streams(closed):
+    """Whoever closes stderr gets no error on stdout instead, and without stdout nothing fails."""
+    number = {"sys.stdout": 1, "sys.stderr": 2}[closed]
+    code = f"import os, sys; os.close({number}); os.execv(sys.executable, [sys.executable, '-m', 'fastconv', *sys.argv[1:]])"
+    ran = command("summary", "lenet5" if number == 1 else "no such model", code=code)
+    assert ran.stdout == "" and ran.stderr == "" and ran.returncode == (0 if number == 1 else 1)
+
+
+def test_out_of_memory(capsys, place, monkeypatch):  # noqa: F811
+    refused(capsys, 1, "more than the", "bench", place.names["model"], "--batch-size", 2**31 - 1)
+    monkeypatch.setattr(fc.graph.engine.Engine, "__init__", lambda *_, **__: (_ for _ in ()).throw(MemoryError()))
+    refused(capsys, 1, "error: out of memory", "bench", place.names["model"])
+
+
+# ---- completion -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "tcsh"])
+def test_completion_scripts(shell, capsys):
+    pytest.importorskip("shtab")
+    code, script, error = call(capsys, "--print-completion", shell)
+    assert code == 0 and error == "" and all(name in script for name in PARSERS)
+    if shutil.which(shell) and shell != "tcsh":
+        assert subprocess.run([shell, "-n"], input=script, text=True, capture_output=True).returncode == 0
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="bash is not installed")
+@pytest.mark.parametrize(("words", "expected"), [
+    (("tr",), ["train"]), (("train", "res"), ["resnet101", "resnet18", "resnet34", "resnet50"]),
+    (("bench", "--precision", "m"), ["medium"]), (("train", "--checkpoint-e"), ["--checkpoint-every"]),
+    (("predict", "lice"), ["license.txt"]), (("summary", "lice"), ["license.txt"]), (("tune", "x", "--save", "lice"),
+                                                                                     ["license.txt"]),
+    (("train", "lenet5", "--out", "fol"), ["folder"])])
+def test_completion_in_bash(words, expected, tmp_path, capsys):
+    pytest.importorskip("shtab")
+    (tmp_path / "license.txt").write_text("")
+    (tmp_path / "folder").mkdir()
+    script = tmp_path / "script"
+    script.write_text(call(capsys, "--print-completion", "bash")[1])
+    ask = f"source {script}; COMP_WORDS=(fastconv {' '.join(words)}); COMP_CWORD={len(words)}; _shtab_fastconv; " \
+          "printf '%s\\n' \"${COMPREPLY[@]}\""
+    ran = subprocess.run(["bash", "-c", ask], capture_output=True, text=True, cwd=tmp_path)
+    assert sorted(ran.stdout.split()) == expected, ran.stderr
+
+
+def test_completion_without_shtab(capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "shtab", None)
+    code, output, error = call(capsys, "--print-completion", "bash")
+    assert (code, output) == (1, "") and "pip install 'fastconv[completion]'" in error and error.count("\n") == 1
+    refused(capsys, 2, "invalid choice: 'fish'", "--print-completion", "fish")
