@@ -20,12 +20,9 @@ COMMANDS = ("train", "predict", "evaluate", "summary", "bench", "tune", "config"
 PLAIN = (UsageError, ValueError, OSError, ImportError, FloatingPointError, MemoryError)  # whose message says it all
 
 
-class Terminated(SystemExit):
-    """SIGTERM."""
-
-
 class _Signals:
-    """While a command runs, SIGTERM ends it as Ctrl-C does.
+    """While a command runs, SIGTERM ends it as Ctrl-C does, with a KeyboardInterrupt: Python's compiler, which an import
+    may be in, lets that one through and drops others.
 
     ``received`` is the signal that came, None while there is none: what raises after it is no error of the command, as an
     import that is interrupted may raise ImportError.
@@ -48,7 +45,7 @@ class _Signals:
 
     def _stop(self, number, frame) -> None:
         self.received = number
-        raise KeyboardInterrupt if number == signal.SIGINT else Terminated(128 + number)
+        raise KeyboardInterrupt
 
 
 def main(argv=None) -> int:
@@ -58,7 +55,7 @@ def main(argv=None) -> int:
             arguments = parser().parse_args(argv)
         except BrokenPipeError:
             return _unread()
-        except (KeyboardInterrupt, Terminated):
+        except KeyboardInterrupt:
             return _stopped("fastconv", signals.received or signal.SIGINT)
         return _run(arguments, signals)
 
@@ -94,7 +91,7 @@ def _run(arguments, signals: _Signals) -> int:
     except (KeyboardInterrupt, SystemExit) as stop:
         if isinstance(stop, SystemExit) and stop.code != 128 + signal.SIGTERM:
             raise
-        number = signal.SIGINT if isinstance(stop, KeyboardInterrupt) else signal.SIGTERM
+        number = signal.SIGTERM if isinstance(stop, SystemExit) else signals.received or signal.SIGINT
         return _stopped(f"fastconv {arguments.command}", number, getattr(stop, "hint", ""))
     except BrokenPipeError:
         return _unread()

@@ -24,6 +24,24 @@ PARSERS = next(action.choices for action in parser()._actions if action.dest == 
 NUMBERS = {"whole", "seed", "positive", "share", "extent"}
 GARBAGE = ("", "x", "-1", "0x", "nan", "inf", "-inf", "1e999", "1.5.2", "²", "9" * 400, "1 2", "\0", "½", "None", "1,5")
 
+# says when main() listens to signals, and when it has done its work
+LISTENING = """
+import os, sys
+import fastconv.cli as cli
+enter = cli._Signals.__enter__
+def entered(signals):
+    enter(signals)
+    try:
+        return signals
+    finally:
+        print("begin", flush=True)
+cli._Signals.__enter__ = entered
+code = cli.main(sys.argv[1:])
+print("" if code else "end", flush=True)
+sys.stderr.flush()
+os._exit(code)
+"""
+
 # what a text option of a command is: something to read, something to write, or a word
 READS, WRITES, WORDS = "reads", "writes", "words"
 ROLES = {
@@ -177,9 +195,7 @@ def test_signals(name, delay, number, place):  # noqa: F811
     words = [str(word).format(**place.names) for word in GOOD[name]]
     if name == "train":
         words[words.index("--epochs") + 1] = "100000"
-    code = ("import os, sys; from fastconv.cli import main; print('begin', flush=True); code = main(sys.argv[1:]); "
-            "print('' if code else 'end', flush=True); sys.stderr.flush(); os._exit(code)")
-    process = subprocess.Popen([sys.executable, "-c", code, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    process = subprocess.Popen([sys.executable, "-c", LISTENING, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                                text=True, env=environment(), cwd=ROOT)
     try:
         assert process.stdout.readline() == "begin\n"
@@ -192,11 +208,10 @@ def test_signals(name, delay, number, place):  # noqa: F811
     if process.returncode == 0 or output.endswith("end\n"):
         assert name != "train" and not lines
         return
-    if delay or process.returncode != -number:  # before main() listens, the signal is Python's or the system's
-        assert process.returncode == {signal.SIGINT: 130, signal.SIGTERM: 143}[number], error
-        word = "interrupted" if number == signal.SIGINT else "terminated"
-        early = [[], [f"fastconv: {word}"]]  # it is not yet known which command it will be
-        assert not delay and lines in early or len(lines) == 1 and lines[0].startswith(f"fastconv {name}: {word}"), error
+    assert process.returncode == {signal.SIGINT: 130, signal.SIGTERM: 143}[number], error
+    word = "interrupted" if number == signal.SIGINT else "terminated"
+    early = [f"fastconv: {word}"]  # it is not yet known which command it will be
+    assert lines == early or len(lines) == 1 and lines[0].startswith(f"fastconv {name}: {word}"), error
     left = set(place.files()) - set(before)
     assert left <= {os.path.join("out", "lenet5.checkpoint")}
 
@@ -222,9 +237,10 @@ def test_closed_streams(closed):
 
 
 def test_out_of_memory(capsys, place, monkeypatch):  # noqa: F811
-    refused(capsys, 1, "more than the", "bench", place.names["model"], "--batch-size", 2**31 - 1)
+    for name in ("bench", "tune"):
+        refused(capsys, 1, "more than the", *place.command(name), "--batch-size", 2**31 - 1)
     monkeypatch.setattr(fc.graph.engine.Engine, "__init__", lambda *_, **__: (_ for _ in ()).throw(MemoryError()))
-    refused(capsys, 1, "error: out of memory", "bench", place.names["model"])
+    refused(capsys, 1, "error: out of memory", *place.command("tune"))
 
 
 # ---- completion -------------------------------------------------------------------------------------------------------
