@@ -20,6 +20,7 @@ from fastconv.measure import CAPS, PEERS, timing
 from fastconv.measure.peers import PeerError, installed
 from fastconv.measure.subject import MODES
 
+SHARED = {"infer": ("nets", "main"), "train": ("nets", "main"), "report": ("nets", "merge")}
 FILES = ("json", "markdown", "picture", "bars")  # options that name a file to write
 
 
@@ -174,8 +175,8 @@ def main(arguments: list[str] | None = None) -> int:
         missing = complete(options)
         for line in missing:
             timing.progress(line)
-        module = "nets" if options.benchmark in ("infer", "train") else options.benchmark
-        content = importlib.import_module(f"bench.{module}").main(options)
+        module, function = SHARED.get(options.benchmark, (options.benchmark, "main"))
+        content = getattr(importlib.import_module(f"bench.{module}"), function)(options)
         if getattr(options, "json", None):
             report.write(options.json, {**content, "left_out": missing}, options)
         if "bars" in options:

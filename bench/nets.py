@@ -8,8 +8,11 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from bench import BadOption, picture, report, subjects
+from fastconv.measure import machine as machines
 from fastconv.measure import networks, race, timing
 
+WHOLE = ("nets", "infer", "train", "report")  # the benchmarks whose results are such rows
+HARDWARE = ("cpu", "cores", "caches")
 LABELS = {"torch": "PyTorch", "onnxruntime": "ONNX Runtime", "openvino": "OpenVINO"}
 
 
@@ -49,11 +52,57 @@ def main(options) -> dict:
                 results.append({**row, "isa": machine["isa"]})
                 failures += [(str(case), *who) for who in failed]
     show(results, detailed=len(options.networks) == 1)
+    if options.markdown:
+        report.write_text(options.markdown, markdown(results))
     noise = race.noise(results)
     report.footer(machine, noise)
     for case, peer, message in failures:
         print(f"WARNING: {peer} was left out of {case}: {message}")
     return {"machine": machine, "notes": notes, "results": results, "failures": failures, "noise": noise}
+
+
+def merge(options) -> dict:
+    """The tables of several runs together. Of a setting that is in several files the last one counts, and the peers that it
+    lacks are taken from the others: each ratio is of one run.
+
+    Raises
+    ------
+    BadOption
+        For files that cannot be read, or are from different machines.
+    """
+    picture.check(options)
+    merged: dict[tuple, dict] = {}
+    machine: dict = {}
+    noise: list[str] = []
+    for name in options.files:
+        content = report.read(name, WHOLE)
+        machine = machine or content["machine"]
+        other = machines.differences(machine, content["machine"], HARDWARE)
+        if other:
+            raise BadOption(f"{options.files[0]} and {name} are from different machines, {'; '.join(other)}")
+        machine["versions"] = {**content["machine"]["versions"], **machine["versions"]}
+        noise += [f"{name}: {line}" for line in content.get("noise", [])]
+        for number, row in enumerate(content["results"]):
+            try:
+                key = tuple(row[field] for field in ("network", "mode", "batch", "threads", "isa", "precision"))
+                table([row])
+            except (KeyError, TypeError, ValueError, AttributeError, StopIteration) as error:
+                raise BadOption(f"{name}: result {number} is not what python -m bench writes ({type(error).__name__}: "
+                                f"{error})") from None
+            merged[key] = join(merged[key], row) if key in merged else row
+    results = list(merged.values())
+    show(results)
+    if options.markdown:
+        report.write_text(options.markdown, markdown(results))
+    report.footer(machine, noise)
+    return {"machine": machine, "files": options.files, "results": results, "noise": noise}
+
+
+def join(old: dict, new: dict) -> dict:
+    """Two rows about the same setting, with different peers."""
+    return {**old, **new, "ratios": {**old["ratios"], **new["ratios"]},
+            "memory": {**old.get("memory", {}), **new.get("memory", {})},
+            "cases": [*new["cases"], *(c for c in old["cases"] if c["peer"] not in {d["peer"] for d in new["cases"]})]}
 
 
 def measured(todo: Sequence[Case], options, peers: dict, total: str, done: int) -> Iterator[tuple[Case, dict, list]]:
@@ -99,7 +148,7 @@ def settings(results: list[dict]) -> Iterator[tuple[str, list[dict]]]:
 
 
 def libraries(rows: list[dict]) -> list[str]:
-    return list(dict.fromkeys(name for row in rows for name in row["ratios"]))
+    return [name for name in LABELS if any(name in row["ratios"] for row in rows)]
 
 
 def table(rows: list[dict]) -> tuple[list[str], list[list[str]]]:

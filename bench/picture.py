@@ -129,7 +129,8 @@ def ratios(name: str, results: list[dict]) -> None:
             bars = axes.bar(at, heights, 0.9 * width, color=COLOURS[number % len(COLOURS)],
                             label=LABELS.get(library, library))
             axes.bar_label(bars, [f"{h:.2f}" for h in heights], fontsize=6, padding=1)
-        axes.axhline(1.0, color="black", linewidth=1)
+        axes.axhline(1.0, color="black", linewidth=1, zorder=0.9)
+        axes.tick_params(axis="y", labelsize=8)
         axes.set_xticks(range(len(rows)), [row["network"] for row in rows], fontsize=8)
         axes.set_title(title, fontsize=9)
         axes.set_ylabel("time by fastconv's", fontsize=8)

@@ -32,9 +32,9 @@ SUBJECTS = _subjects()
 
 
 @contextlib.contextmanager
-def written(name: str) -> Iterator[str]:
+def written(name: str, modes=subject.MODES) -> Iterator[str]:
     """A folder that describes the network, with the same untrained weights each time."""
     with tempfile.TemporaryDirectory(prefix="fastconv-bench-") as folder:
         manual_seed(0)
-        subject.write(folder, SUBJECTS[name].make(), SUBJECTS[name].shape)
+        subject.write(folder, SUBJECTS[name].make(), SUBJECTS[name].shape, modes)
         yield folder

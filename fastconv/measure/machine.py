@@ -38,9 +38,9 @@ def describe(peers: Mapping[str, Peer], known: dict | None = None) -> dict:
     return known
 
 
-def differences(old: dict, new: dict) -> list[str]:
+def differences(old: dict, new: dict, fields: Sequence[str] = SAME) -> list[str]:
     """In what two machines differ, as far as times depend on it; in words."""
-    return [f"{name} {_show(old.get(name))} and {_show(new.get(name))}" for name in SAME if old.get(name) != new.get(name)]
+    return [f"{name} {_show(old.get(name))} and {_show(new.get(name))}" for name in fields if old.get(name) != new.get(name)]
 
 
 def lines(machine: dict) -> list[str]:

@@ -14,6 +14,11 @@ from fastconv.measure.timing import Disagreement as Disagreement
 MODULE = "fastconv.measure.networks"
 DROP = 1.5  # a variant so many times slower than its library's best in the first round is not timed again
 TOLERANCES = {"highest": 1e-3, "high": 1e-3, "medium": 5e-2}  # of outputs, by their root mean square
+USUAL = {  # the variant that is likely the fastest of a library, where none are timed
+    "inference": {"fastconv": "engine(x, out=y)", "torch": "TorchScript channels_last", "onnxruntime": "run_with_iobinding",
+                  "openvino": "request.infer"},
+    "training": {"fastconv": "step", "torch": "channels_last fused"},
+}
 OF_LOSSES = 2e-2  # batch normalisation of few images is chaotic: PyTorch's memory formats differ by nearly as much
 
 

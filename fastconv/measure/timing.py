@@ -221,6 +221,8 @@ def noise_lines(ratios: Sequence[dict], peaks: Sequence[Measurement]) -> list[st
 
 
 def show_seconds(t: float) -> str:
+    if t < 1e-6:
+        return f"{t * 1e9:.0f} ns"
     return f"{t * 1e6:.1f} us" if t < 1e-3 else f"{t * 1e3:.2f} ms" if t < 1 else f"{t:.2f} s"
 
 

@@ -1,0 +1,101 @@
+"""What memory whole networks take, and how large the packages are."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import itertools
+from pathlib import Path
+
+from bench import BadOption, nets, report, subjects
+from fastconv.measure import race, timing
+from fastconv.measure.peers import PeerError
+
+NOTE = ("Resident memory of a process that does nothing else: with the library imported; at most until the network has run "
+        "twice; at most in the runs after that (where /proc can tell). fastconv's plan: the arena that activations share, "
+        "the packed weights, the scratch of its threads. The weights of the model are in all of them.")
+SHOWN = ("imported", "peak", "running")
+PLANNED = ("arena", "weights", "scratch")
+
+
+def main(options) -> dict:
+    """Measures, prints the tables, returns what goes into the JSON."""
+    if options.wheel and not Path(options.wheel).is_file():
+        raise BadOption(f"--wheel {options.wheel}: no such file")
+    todo, results, failures, machine = nets.cases(options), [], [], None
+    print(NOTE)
+    for threads, some in itertools.groupby(todo, key=lambda case: case.threads):
+        with report.opened(["fastconv", *options.peers], threads, options.isa) as peers:
+            machine = report.machine(peers, machine)
+        for network, of_network in itertools.groupby(some, key=lambda case: case.network):
+            with subjects.written(network) as folder:
+                for case in of_network:
+                    timing.progress(f"[{len(results) + 1}/{len(todo)}] {case}")
+                    row, failed = measured(case, options, folder)
+                    results.append({**row, "isa": machine["isa"]})
+                    failures += failed
+    sizes = {name: size for name in ("fastconv", *options.peers) if (size := installed_bytes(name))}
+    if options.wheel:
+        sizes["fastconv, the wheel"] = Path(options.wheel).stat().st_size
+    for title, rows in nets.settings(results):
+        print(f"\n{title}: MB; of processes imported / peak / running")
+        report.table(*table(rows))
+    print("\nInstalled, without what they depend on: "
+          + ", ".join(f"{name} {size / 1e6:.1f} MB" for name, size in sizes.items()))
+    report.footer(machine, [f"WARNING: {peer} was left out of {case}: {message}" for case, peer, message in failures])
+    if options.markdown:
+        report.write_text(options.markdown, "\n\n".join(
+            f"{title}, MB (of processes imported / peak / running):\n\n{report.markdown(*table(rows))}"
+            for title, rows in nets.settings(results)))
+    return {"machine": machine, "notes": NOTE, "results": results, "failures": failures, "sizes": sizes}
+
+
+def measured(case: nets.Case, options, folder: str) -> tuple[dict, list]:
+    """One network: a case per library with its bytes; and who could not."""
+    shape = (case.batch, *subjects.SUBJECTS[case.network].shape)
+    asked = race.job(folder, case.mode, shape, case.threads, options.precision)
+    usual, cases, failed = race.USUAL[case.mode], [], []
+    for name in ("fastconv", *(p for p in options.peers if p in usual)):
+        try:
+            found = race.memory(asked, {name: usual[name]}, options.isa)[name]
+        except PeerError as error:
+            if name == "fastconv":
+                raise
+            failed.append((str(case), name, str(error)))
+            continue
+        planned = {key: found["info"][key] for key in PLANNED if key in found["info"]}
+        cases.append({"peer": name, "variant": found["variant"], "bytes": {**{k: found[k] for k in SHOWN}, **planned}})
+    return {"network": case.network, "mode": case.mode, "batch": case.batch, "threads": case.threads,
+            "precision": options.precision, "cases": cases}, failed
+
+
+def table(rows: list[dict]) -> tuple[list[str], list[list[str]]]:
+    """A line per network: what fastconv planned, then three numbers per library, each of which holds the one before."""
+    libraries = list(dict.fromkeys(case["peer"] for row in rows for case in row["cases"]))
+    head = ["network", *PLANNED, *(nets.LABELS.get(name, name) for name in libraries)]
+    lines = []
+    for row in rows:
+        by_name = {case["peer"]: case["bytes"] for case in row["cases"]}
+        line = [row["network"], *(mega(by_name["fastconv"][key]) for key in PLANNED)]
+        lines.append(line + [" / ".join(mega(by_name[name][what]) for what in SHOWN) if name in by_name else ""
+                             for name in libraries])
+    return head, lines
+
+
+def mega(nbytes: int) -> str:
+    return f"{nbytes / 1e6:.2f}" if nbytes < 1e7 else f"{nbytes / 1e6:.0f}"
+
+
+def installed_bytes(name: str) -> int:
+    """What a package takes on the disk: by the list of its files, or those of its folder where it was not installed."""
+    try:
+        files = importlib.metadata.files(name) or []
+    except importlib.metadata.PackageNotFoundError:
+        files = []
+    paths = [Path(str(f.locate())) for f in files if "__pycache__" not in str(f)]
+    if not any(path.suffix == ".so" for path in paths):  # built in place, or editable
+        spec = importlib.util.find_spec(name)
+        folder = Path(spec.origin).parent if spec and spec.origin else None
+        kinds = (".py", ".so", ".pxd", ".npz", ".md", ".typed")
+        paths = [p for p in folder.rglob("*") if p.suffix in kinds or p.name == "py.typed"] if folder else []
+    return sum(path.stat().st_size for path in paths if path.is_file())
