@@ -174,6 +174,7 @@ def test_a_signal(name, number, place, capsys, monkeypatch):
     """Where a command does its work; the training's own are in test_resume.py."""
     from fastconv.graph import summary, tune
     from fastconv.graph.engine import Engine
+    from fastconv.measure import race
 
     before = place.files()
 
@@ -181,7 +182,8 @@ def test_a_signal(name, number, place, capsys, monkeypatch):
         os.kill(os.getpid(), number)
         raise AssertionError("the signal was not delivered")
 
-    monkeypatch.setattr(*{"summary": (summary, "summary"), "tune": (tune, "measure")}.get(name, (Engine, "__call__")), stop)
+    where = {"summary": (summary, "summary"), "tune": (tune, "measure"), "bench": (race, "run")}
+    monkeypatch.setattr(*where.get(name, (Engine, "__call__")), stop)
     code, output, error = call(capsys, *place.command(name))
     assert (code, output) == ((130, "") if number == signal.SIGINT else (143, ""))
     assert error == f"fastconv {name}: {'interrupted' if number == signal.SIGINT else 'terminated'}\n"
