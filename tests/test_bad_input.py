@@ -365,7 +365,7 @@ VALUE = {
     "limits": (lambda: F.hardtanh(X, 1, 1), ValueError, "hardtanh: max_val=1 must be greater than min_val=1"),
     "alpha": (lambda: F.elu(X, -1), ValueError, "elu: alpha=-1.0"),
     "approximate": (lambda: F.gelu(X, "erf"), ValueError, "gelu: approximate='erf'"),
-    "softmax dim": (lambda: F.softmax(X, 2), ValueError, "softmax: dim=2"),
+    "softmax dim": (lambda: F.softmax(X, -5), ValueError, "softmax: dim=-5"),
     "softmax dim, range": (lambda: F.log_softmax(X, 4), ValueError, "log_softmax: dim=4"),
     "softmax dim, type": (lambda: F.softmax(X, 1.0), TypeError, "softmax: dim=1.0"),
     "p": (lambda: F.dropout(X, 1.5), ValueError, "dropout: p=1.5"),

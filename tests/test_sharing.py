@@ -2,6 +2,7 @@
 
 import pickle
 import threading
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -99,6 +100,25 @@ def test_a_pickled_engine_is_compiled_again(frozen):
     assert copy._options() == engine._options() and copy.batch == 2
     assert {s.algorithm for s in copy.steps()} == {s.algorithm for s in engine.steps()}
     assert (copy._snapshot is not None) == frozen
+
+
+def test_a_snapshot_keeps_one_copy_of_the_parameters_besides_the_packed_ones():
+    """Freezing it again, and clones, add none."""
+    layer, x = nn.Linear(1024, 1024), np.ones((1, 1024), np.float32)
+    engine, nbytes = fc.compile(layer, x.shape), 4 * 1024 * 1024
+    expected = engine(x)
+    tracemalloc.start()
+    try:
+        frozen = engine.freeze()
+        assert nbytes <= tracemalloc.get_traced_memory()[0] < 1.5 * nbytes
+        others = [frozen.freeze(), frozen.clone()]
+        assert tracemalloc.get_traced_memory()[0] < 1.5 * nbytes
+    finally:
+        tracemalloc.stop()
+    layer.weight.data = np.zeros((1024, 1024))
+    for one in (frozen, *others):
+        np.testing.assert_array_equal(one(x), expected)
+    assert (engine(x) == layer.bias.data).all()
 
 
 def test_every_change_of_a_parameter_is_noticed():

@@ -300,7 +300,7 @@ def test_a_training_that_diverges_says_so():
 
 
 @pytest.mark.parametrize("layer, value, says", [
-    (0, np.inf, r"a parameter of shape \(.*\) of '0' has 1 infinite values"),
+    (0, np.inf, r"the parameter '0.weight', of shape \(.*\), of '0' \(conv\) has 1 infinite values"),
     (4, 3e38, r"the output of '4' \(linear\), of shape \(8, 4\), is the first with 32 infinite values"),
 ])
 def test_the_first_layer_that_went_wrong_is_named(layer, value, says):

@@ -136,23 +136,36 @@ def elu_backward(grad_output, input, alpha=1.0):
 
 
 def softmax(input, dim=1):
-    """``exp(x) / sum(exp(x))`` over the channels, ``dim`` 1 (or the same counted from the end)."""
-    return call("softmax", "softmax", activation("input", input), dim=dim)
+    """``exp(x) / sum(exp(x))`` along ``dim``, by default over the channels; of symbolic tensors not along the batch."""
+    return _softmax("softmax", call, (input,), dim)
 
 
 def softmax_backward(grad_output, input, dim=1):
     """Gradient of :func:`softmax`."""
-    return gradient("softmax", "softmax_backward", grad_output, activation("input", input), dim=dim)
+    return _softmax("softmax", _softmax_gradient, (grad_output, input), dim)
 
 
 def log_softmax(input, dim=1):
-    """``x - log(sum(exp(x)))`` over the channels, ``dim`` 1 (or the same counted from the end)."""
-    return call("log_softmax", "log_softmax", activation("input", input), dim=dim)
+    """``x - log(sum(exp(x)))`` along ``dim``, as :func:`softmax`."""
+    return _softmax("log_softmax", call, (input,), dim)
 
 
 def log_softmax_backward(grad_output, input, dim=1):
     """Gradient of :func:`log_softmax`."""
-    return gradient("log_softmax", "log_softmax_backward", grad_output, activation("input", input), dim=dim)
+    return _softmax("log_softmax", _softmax_gradient, (grad_output, input), dim)
+
+
+def _softmax(op, run, arrays, dim):
+    """Along the batch of arrays, too: batch and channels change places."""
+    if any(isinstance(a, Tensor) for a in arrays) or not all(hasattr(a, "ndim") and a.ndim > 1 for a in arrays) or \
+            isinstance(dim, bool) or not isinstance(dim, int) or dim not in (0, -arrays[0].ndim):
+        return run(op, op, *arrays[:-1], activation("input", arrays[-1]), dim=dim)
+    turned = [np.swapaxes(np.asarray(a), 0, 1) for a in arrays]
+    return np.ascontiguousarray(np.swapaxes(_softmax(op, run, turned, 1), 0, 1))
+
+
+def _softmax_gradient(op, shown, grad_output, argument, **attrs):
+    return gradient(op, f"{shown}_backward", grad_output, argument, **attrs)
 
 
 def dropout(input, p=0.5, training=True, *, seed=None):

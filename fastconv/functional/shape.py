@@ -18,7 +18,7 @@ from fastconv.graph.plan import check_memory
 def flatten(input, start_dim=0, end_dim=-1):
     """Joins the axes from ``start_dim`` to ``end_dim``, both included, in NCHW order.
 
-    Of a symbolic tensor only ``start_dim=1, end_dim=-1`` is supported. The result is a fresh array.
+    Of a symbolic tensor the batch stays by itself: ``start_dim`` is at least 1. The result is a fresh array.
     """
     if isinstance(input, Tensor):
         return call("flatten", "flatten", activation("input", input), start_dim=start_dim, end_dim=end_dim)
@@ -69,7 +69,7 @@ def fold(input, output_size, kernel_size, dilation=1, padding=0, stride=1):
 
 
 def cat(tensors, dim=0):
-    """Joins arrays along ``dim``; all other extents must agree. Of symbolic tensors only ``dim=1`` is supported."""
+    """Joins arrays along ``dim``; all other extents must agree. Of symbolic tensors not along the batch."""
     if not isinstance(tensors, (tuple, list)) or not tensors:
         raise TypeError(f"cat: tensors={tensors!r:.80}: expected a sequence of at least one")
     if any(isinstance(t, Tensor) for t in tensors):

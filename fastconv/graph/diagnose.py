@@ -24,7 +24,8 @@ def first_not_finite(graph: Graph, lowered: Lowering, program: Program, n: int, 
     for node in graph.nodes:
         for t in node.inputs:
             if t is not None and t.parameter is not None and not np.isfinite(t.parameter.data).all():
-                return f"a parameter of shape {t.shape} of '{node.path}' has {_count(t.parameter.data)}"
+                who = f"the parameter {t.name!r}" if t.name else "a parameter"
+                return f"{who}, of shape {t.shape}, of '{node.path}' ({node.op.name}) has {_count(t.parameter.data)}"
     steps, specs, threads = program.segments["forward"], lowered.specs["forward"], threads_for(program.threads)
     steps.set_batch(n)
     for i, spec in enumerate(specs):

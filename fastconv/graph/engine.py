@@ -16,7 +16,7 @@ from fastconv.graph.choices import Choices
 from fastconv.graph.ir import Graph
 from fastconv.graph.lower import ARENA, PRECISIONS, SEGMENTS, WEIGHTS, Lowering
 from fastconv.graph.profile import Profile, profile, times
-from fastconv.graph.program import Program
+from fastconv.graph.program import Program, Snapshot
 from fastconv.graph.trace import Structure, trace
 from fastconv.graph.tune import tune
 from fastconv.kernels.threads import check_threads, reset_in_children, threads_for
@@ -92,10 +92,10 @@ class Engine:
 
     def __init__(self, function: Callable, shapes: Sequence[tuple[int, ...]], *, training: bool = False,
                  precision: str = "highest", algorithm: str | dict | Choices | None = None, threads: int | None = None,
-                 cache_size: int = 4, snapshot: dict | None = None):
+                 cache_size: int = 4, snapshot: Snapshot | None = None):
         self._function, self._training, self._threads = function, training, threads or 0
         self.precision, self.algorithm, self.cache_size = precision, algorithm, cache_size
-        self._snapshot = snapshot  # of a frozen engine: the copies that its plans are bound to
+        self._snapshot = snapshot  # of a frozen engine: what its plans are bound to
         self._plans: OrderedDict[tuple, tuple[Plan, Program]] = OrderedDict()
         self._lock = threading.Lock()
         reset_in_children(self)
@@ -300,9 +300,11 @@ class Engine:
         if self._training:
             raise RuntimeError("engine.freeze: an engine compiled with training=True cannot be frozen")
         with self._lock:
-            function, snapshot = self._function, {} if self._snapshot is None else self._snapshot
-            if hasattr(function, "snapshot"):
-                function = function.snapshot()  # of the whole module: later plans find it as it is now
+            function, snapshot = self._function, self._snapshot
+            if snapshot is None:
+                snapshot = Snapshot(copied=not hasattr(function, "snapshot"))
+                if hasattr(function, "snapshot"):
+                    function = function.snapshot()  # of the whole module: later plans find it as it is now
             other = Engine(function, self._planned(), snapshot=snapshot, **self._options())
             other._current[1].prepare(threads_for(self._threads))
             return other
@@ -448,7 +450,7 @@ class Engine:
 
 
 def _compile_again(function: Callable, shapes: list, frozen: bool, options: dict) -> Engine:
-    return Engine(function, shapes, snapshot={} if frozen else None, **options)
+    return Engine(function, shapes, snapshot=Snapshot(copied=False) if frozen else None, **options)
 
 
 def check_options(op: str, precision, algorithm, threads) -> None:

@@ -19,7 +19,7 @@ def absorb_flatten(graph: Graph) -> None:
     for node in graph.nodes:
         if node.op.name == "linear":
             source = node.inputs[0].node
-            if source is not None and source.op.name == "flatten":
+            if source is not None and source.op.name == "flatten" and source.attrs["start_dim"] == 1:
                 node.inputs[0] = source.inputs[0]
                 node.attrs["flattened"] = True
     remove_dead(graph)

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from fastconv.graph.lower import SEGMENTS, Lowering
-from fastconv.graph.program import Program
+from fastconv.graph.program import Program, Snapshot
 from fastconv.kernels import conv as kernels
 from fastconv.kernels._runtime import StepList, isa_info
 
@@ -100,7 +100,7 @@ class Profile:
     __repr__ = __str__
 
 
-def times(lowered: Lowering, snapshot: dict | None, threads: int, rounds: int) -> tuple[Program, dict[str, list[float]]]:
+def times(lowered: Lowering, snapshot: Snapshot | None, threads: int, rounds: int) -> tuple[Program, dict[str, list[float]]]:
     """Binds a lowering to memory of its own and times its steps on random arrays: seconds by segment.
 
     What a training forward writes (running statistics) is put back.
@@ -126,7 +126,7 @@ def times(lowered: Lowering, snapshot: dict | None, threads: int, rounds: int) -
             counter[...] = value
 
 
-def profile(lowered: Lowering, snapshot: dict | None, threads: int, rounds: int) -> Profile:
+def profile(lowered: Lowering, snapshot: Snapshot | None, threads: int, rounds: int) -> Profile:
     """Times the steps of a lowering in order, at its planned batch."""
     peak, rows = fma_peak(threads), []
     program, measured = times(lowered, snapshot, threads, rounds)

@@ -14,6 +14,21 @@ from fastconv.kernels._runtime import Memory, StepList
 from fastconv.kernels.threads import threads_for
 
 
+class Snapshot(dict):
+    """The parameters that frozen programs are bound to, by the ids of those that were traced: (traced, bound).
+
+    ``copied``: they are copies; else the traced ones themselves, which nobody else has.
+    """
+
+    def __init__(self, copied: bool):
+        super().__init__()
+        self.copied = copied
+
+    def take(self, parameter: Parameter) -> None:
+        if id(parameter) not in self:  # it is kept itself, too: no other may take its id
+            self[id(parameter)] = parameter, Parameter(parameter.data) if self.copied else parameter
+
+
 class Program:
     """Bound steps by segment, with an arena of its own.
 
@@ -23,14 +38,14 @@ class Program:
         Finished (:meth:`Lowering.finish`).
     shared : Program, optional
         Another binding of the same lowering whose packed weights this one uses.
-    snapshot : dict, optional
-        Bind to copies of the parameters, those in this dict; those that it lacks are copied into it.
+    snapshot : Snapshot, optional
+        Bind to its parameters, once and for all; those that it lacks it takes.
     """
 
-    def __init__(self, lowered: Lowering, shared: Program | None = None, snapshot: dict | None = None):
+    def __init__(self, lowered: Lowering, shared: Program | None = None, snapshot: Snapshot | None = None):
         self.lowered: Lowering
         self.weights: Memory
-        self._snapshot: dict | None
+        self._snapshot: Snapshot | None
         self._packing: threading.Lock
         self._versions: list[int]
         if shared is not None and lowered.weights_layout() != shared.lowered.weights_layout():
@@ -43,7 +58,7 @@ class Program:
         self.parameters = list({id(b.parameter): b.parameter for b in lowered.buffers if b.parameter}.values())
         if self._snapshot is not None:
             for p in self.parameters:
-                self._snapshot.setdefault(id(p), (p, Parameter(p.data)))  # p itself too: no other may take its id
+                self._snapshot.take(p)
         self._versions = shared._versions if shared else [-1, -1]  # epoch, sum of versions: shared with the weights
         self.segments = {name: self._bind(name) for name in SEGMENTS}
         self.threads = 0

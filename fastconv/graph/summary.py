@@ -184,6 +184,8 @@ def _field(node: Node, inputs: list[list | None]) -> list | None:
         return None
     field = [(max(s for s, _ in dims), max(j for _, j in dims)) for dims in zip(*known, strict=True)]
     name, attrs = node.op.name, node.attrs
+    if attrs.get("dim", 1) != 1 or name == "flatten" and len(node.output.shape) > 2:
+        return None  # along a spatial dimension, or what mixes them
     if name in POINTWISE or name == "batch_norm" and not attrs["training"]:
         return field
     size = node.inputs[0].shape[2:]

@@ -66,13 +66,13 @@ def _operator(node: dict) -> tuple[str, dict, dict]:
         no_scalars(node)
         return op.capitalize(), {}, {}
     if op == "concat":
-        return "Concat", {"axis": 1}, {}
+        return "Concat", {"axis": a["dim"]}, {}
     if op == "clip":
         return "Clip", {}, {"low": np.float32(a["low"]), "high": np.float32(a["high"])}
     if op == "hardsigmoid":
         return "HardSigmoid", {"alpha": 1 / 6, "beta": 0.5}, {}
-    if op == "flatten":
+    if op == "flatten" and len(node["shape"]) == a["end_dim"] + 1 and a["start_dim"] == 1:
         return "Flatten", {}, {}
     if op in UNARY:
-        return UNARY[op], {"axis": 1} if "softmax" in op else {}, {}
+        return UNARY[op], {"axis": a["dim"]} if "softmax" in op else {}, {}
     raise reject(node)

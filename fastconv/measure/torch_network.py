@@ -80,15 +80,15 @@ def compute(node: dict, inputs: list, inplace: bool):
         no_scalars(node)
         return inputs[0].add_(inputs[1]) if inplace and op == "add" else getattr(torch, op)(*inputs)
     if op == "concat":
-        return torch.cat(inputs, 1)
+        return torch.cat(inputs, a["dim"])
     if op == "clip":
         return F.hardtanh(inputs[0], a["low"], a["high"], inplace=inplace)
     if op == "flatten":
-        return torch.flatten(inputs[0], 1)
+        return torch.flatten(inputs[0], a["start_dim"], a["end_dim"])
     if op == "dropout":
         return F.dropout(inputs[0], a["p"], True, inplace)
     if op in ("softmax", "log_softmax"):
-        return getattr(torch, op)(inputs[0], 1)
+        return getattr(torch, op)(inputs[0], a["dim"])
     if op in ("sigmoid", "tanh"):
         return getattr(torch, op)(inputs[0])
     if op in ("relu", "silu", "hardsigmoid", "hardswish"):

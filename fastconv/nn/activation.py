@@ -151,7 +151,7 @@ class _Softmax(Module):
 
 
 class Softmax(_Softmax):
-    """``exp(x)`` over its sum along ``dim``, by default the channels."""
+    """``exp(x)`` over its sum along ``dim``, by default the channels; the batch, dimension 0, is refused."""
 
     op = "softmax"
 

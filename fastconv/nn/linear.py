@@ -53,7 +53,7 @@ class Linear(Module):
 
 
 class Flatten(Module):
-    """Joins dimensions; only the default, all but the batch, is supported."""
+    """Joins the dimensions from ``start_dim`` to ``end_dim``, both included; the batch, dimension 0, stays by itself."""
 
     def __init__(self, start_dim: int = 1, end_dim: int = -1):
         super().__init__()

@@ -1,4 +1,4 @@
-"""Addition, subtraction and multiplication with broadcasting, scaling, and concatenation along channels.
+"""Addition, subtraction and multiplication with broadcasting, scaling, and concatenation.
 
 An operand of an activation may be repeated along channels, along all spatial dimensions, or both; a parameter along the
 batch too. The gradient of such an operand is a sum over what was repeated.
@@ -12,6 +12,7 @@ from fastconv.graph.ir import FLAT, PIXELS, Node, Operator, Tensor, Type, apply,
 from fastconv.graph.lower import Lowering, channels, pixels_per_image
 from fastconv.kernels import elementwise as kernels
 from fastconv.ops.activation import extent, infer, pixel_stride, want_float
+from fastconv.ops.shape import slice_of, strided
 
 # ---- broadcasting -------------------------------------------------------------------------------------------------------
 
@@ -212,31 +213,36 @@ def infer_concat(inputs: list, attrs: dict) -> list[Type]:
     if not -first.ndim <= dim < first.ndim:
         fail("concat", f"dim={dim}: tensors of shape {first.shape} have {first.ndim} dimensions")
     dim = attrs["dim"] = dim % first.ndim
-    if dim != 1:
-        fail("concat", f"dim={dim}: only dim=1, the channels, is supported")
+    if dim == 0:
+        fail("concat", f"dim=0: tensors of shape {first.shape}: the batch stays as it is")
     for i, t in enumerate(inputs):
-        if t.shape[:1] + t.shape[2:] != first.shape[:1] + first.shape[2:]:
+        if t.shape[:dim] + t.shape[dim + 1:] != first.shape[:dim] + first.shape[dim + 1:]:
             fail("concat", f"tensor {i} of shape {t.shape}: expected the extents of tensor 0, {first.shape}, but for "
                            f"dim={dim}")
-    return [Type((first.shape[0], sum(t.shape[1] for t in inputs), *first.shape[2:]))]
+    return [Type((*first.shape[:dim], sum(t.shape[dim] for t in inputs), *first.shape[dim + 1:]))]
 
 
 def gradient_concat(node: Node, grads: list) -> list:
-    first, out = 0, []
+    first, out, dim = 0, [], node.attrs["dim"]
     for t in node.inputs:
-        out.append(apply("channel_slice", [grads[0]], start=first, count=t.shape[1]))
-        first += t.shape[1]
+        along = {} if dim == 1 else {"dim": dim}
+        out.append(apply("channel_slice" if dim == 1 else "slice", [grads[0]], start=first, count=t.shape[dim], **along))
+        first += t.shape[dim]
     return out
 
 
 def lower_concat(node: Node, cx: Lowering) -> None:
-    whole, first = cx.write(node.output), 0
+    whole, first, dim = cx.write(node.output), 0, node.attrs["dim"]
     for t in node.inputs:
-        if not node.attrs.get("placed"):  # otherwise it was written there
+        if dim != 1:
+            view, (ref, strides) = cx.read(t), slice_of(whole, node.output.shape, dim, first)
+            cx.step(strided, view.ref, ref, forward=True, shape=t.shape, ld=view.ld, strides=strides,
+                    info={"input": t.shape, "output": node.output.shape})
+        elif not node.attrs.get("placed"):  # otherwise it was written there
             view = cx.read(t)
             cx.step(kernels.unary, "f32_copy", x=view.ref, y=whole.ref.plus(first), ldx=view.ld, ldy=whole.ld,
                     info={"input": t.shape, "output": node.output.shape}, **extent(t.shape, PIXELS))
-        first += t.shape[1]
+        first += t.shape[dim]
 
 
 def infer_slice(inputs: list, attrs: dict) -> list[Type]:
@@ -251,5 +257,20 @@ def lower_slice(node: Node, cx: Lowering) -> None:
     cx.alias(node.output, view._replace(ref=view.ref.plus(node.attrs["start"])))
 
 
+def infer_spatial_slice(inputs: list, attrs: dict) -> list[Type]:
+    x, dim, start, count = inputs[0], attrs["dim"], attrs["start"], attrs["count"]
+    if not 2 <= dim < x.ndim or not 0 <= start < start + count <= x.shape[dim]:
+        fail("slice", f"dim={dim}, start={start}, count={count}: input of shape {x.shape} has no such elements")
+    return [Type((*x.shape[:dim], count, *x.shape[dim + 1:]))]
+
+
+def lower_spatial_slice(node: Node, cx: Lowering) -> None:
+    x, y = node.inputs[0], cx.write(node.output)
+    ref, strides = slice_of(cx.read(x), x.shape, node.attrs["dim"], node.attrs["start"])
+    cx.step(strided, y.ref, ref, forward=False, shape=node.output.shape, ld=y.ld, strides=strides,
+            info={"input": x.shape, "output": node.output.shape})
+
+
 register(Operator("concat", infer_concat, lower_concat, gradient_concat))
 register(Operator("channel_slice", infer_slice, lower_slice))
+register(Operator("slice", infer_spatial_slice, lower_spatial_slice))

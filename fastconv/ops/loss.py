@@ -4,10 +4,10 @@ backward needs (largest logit and sum of exponentials per pixel, what the mean d
 from __future__ import annotations
 
 from fastconv.graph.ir import FLAT, PIXELS, Node, Operator, Tensor, Type, apply, fail, register
-from fastconv.graph.lower import Lowering, Ref, channels, pixels_per_image, spatial3
+from fastconv.graph.lower import Lowering, Ref, channels, pixels_per_image
 from fastconv.kernels import loss as kernels
 from fastconv.ops.activation import number, want_float
-from fastconv.ops.shape import _reordered
+from fastconv.ops.shape import row_major, strided
 
 REDUCTIONS = ("mean", "sum", "none")
 
@@ -101,8 +101,7 @@ def lower_cross_entropy(node: Node, cx: Lowering) -> None:
     loss = y.ref if dense else cx.temp(4 * cx.pixels(x), "losses")
     cx.step(kernels.cross_entropy, kept=kept, part=part, loss=loss, info=info, **keywords)
     if not dense:
-        cx.step(_reordered, loss, y.ref, forward=False, channels=channels(out.shape), size=spatial3(out.shape), ld=y.ld,
-                features=pixels_per_image(x.shape))
+        cx.step(strided, y.ref, loss, forward=False, shape=out.shape, ld=y.ld, strides=row_major(out.shape))
     cx.extra["loss", out] = kept, None
 
 
@@ -125,8 +124,8 @@ def lower_cross_entropy_backward(node: Node, cx: Lowering) -> None:
             keywords["gy_stride"] = 1
             if not (is_dense(gy.shape) and view.ld == channels(gy.shape)):
                 keywords["gy"] = cx.temp(4 * cx.pixels(x), "grad_output")
-                cx.step(_reordered, view.ref, keywords["gy"], forward=True, channels=channels(gy.shape),
-                        size=spatial3(gy.shape), ld=view.ld, features=pixels_per_image(x.shape))
+                cx.step(strided, view.ref, keywords["gy"], forward=True, shape=gy.shape, ld=view.ld,
+                        strides=row_major(gy.shape))
     cx.step(kernels.cross_entropy_backward, kept=kept, gx=gx.ref, ldgx=gx.ld, info={"input": x.shape, "output": x.shape},
             **keywords)
 
