@@ -32,7 +32,7 @@ static inline unsigned fc_detect_isa(void) {
     if (!(f && dq && bw && vl) || (xlo & 0xe6) != 0xe6) return found;
     found |= 1u << FC_AVX512;
     if (sub < 1) return found;
-    unsigned a71, b71, c71, d71;
+    unsigned a71 = 0, b71, c71, d71;
     __get_cpuid_count(7, 1, &a71, &b71, &c71, &d71);
     if (!(a71 & (1u << 5))) return found;
     found |= 1u << FC_AVX512_BF16;
