@@ -61,6 +61,7 @@ class Peer:
                      "PYTHONPATH": os.pathsep.join(p or os.getcwd() for p in sys.path)}
         self.process = subprocess.Popen([sys.executable, "-m", "fastconv.measure.peers", name], stdin=subprocess.PIPE,
                                         stdout=subprocess.PIPE, text=True,
+                                        start_new_session=True,  # Ctrl-C is the parent's, which ends this process
                                         env={**os.environ, **variables, **self.environment})
         assert self.process.stdin and self.process.stdout
         self.input, self.output = self.process.stdin, self.process.stdout
@@ -182,7 +183,6 @@ def answer_to(message: dict, name: str, variants: dict[str, timing.Variant]) -> 
 def serve(name: str) -> None:
     """Answers messages until the pipe closes. What libraries print goes to stderr."""
     die_with_parent()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent ends this process
     gc.disable()  # collected by hand, between measurements
     channel = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
