@@ -181,6 +181,22 @@ def test_profile_lists_every_step(x, training):
         engine.profile(rounds=0)
 
 
+def test_a_share_counts_all_steps_of_its_operator():
+    """The transforms of a Fourier convolution are steps of their own; its rate is that of all three."""
+    from fastconv.graph.plots import layers
+
+    engine = fc.compile(nn.Conv2d(16, 16, 3, padding=1), (1, 16, 32, 32), algorithm="fft", threads=1)
+    report = engine.profile(rounds=1)
+    rows = [r for r in report.rows if r.algorithm == "fft" and r.segment == "forward"]
+    (main,) = [r for r in rows if r.gflops]
+    flops = 2 * 16 * 16 * 9 * 32 * 32
+    assert len(rows) > 1 and main.gflops == pytest.approx(flops / (1e6 * sum(r.ms for r in rows)))
+    assert main.gigabytes_per_second == pytest.approx(main.nbytes / main.ms / 1e6)
+    (layer,) = [x for x in layers(report.rows) if x.algorithm == "fft"]
+    assert layer.ms == pytest.approx(sum(r.ms for r in rows)) and layer.nbytes == sum(r.nbytes for r in rows)
+    assert sum(x.ms for x in layers(report.rows)) == pytest.approx(report.ms)
+
+
 def test_trace_and_pictures(x, tmp_path):
     engine = fc.compile(network(), SHAPE, training=True, threads=1)
     report = engine.profile(rounds=1)

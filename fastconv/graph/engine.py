@@ -386,7 +386,7 @@ class Engine:
             return profile(self._current[0].lowered, self._snapshot, threads_for(self._threads), rounds)
 
     def plot(self, path, rounds: int = 10) -> None:
-        """Draws the profile as a PNG file: the roofline with a point per step, and the time per step. Needs matplotlib."""
+        """Draws the profile as a PNG file: the roofline with a point per layer, and the time per layer. Needs matplotlib."""
         from fastconv.graph.plots import plot_profile
 
         plot_profile(self.profile(rounds), path)
@@ -395,7 +395,8 @@ class Engine:
         """Draws as a PNG file which buffer of the arena lives when, and where. Needs matplotlib."""
         from fastconv.graph.plots import plot_memory
 
-        plot_memory(self.memory(), path)
+        specs = self._current[0].lowered.specs
+        plot_memory(self.memory(), [(name, len(specs[name])) for name in SEGMENTS], path)
 
     def tune(self, save=None, *, rounds: int = 5, progress: Callable | None = None) -> Choices:
         """Times every algorithm that keeps the precision on every convolution, in place, and replans with the fastest.

@@ -26,7 +26,9 @@ def fma_peak(threads: int) -> float:
 
 class ProfileRow(NamedTuple):
     """One step. ``gflops`` counts multiply-adds by the definition as two operations, so that a fast algorithm may exceed the
-    peak; it and ``share`` of the FMA peak are 0 where a step has no multiply-adds. ``nbytes`` is what its buffers hold."""
+    peak; where an operator takes several steps (transforms), it is by the time of all of them, and stands at the one that
+    multiplies. It and ``share`` of the FMA peak are 0 where a step has no multiply-adds. ``nbytes`` is what its buffers
+    hold: what it moves at least."""
 
     segment: str
     path: str
@@ -42,6 +44,11 @@ class ProfileRow(NamedTuple):
     nbytes: int
     offset: int | None
 
+    @property
+    def gigabytes_per_second(self) -> float:
+        """Bytes of the buffers by the time of the step."""
+        return self.nbytes / self.ms / 1e6 if self.ms else 0.0
+
 
 class Profile:
     """The rows of :meth:`fastconv.Engine.profile`; prints as a table.
@@ -50,12 +57,15 @@ class Profile:
     ----------
     rows : list of ProfileRow
     threads, batch : int
+    isa : str
+        The instruction set.
     peak_gflops : float
         The FMA peak of these threads, measured in this process.
     """
 
     def __init__(self, rows: list[ProfileRow], threads: int, batch: int, peak_gflops: float):
         self.rows, self.threads, self.batch, self.peak_gflops = rows, threads, batch, peak_gflops
+        self.isa = isa_info()["isa"]
 
     @property
     def ms(self) -> float:
@@ -64,7 +74,7 @@ class Profile:
 
     def json(self) -> str:
         """Everything as one JSON object."""
-        return json.dumps({"isa": isa_info()["isa"], "threads": self.threads, "batch": self.batch,
+        return json.dumps({"isa": self.isa, "threads": self.threads, "batch": self.batch,
                            "peak_gflops": self.peak_gflops, "ms": self.ms, "steps": [r._asdict() for r in self.rows]})
 
     def chrome_trace(self) -> str:
@@ -83,18 +93,18 @@ class Profile:
     def __str__(self) -> str:
         shown = [r for r in self.rows if r.segment != "prepare"]
         total = self.ms or 1.0
-        table = [("path", "step", "algorithm", "output", "ms", "time", "GFLOP/s", "of peak", "MB", "why")]
+        table = [("path", "step", "algorithm", "output", "ms", "time", "GFLOP/s", "of peak", "MB", "GB/s", "why")]
         for r in shown:
             rate = (f"{r.gflops:.1f}", f"{r.share:.0%}") if r.gflops else ("", "")
             table.append((r.path or "-", r.op if r.segment == "forward" else f"{r.op} ({r.segment})", r.algorithm,
                           "x".join(map(str, r.output)) if r.output else "", f"{r.ms:.3f}", f"{r.ms / total:.0%}", *rate,
-                          f"{r.nbytes / 1e6:.2f}", r.why))
+                          f"{r.nbytes / 1e6:.2f}", f"{r.gigabytes_per_second:.1f}" if r.nbytes else "", r.why))
         widths = [max(len(row[i]) for row in table) for i in range(len(table[0]))]
-        left = (0, 1, 2, 3, 9)
+        left = (0, 1, 2, 3, 10)
         lines = ["  ".join(c.ljust(widths[i]) if i in left else c.rjust(widths[i]) for i, c in enumerate(row)).rstrip()
                  for row in table]
         lines.append(f"{len(shown)} steps, {self.ms:.3f} ms, batch {self.batch}, {self.threads} thread(s), "
-                     f"{isa_info()['isa']}, FMA peak {self.peak_gflops:.1f} GFLOP/s")
+                     f"{self.isa}, FMA peak {self.peak_gflops:.1f} GFLOP/s")
         return "\n".join(lines)
 
     __repr__ = __str__
@@ -132,11 +142,14 @@ def profile(lowered: Lowering, snapshot: Snapshot | None, threads: int, rounds: 
     program, measured = times(lowered, snapshot, threads, rounds)
     for segment, seconds_of in measured.items():
         kernels_of = program.segments[segment].kernels()
+        spent: dict[tuple, float] = {}  # by operator
+        for spec, seconds in zip(lowered.specs[segment], seconds_of, strict=True):
+            spent[spec.node, spec.op] = spent.get((spec.node, spec.op), 0.0) + seconds
         for spec, kernel, seconds in zip(lowered.specs[segment], kernels_of, seconds_of, strict=True):
-            flops = 2 * spec.info.get("multiply_adds", 0)
+            rate = 2 * spec.info.get("multiply_adds", 0) / spent[spec.node, spec.op]
             buffers, output = {r.buffer for r in spec.refs()}, spec.keywords.get("y")
             rows.append(ProfileRow(segment, spec.path, spec.op, spec.algorithm, spec.why, kernel, spec.info.get("input"),
-                                   spec.info.get("output"), 1e3 * seconds, flops / seconds / 1e9, flops / seconds / peak,
+                                   spec.info.get("output"), 1e3 * seconds, rate / 1e9, rate / peak,
                                    sum(b.nbytes for b in buffers),
                                    output.buffer.offset + output.offset if output is not None else None))
     return Profile(rows, threads, lowered.batch, peak / 1e9)

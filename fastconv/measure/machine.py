@@ -10,6 +10,7 @@ import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from fastconv.config import caches, cores, cpu_model
 from fastconv.measure.peers import Peer
 
 SAME = ("cpu", "cores", "caches", "isa")  # what must agree for times to be compared
@@ -60,47 +61,11 @@ def _show(value) -> str:
     return ", ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, dict) else str(value)
 
 
-def cpu_model() -> str:
-    """The processor's name, with family, model and stepping: clouds call several generations by one name."""
-    fields: dict[str, str] = {}
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            name, _, value = line.partition(":")
-            fields.setdefault(name.strip(), value.strip())
-    more = [f"{name} {fields[key]}" for name, key in (("family", "cpu family"), ("model", "model"),
-                                                      ("stepping", "stepping")) if key in fields]
-    name = fields.get("model name") or _sysctl("machdep.cpu.brand_string") or platform.processor() or platform.machine()
-    return f"{name} ({', '.join(more)})" if more else name
-
-
-def cores() -> int:
-    """Processors that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def caches(root: str = "/") -> dict[str, str]:
-    """Sizes of the first processor's caches, as the kernel writes them: {"L1d": "32K", "L2": "1024K"}."""
-    found = {}
-    for folder in sorted(Path(root, "sys/devices/system/cpu/cpu0/cache").glob("index*")):
-        with contextlib.suppress(OSError):
-            level, kind, size = ((folder / name).read_text().strip() for name in ("level", "type", "size"))
-            if kind != "Instruction":
-                found[f"L{level}{'d' if kind == 'Data' else ''}"] = size
-    return found
-
-
 def memory_bytes() -> int:
     try:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (ValueError, OSError, AttributeError):
         return 0
-
-
-def _sysctl(name: str) -> str:
-    try:
-        return subprocess.run(["sysctl", "-n", name], capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return ""
 
 
 def commit() -> str | None:

@@ -18,10 +18,27 @@ from fastconv.measure.peers import missing
 
 def test_config(capsys):
     lines = done(capsys, "config").splitlines()
-    assert {"fastconv", "instruction set", "available", "OpenMP", "threads", "BLAS"} <= {x.split("  ")[0] for x in lines}
-    assert any(f"{fc.get_num_threads()} (" in line for line in lines)
+    said = {line[:15].strip(): line[17:] for line in lines}
+    assert list(said) == ["fastconv", "processor", "instruction set", "available", "not available", "OpenMP", "threads", "BLAS"]
     facts = done(capsys, "config", "--json")
     assert facts["fastconv"] == fc.__version__ and facts["isa"] in facts["isa_available"]
+    assert not set(facts["isa_available"]) & set(facts["isa_lacking"])
+    assert said["threads"] == f"{fc.get_num_threads()} ({facts['threads_reason']})"
+    assert facts["processor"] in said["processor"] and all(size in said["processor"] for size in facts["caches"].values())
+    if facts["blas"]:
+        assert facts["blas"]["symbol"] in said["BLAS"] and f"{facts['blas']['integer_bits']}-bit integers" in said["BLAS"]
+    for runtime in facts["openmp_runtimes"]:
+        assert runtime["file"] in said["OpenMP"]
+    for name, reason in facts["isa_lacking"].items():
+        assert f"{name}: {reason}" in said["not available"]
+
+
+def test_config_says_where_the_threads_came_from(monkeypatch):
+    environment = {"OMP_NUM_THREADS": "3", "FASTCONV_ISA": "portable", "FASTCONV_BLAS": "none"}
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    text = command("config").stdout
+    assert "3 (OMP_NUM_THREADS)" in text and "portable: FASTCONV_ISA=portable" in text and "BLAS             none: " in text
 
 
 def test_summary(tmp_path, capsys):
