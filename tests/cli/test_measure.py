@@ -19,7 +19,8 @@ from fastconv.measure.peers import missing
 def test_config(capsys):
     lines = done(capsys, "config").splitlines()
     said = {line[:15].strip(): line[17:] for line in lines}
-    assert list(said) == ["fastconv", "processor", "instruction set", "available", "not available", "OpenMP", "threads", "BLAS"]
+    assert list(said) == ["fastconv", "processor", "instruction set", "available", "not available", "OpenMP", "threads",
+                          "BLAS"]
     facts = done(capsys, "config", "--json")
     assert facts["fastconv"] == fc.__version__ and facts["isa"] in facts["isa_available"]
     assert not set(facts["isa_available"]) & set(facts["isa_lacking"])
