@@ -41,3 +41,34 @@ def test_average_of_many_values(channels, size, kernel):
     got = F.avg_pool2d(x, kernel, 1, divisor_override=1)
     np.testing.assert_array_equal(got, sums)
     np.testing.assert_allclose(F.avg_pool2d(x, kernel, 1), sums / (kernel[0] * kernel[1]), rtol=3e-7)
+
+
+@pytest.mark.parametrize("channels", range(1, 17))
+def test_winograd_backward_weight(channels):
+    """Sums over tiles, channels in the rows of a register tile; filters of one vector and of two."""
+    rng = np.random.default_rng(0)
+    for filters in (4, 16, 24, 32, 40):
+        x, gy = (rng.standard_normal(s, np.float32) for s in ((2, channels, 9, 8), (2, filters, 9, 8)))
+        shape = filters, channels, 3, 3
+        got = F.conv2d_backward_weight(gy, x, shape, padding=1, algorithm="winograd")
+        expected = ref.conv_backward_weight(x, shape, gy, (1, 1), (1, 1), (1, 1), 1)
+        assert ref.rel_l2(got, expected) <= 2e-6
+
+
+@pytest.mark.parametrize("rows", range(1, 31))
+def test_winograd_products(rows):
+    """Tiles in the rows of a register tile: one row of so many tiles of 2x2."""
+    rng = np.random.default_rng(0)
+    for filters in (4, 16, 32, 48):
+        x, w = rng.standard_normal((1, 17, 2, 2 * rows), np.float32), rng.standard_normal((filters, 17, 3, 3), np.float32)
+        got = F.conv2d(x, w, padding=1, algorithm="winograd")
+        assert ref.rel_l2(got, ref.conv(x, w, None, (1, 1), (1, 1), (1, 1), 1)) <= 2e-6
+
+
+@pytest.mark.parametrize("rows", range(1, 31))
+def test_linear(rows):
+    """Images in the rows of a register tile; integers, so the sums are exact."""
+    rng = np.random.default_rng(0)
+    for filters in (1, 8, 16, 32, 33, 64, 80):
+        x, w = ref.exact_integers(rng, (rows, 50), 8), ref.exact_integers(rng, (filters, 50), 8)
+        np.testing.assert_array_equal(F.linear(x, w), x.astype(np.float64) @ w.T.astype(np.float64))
