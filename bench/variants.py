@@ -49,8 +49,11 @@ def prepare_fastconv(job: dict) -> list[Variant]:
     return peaks(job["threads"]) + made
 
 
-def compiled(job: dict, algorithm: str | None, precision: str, operands: tuple | None = None):
-    """The engine of one convolution as a network of its own, and its inputs; operands: default :func:`arrays`."""
+def compiled(job: dict, algorithm: str | None, precision: str, operands: tuple | None = None, keep: bool = False):
+    """The engine of one convolution as a network of its own, and its inputs; operands: default :func:`arrays`.
+
+    keep: the inputs are outputs too, so that no buffer is laid over theirs and the steps between the doors can be repeated.
+    """
     import fastconv as fc
     from fastconv import functional as F
 
@@ -70,7 +73,8 @@ def compiled(job: dict, algorithm: str | None, precision: str, operands: tuple |
         "backward_data": (lambda g: call(g, weight, x.shape, **options), [gy]),
         "backward_weight": (lambda g, x: call(g, x, w.shape, **options), [gy, x]),
     }[which]
-    return fc.compile(function, [a.shape for a in inputs], threads=job["threads"], precision=precision), inputs
+    whole = (lambda *xs: (function(*xs), *xs)) if keep else function
+    return fc.compile(whole, [a.shape for a in inputs], threads=job["threads"], precision=precision), inputs
 
 
 def described(engine, precision: str) -> tuple[str, dict]:
@@ -85,8 +89,9 @@ def described(engine, precision: str) -> tuple[str, dict]:
 
 def prepare_algorithm(job: dict, algorithm: str | None, precision: str) -> Variant:
     """What runs are the steps of the engine without those at the doors (all of them, and the doors, end to end)."""
-    engine, inputs = compiled(job, algorithm, precision)
+    engine, inputs = compiled(job, algorithm, precision, keep=not job["end_to_end"])
     out = engine(*inputs)
+    first = out if job["end_to_end"] else out[0]
     rows = [row for row in engine.steps() if row.segment == "forward"]
     inner = [i for i, row in enumerate(rows) if row.op not in ("input", "output")]
     runs = [(i, i + 1) for i in inner]  # the doors may lie between them: each input is split when it has come in
@@ -105,4 +110,4 @@ def prepare_algorithm(job: dict, algorithm: str | None, precision: str) -> Varia
         for first, last in runs:
             steps.run(threads, first, last)
 
-    return Variant(name, whole if job["end_to_end"] else alone, out.copy(), whole, info)
+    return Variant(name, whole if job["end_to_end"] else alone, first.copy(), whole, info)
