@@ -10,8 +10,9 @@
 // AVX-512: 14 x 32 (28 accumulators of 32 registers), AVX2: 6 x 16 (12 of 16), portable: 4 x 8. Pixels are found through a
 // table of pointers [tap][pixel], so that any stride, dilation and padding, and tiles that run over the end of a
 // row or an image, are the same loop; a pixel in the padding points to a row of zeros, and a tap whose pixels all do is
-// left out. Each output is one sequential accumulator over (tap, channel), whatever M and NV: results do not depend on how the
-// problem was cut (but where a weight is infinite or NaN, and zeros are multiplied by it or not).
+// left out. Each output is the sum of runs of products (blocks.inl.h), a run one sequential accumulator over (tap,
+// channel), whatever M and NV: results do not depend on how the problem was cut (but where a weight is infinite or NaN, and
+// zeros are multiplied by it or not).
 // Bound by the FMA units: M + NV loads for M * NV FMAs.
 #ifndef FASTCONV_CONV_TILE_INL_H
 #define FASTCONV_CONV_TILE_INL_H
@@ -30,6 +31,14 @@ struct Epilogue {
     int64_t lanes;          // valid filters of this block
     int64_t act;
     float a, b;
+};
+
+// What one pass of a tile sums: taps 0 .. T - 1, channels begin .. end - 1, to `sums` of the passes before it, if any. The
+// last pass ends with the epilogue, the others leave their sums there.
+struct Run {
+    int64_t T, begin, end;
+    float* sums;
+    bool first, last;
 };
 
 template <int W, int NV, int M, int U>
@@ -67,9 +76,9 @@ FC_INLINE void prefetch_to_write(const float* p) {
 // One tile: px[t * pitch + m] is pixel m at tap t, out[m] (and res[m]) the output pixel. The lines that it will write are asked
 // for before it starts, and on the way those of the next tile's pixels, which lie about `ahead` floats behind its own (0: no).
 template <int W, int NV, int M>
-FC_NOINLINE void conv_tile(const float* const* px, int64_t pitch, int64_t T, int64_t C, const float* w,
-                           const float* zeros, float* const* out, const float* const* res, const Epilogue& e,
-                           int64_t ahead) {
+FC_NOINLINE void conv_tile(const float* const* px, int64_t pitch, const Run& run, const float* w, const float* zeros,
+                           float* const* out, const float* const* res, const Epilogue& e, int64_t ahead) {
+    const int64_t T = run.T, C = run.end;
     Vf<W> acc[M][NV];
 #pragma GCC unroll 16
     for (int m = 0; m < M; ++m)
@@ -83,11 +92,11 @@ FC_NOINLINE void conv_tile(const float* const* px, int64_t pitch, int64_t T, int
 #pragma GCC unroll 4
             for (int64_t at = 0; at < NV * W * 4; at += 64) __builtin_prefetch(res[m] + e.first + at / 4);
     for (int64_t t = 0; t < T; ++t, px += pitch) {
+        int64_t c = run.begin;
         if (px[0] == zeros && all_zeros<M>(px, zeros)) {
-            w += C * NV * W;
+            w += (C - c) * NV * W;
             continue;
         }
-        int64_t c = 0;
         if (C == 5) {  // a row of 5 taps of one channel, LeNet-5's first layer: one pass over the pointers
             tile_channels<W, NV, M, 5>(acc, px, 0, w);
             w += 5 * NV * W;
@@ -99,6 +108,18 @@ FC_NOINLINE void conv_tile(const float* const* px, int64_t pitch, int64_t T, int
             tile_channels<W, NV, M, 4>(acc, px, c, w);
         }
         for (; c < C; ++c, w += NV * W) tile_channels<W, NV, M, 1>(acc, px, c, w);
+    }
+    if (!run.first)
+#pragma GCC unroll 16
+        for (int m = 0; m < M; ++m)
+#pragma GCC unroll 4
+            for (int v = 0; v < NV; ++v) acc[m][v] = load<W>(run.sums + (m * NV + v) * W) + acc[m][v];
+    if (!run.last) {
+#pragma GCC unroll 16
+        for (int m = 0; m < M; ++m)
+#pragma GCC unroll 4
+            for (int v = 0; v < NV; ++v) store<W>(run.sums + (m * NV + v) * W, acc[m][v]);
+        return;
     }
 #pragma GCC unroll 4
     for (int v = 0; v < NV; ++v) {
@@ -130,6 +151,23 @@ FC_NOINLINE void conv_tile(const float* const* px, int64_t pitch, int64_t T, int
     }
 }
 
+// One tile, run by run.
+template <int W, int NV, int M>
+FC_INLINE void conv_runs(const float* const* px, int64_t pitch, int64_t T, int64_t C, const float* w, const float* zeros,
+                         float* const* out, const float* const* res, const Epilogue& e, int64_t ahead) {
+    const int64_t taps = run_taps(T, C), channels = run_channels(C);
+    if (taps >= T && channels >= C)
+        return conv_tile<W, NV, M>(px, pitch, {T, 0, C, nullptr, true, true}, w, zeros, out, res, e, ahead);
+    alignas(64) float sums[M * NV * W];
+    for (int64_t t = 0; t < T; t += taps)
+        for (int64_t c = 0; c < C; c += channels) {
+            const Run run = {min64(taps, T - t), c, min64(C, c + channels), sums, t + c == 0,
+                             t + taps >= T && c + channels >= C};
+            conv_tile<W, NV, M>(px + t * pitch, pitch, run, w, zeros, out, res, e, ahead);
+            w += run.T * (run.end - c) * NV * W;
+        }
+}
+
 // One pixel, B blocks of filters at once: with a single pixel a block has too few accumulators to hide the latency of
 // an FMA. Bound by the bandwidth of the weights.
 template <int W, int NV, int B>
@@ -140,14 +178,27 @@ FC_NOINLINE void conv_row(const float* const* px, int64_t pitch, int64_t T, int6
     for (int b = 0; b < B; ++b)
 #pragma GCC unroll 4
         for (int v = 0; v < NV; ++v) acc[b][v] = Vf<W>{};
-    for (int64_t t = 0; t < T; ++t, px += pitch)
-        for (int64_t c = 0; c < C; ++c, w += NV * W) {
-            const Vf<W> x = splat<W>(px[0][c]);
+    const int64_t taps = run_taps(T, C), channels = run_channels(C);
+    alignas(64) float sums[B * NV * W];
+    bool many = false;
+    for (int64_t t = 0; t < T; t += taps)
+        for (int64_t c0 = 0; c0 < C; c0 += channels) {
+            if (t + c0) add_runs<W, NV, B>(acc, sums, many), many = true;
+            for (int64_t i = t; i < min64(T, t + taps); ++i)
+                for (int64_t c = c0; c < min64(C, c0 + channels); ++c, w += NV * W) {
+                    const Vf<W> x = splat<W>(px[i * pitch][c]);
 #pragma GCC unroll 8
-            for (int b = 0; b < B; ++b)
+                    for (int b = 0; b < B; ++b)
 #pragma GCC unroll 4
-                for (int v = 0; v < NV; ++v) acc[b][v] = mul_add<W>(x, load<W>(w + b * step + v * W), acc[b][v]);
+                        for (int v = 0; v < NV; ++v)
+                            acc[b][v] = mul_add<W>(x, load<W>(w + b * step + v * W), acc[b][v]);
+                }
         }
+    if (many)
+#pragma GCC unroll 8
+        for (int b = 0; b < B; ++b)
+#pragma GCC unroll 4
+            for (int v = 0; v < NV; ++v) acc[b][v] = load<W>(sums + (b * NV + v) * W) + acc[b][v];
 #pragma GCC unroll 8
     for (int b = 0; b < B; ++b)
 #pragma GCC unroll 4
@@ -174,7 +225,7 @@ FC_INLINE void conv_pixels(bool low, int64_t count, const float* const* px, int6
     int64_t m = 0;
     const auto tile = [&](auto height) {
         constexpr int M = decltype(height)::value;
-        conv_tile<W, NV, M>(px + m, pitch, T, C, w, zeros, out + m, res ? res + m : nullptr, e, M * ahead);
+        conv_runs<W, NV, M>(px + m, pitch, T, C, w, zeros, out + m, res ? res + m : nullptr, e, M * ahead);
         m += M;
     };
     if (!low)

@@ -8,8 +8,8 @@
 //
 // Up to kLinearRows rows are one pass, more are cut into passes of nearly equal height: a pass reads all weights of the
 // block, and one row at the end would cost as much as eight. Bound by the bandwidth of the weights up to some 8 rows (from
-// memory), beyond that by the FMA units. Each output is one sequential accumulator over the channels, whatever M and B: a
-// row's result does not depend on the batch.
+// memory), beyond that by the FMA units. Each output is the sum of runs of products over the channels, as in
+// conv_tile.inl.h, whatever M and B: a row's result does not depend on the batch.
 #include "fastconv/activation.inl.h"
 #include "fastconv/blocks.inl.h"
 
@@ -51,9 +51,20 @@ FC_NOINLINE void linear_tile(const LinearArgs* a, int64_t row, int64_t k, const 
 #pragma GCC unroll 8
         for (int v = 0; v < B * NV; ++v) acc[m][v] = Vf<W>{};
     }
-    int64_t c = 0;
-    for (; c + 4 <= a->C; c += 4, w += 4 * NV * W) linear_channels<W, NV, M, B, 4>(acc, px, c, w, step);
-    for (; c < a->C; ++c, w += NV * W) linear_channels<W, NV, M, B, 1>(acc, px, c, w, step);
+    alignas(64) float sums[M * B * NV * W];
+    const int64_t channels = run_channels(a->C);
+    bool many = false;
+    for (int64_t c = 0; c < a->C;) {
+        const int64_t end = min64(a->C, c + channels);
+        if (c) add_runs<W, B * NV, M>(acc, sums, many), many = true;
+        for (; c + 4 <= end; c += 4, w += 4 * NV * W) linear_channels<W, NV, M, B, 4>(acc, px, c, w, step);
+        for (; c < end; ++c, w += NV * W) linear_channels<W, NV, M, B, 1>(acc, px, c, w, step);
+    }
+    if (many)
+#pragma GCC unroll 16
+        for (int m = 0; m < M; ++m)
+#pragma GCC unroll 8
+            for (int v = 0; v < B * NV; ++v) acc[m][v] = load<W>(sums + (m * B * NV + v) * W) + acc[m][v];
     const float lo = static_cast<float>(a->act_a), hi = static_cast<float>(a->act_b);
 #pragma GCC unroll 8
     for (int v = 0; v < B * NV; ++v) {

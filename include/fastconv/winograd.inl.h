@@ -56,7 +56,7 @@ FC_NOINLINE void winograd_direct(const WinogradArgs* a, const WinogradPlace& p, 
                     for (int64_t v = 0; v < 3; ++v)
                         px[t++] = winograd_pixel(a->px, x, a->zeros, p.image, p.d + a->origin[0] + d,
                                                  p.h + i + a->origin[1] + u, p.w + j + a->origin[2] + v);
-            conv_tile<W, NV, 1>(px, 1, t, a->C, w, nullptr, &out, res ? &res : nullptr, e, 0);
+            conv_runs<W, NV, 1>(px, 1, t, a->C, w, nullptr, &out, res ? &res : nullptr, e, 0);
         }
 }
 

@@ -47,6 +47,11 @@ CASES = {
     "copied, 250 filters": Case(1, 16, 250, (4, 300), (1, 2), stride=(1, 2)),
     "copied in blocks": Case(1, 16, 32 * BLOCK, (5, 6), (1, 1), stride=2),
     "four blocks": Case(1, 30, 4 * BLOCK + 3, (1, 1), (1, 1)),
+    # long sums, in runs of 384 products at least: of whole taps, the last run shorter; of parts of a tap
+    **{f"{c} channels, {r}x{s}": Case(2, c, BLOCK + 3, (5, 6), (r, s), padding=(r // 2, s // 2)) for c, r, s in
+       [(43, 3, 6), (85, 3, 3), (257, 3, 3), (385, 1, 3), (770, 3, 1), (1537, 1, 1), (2, 9, 43)]},
+    "four blocks of long sums": Case(1, 1203, 4 * BLOCK, (1, 1), (1, 1)),
+    "four blocks of taps": Case(1, 100, 4 * BLOCK, (3, 5), (3, 5)),
     "multiplier": Case(2, 6, 18, (7, 9), (3, 3), padding=1, groups=6),
     "multiplier stride": Case(2, 5, 10, (7, 9), (3, 2), stride=(2, 1), dilation=2, padding=2, groups=5),
     # f32_conv_few: every number of filters; channels around the vector; pixels around its tiles; groups
@@ -281,7 +286,8 @@ def test_nan_passes_an_activation(act, rng):
 
 
 @pytest.mark.parametrize(("name", "kernel"), [p for p in PAIRS if p[0] in
-                                              ("3x3", "1x1", "one pixel 1x1", "four blocks", "3d",
+                                              ("3x3", "1x1", "one pixel 1x1", "four blocks", "3d", "four blocks of long sums",
+                                               "four blocks of taps", "257 channels, 3x3", "1537 channels, 1x1",
                                                "few 3", "few groups")])
 def test_an_image_does_not_depend_on_its_batch(name, kernel, rng):
     case = CASES[name]
@@ -292,6 +298,15 @@ def test_an_image_does_not_depend_on_its_batch(name, kernel, rng):
         np.testing.assert_array_equal(forward(kernel, case, x[i:i + 1], w)[0], y[i])
     order = np.random.default_rng(0).permutation(15)
     np.testing.assert_array_equal(forward(kernel, case, x[order], w, 2), y[order])
+
+
+@pytest.mark.parametrize(("channels", "kernel"), [(16384, (1, 1)), (1024, (4, 4)), (64, (16, 16))])
+def test_the_error_does_not_grow_with_the_length_of_a_sum(channels, kernel, rng):
+    """That of 16,384 products stays what one accumulator has of 768; with one accumulator it was three times that."""
+    case = Case(1, channels, 2 * BLOCK, tuple(k + 3 for k in kernel), kernel)
+    x, w = (rng.standard_normal(s, np.float32) for s in (case.x_shape, case.w_shape))
+    y = forward("f32_conv_pointwise" if case.taps == 1 else "f32_conv_direct", case, x, w)
+    assert ref.rel_l2(y, ref.conv(x, w, None, *case.attributes)) <= 5e-7
 
 
 @pytest.mark.parametrize("name", ["3x3", "1x1", "one pixel", "few 2"])

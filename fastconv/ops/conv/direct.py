@@ -91,8 +91,7 @@ def estimate(which: str, p: Problem, cpu: Cpu) -> float:
     arithmetic = p.multiply_adds / filters * lanes / cpu.madds
     pixels = p.n * prod(p.y)
     pointers = pixels * p.taps * p.groups
-    nbytes = 4 * (p.n * prod(p.x) * p.groups * p.C + pixels * p.groups * p.K + p.groups * p.K * p.C * p.taps)
-    return max(1.08 * arithmetic + pointers, nbytes / cpu.memory_bytes)
+    return max(1.08 * arithmetic + pointers, p.nbytes / cpu.memory_bytes)
 
 
 def convolve(cx: Lowering, kernel: str, geometry: dict, pack: dict, w: Tensor, x: View, y: View, row: int, info: dict,

@@ -56,6 +56,12 @@ class Problem:
         """Of the whole batch, by the definition: taps in the padding count."""
         return self.n * prod(self.y) * self.groups * self.K * self.C * self.taps
 
+    @property
+    def nbytes(self) -> int:
+        """Of input, output and weight in float32."""
+        floats = prod(self.x) * self.C + prod(self.y) * self.K
+        return 4 * self.groups * (self.n * floats + self.K * self.C * self.taps)
+
     def describe(self, points: int | None = None) -> dict:
         """What a listing of steps says of it, or of a phase with so many taps times pixels of an image."""
         x, w, y = self.shapes
