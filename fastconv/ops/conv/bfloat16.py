@@ -13,7 +13,7 @@ from fastconv.kernels import planes as kernels
 from fastconv.kernels import tiles
 from fastconv.kernels.cpu import Cpu
 from fastconv.ops.conv import planes
-from fastconv.ops.conv.choose import Algorithm, offer
+from fastconv.ops.conv.choose import Algorithm, offer, promise
 from fastconv.ops.conv.problem import Problem
 
 PLANES = {"highest": 3, "high": 2, "medium": 1}
@@ -88,13 +88,13 @@ class Tiles(Algorithm):
         return 1e4 * cost if tiles.emulated() else cost
 
     def lower_forward(self, node: Node, p: Problem, cx: Lowering) -> None:
-        planes.forward(cx, tiles.FORWARD, PLANES[cx.choice.precision], node, p)
+        planes.forward(cx, tiles.FORWARD, PLANES[promise(cx)], node, p)
 
     def lower_backward_data(self, node: Node, p: Problem, cx: Lowering) -> None:
-        planes.backward_data(cx, tiles.FORWARD, PLANES[cx.choice.precision], node, p)
+        planes.backward_data(cx, tiles.FORWARD, PLANES[promise(cx)], node, p)
 
     def lower_backward_weight(self, node: Node, p: Problem, cx: Lowering) -> None:
-        planes.backward_weight(cx, tiles.BACKWARD_WEIGHT, PLANES[cx.choice.precision], node, p)
+        planes.backward_weight(cx, tiles.BACKWARD_WEIGHT, PLANES[promise(cx)], node, p)
 
 
 def pointers(p: Problem) -> float:

@@ -29,7 +29,11 @@ class Algorithm:
     name = ""
     fuses_backward_data = False  # whether lower_backward_data takes an epilogue (bias and so on of a transposed convolution)
     takes_cropped = False  # whether it serves problems that are cropped: see Problem
-    note = ""  # what the reason for a choice should add
+
+    @property
+    def note(self) -> str:
+        """What the reason for a choice should add."""
+        return ""
 
     def refuses(self, which: str, p: Problem) -> str | None:
         """Why pass ``which`` of this problem is not for this algorithm, as the end of "does not apply: ..."; None: it is."""
@@ -54,6 +58,13 @@ class Algorithm:
     def lower_backward_weight(self, node: Node, p: Problem, cx: Lowering) -> None:
         """inputs: gradient of the output, x."""
         raise NotImplementedError
+
+
+def promise(cx: Lowering) -> str:
+    """The precision that was asked for, of the convolution being lowered."""
+    if cx.choice is None:
+        raise AssertionError("a convolution is lowered before its algorithm is chosen")
+    return cx.choice.precision
 
 
 class Candidate(NamedTuple):

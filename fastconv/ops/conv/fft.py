@@ -9,7 +9,7 @@ from __future__ import annotations
 from functools import lru_cache
 from itertools import product
 from math import inf, log2, prod
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from fastconv.graph.ir import Node, Tensor
 from fastconv.graph.lower import Lowering, Ref, View
@@ -59,8 +59,8 @@ def terms(s: Shape) -> float:
     return found
 
 
-def plan(s: Shape, sizes: tuple[int, int, int]) -> dict:
-    """The kernels' geometry."""
+def plan(s: Shape, sizes: tuple[int, int, int] | None) -> dict:
+    """The kernels' geometry; sizes are never None where the algorithm does not refuse."""
     return fft.plan(groups=s.groups, channels=s.channels, filters=s.filters, input=s.input, output=s.output, kernel=s.kernel,
                     dilation=s.dilation, low=s.low, sizes=sizes)
 
@@ -123,16 +123,16 @@ class Found(NamedTuple):
 @lru_cache(4096)
 def best(s: Shape, cpu: Cpu) -> Found:
     """The sizes that the cost model likes best, among those whose transformed weights are modest, or else not too large."""
-    found, large = Found(None, inf), (inf, None)
+    found, large, least = Found(None, inf), None, inf
     modest = max(MODEST, 24 * s.groups * s.filters * s.channels * prod(s.kernel))
-    for choice in product(*(candidates(s, i) for i in range(3))):
-        sizes = tuple(size for size, _ in choice)
-        cycles, nbytes = estimate(s, sizes, prod(tiles for _, tiles in choice), cpu)
+    for d, h, w in product(*(candidates(s, i) for i in range(3))):
+        sizes = (d[0], h[0], w[0])
+        cycles, nbytes = estimate(s, sizes, d[1] * h[1] * w[1], cpu)
         if cycles < found.cycles and nbytes <= modest:
             found = Found(sizes, cycles)
-        if cycles < large[0] and nbytes <= PACKED:
-            large = cycles, sizes
-    return found if found.sizes else Found(large[1], inf)
+        if cycles < least and nbytes <= PACKED:
+            least, large = cycles, sizes
+    return found if found.sizes else Found(large, inf)
 
 
 class Fft(Algorithm):
@@ -171,7 +171,7 @@ class Fft(Algorithm):
         g = plan(s, best(s, cpu()).sizes)
         dw, x_view, gy_view = cx.write(node.output).ref, cx.read(x), cx.read(gy)
         strides = fft.weight_strides(p.kernel, group=p.K * p.C * p.taps, filter=p.C * p.taps, channel=p.taps)
-        read = {"x": x_view.ref, "ldx": x_view.ld, "gy": gy_view.ref, "ldy": gy_view.ld}
+        read: dict[str, Any] = {"x": x_view.ref, "ldx": x_view.ld, "gy": gy_view.ref, "ldy": gy_view.ld}
         tiles = g["tiles"] * p.n
         if g["depthwise"]:
             floats = p.groups * p.taps
@@ -183,7 +183,7 @@ class Fft(Algorithm):
             return
         sums = cx.temp(4 * fft.packed_floats(g), "spectrum of the weight gradient")
         for first, count, xs, ys in ranges(g, tiles, cx):
-            part = {"first": first, "count": count, "algorithm": "fft"}
+            part: dict[str, Any] = {"first": first, "count": count, "algorithm": "fft"}
             cx.step(fft.transform, g, x=x_view.ref, ldx=x_view.ld, spectrum=xs, **part)
             cx.step(fft.transform_gradient, g, gy=gy_view.ref, ldy=gy_view.ld, spectrum=ys, **part)
             cx.step(fft.product_weight, g, x=xs, gy=ys, sums=sums, add=first > 0, info=p.describe(), **part)
@@ -212,12 +212,12 @@ def convolve(s: Shape, strides: dict, node: Node, p: Problem, cx: Lowering) -> N
     g = plan(s, best(s, cpu()).sizes)
     source, weights, target, fused = cx.read(x), cx.read(w), cx.write(node.output), epilogue(node, cx)
     packed = packed_weight(s, g, strides, w, weights, cx)
-    write = {"x": source.ref, "ldx": source.ld, "w": weights.ref, "y": target.ref, "ldy": target.ld, **fused}
+    write: dict[str, Any] = {"x": source.ref, "ldx": source.ld, "w": weights.ref, "y": target.ref, "ldy": target.ld, **fused}
     if g["depthwise"]:
         cx.step(fft.depthwise, g, strides, packed=packed, info=p.describe(), **write)
         return
     for first, count, xs, ys in ranges(g, g["tiles"] * p.n, cx):
-        part = {"first": first, "count": count, "algorithm": "fft"}
+        part: dict[str, Any] = {"first": first, "count": count, "algorithm": "fft"}
         cx.step(fft.transform, g, x=source.ref, ldx=source.ld, spectrum=xs, **part)
         cx.step(fft.product, g, x=xs, packed=packed, y=ys, info=p.describe(), **part)
         cx.step(fft.inverse, g, strides, spectrum=ys, **part, **write)

@@ -16,7 +16,7 @@ from fastconv.kernels import layout
 from fastconv.kernels import winograd as steps
 from fastconv.kernels.cpu import Cpu
 from fastconv.kernels.cpu import cpu as machine
-from fastconv.ops.conv.choose import Algorithm, offer
+from fastconv.ops.conv.choose import Algorithm, offer, promise
 from fastconv.ops.conv.problem import Problem, epilogue
 
 KERNELS = ((3, 3), (1, 3), (3, 1))
@@ -84,7 +84,7 @@ class Winograd(Algorithm):
 
     def convolve(self, which: str, node: Node, p: Problem, cx: Lowering) -> None:
         x, w = node.inputs[:2]
-        form = self.form(which, p, cx.choice.precision, machine())
+        form = self.form(which, p, promise(cx), machine())
         space = geometry(which, p, form.tile)
         transformed, packed = packed_weight(space, packing(which, p), w, cx)
         view, y = cx.read(x), cx.write(node.output)
@@ -94,7 +94,7 @@ class Winograd(Algorithm):
 
     def lower_backward_weight(self, node: Node, p: Problem, cx: Lowering) -> None:
         gy, x = node.inputs
-        form = self.form("backward_weight", p, cx.choice.precision, machine())
+        form = self.form("backward_weight", p, promise(cx), machine())
         space, out = geometry("forward", p, form.tile), cx.write(node.output).ref
         view, gradient = cx.read(x), cx.read(gy)
         sizes, floats = cut_weight(p.n, space), steps.weight_floats(space)[1]
