@@ -287,8 +287,8 @@ def test_nan_passes_an_activation(act, rng):
 
 @pytest.mark.parametrize(("name", "kernel"), [p for p in PAIRS if p[0] in
                                               ("3x3", "1x1", "one pixel 1x1", "four blocks", "3d",
-                                               "four blocks of long sums", "four blocks of taps", "257 channels, 3x3", "1537 channels, 1x1",
-                                               "few 3", "few groups")])
+                                               "four blocks of long sums", "four blocks of taps", "257 channels, 3x3",
+                                               "1537 channels, 1x1", "few 3", "few groups")])
 def test_an_image_does_not_depend_on_its_batch(name, kernel, rng):
     case = CASES[name]
     x = rng.standard_normal((15, *case.x_shape[1:]), np.float32)
