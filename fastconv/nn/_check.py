@@ -6,6 +6,8 @@ import operator
 from numbers import Real
 from typing import Any
 
+LARGEST = 3.4028234663852886e38  # float32
+
 
 def integer(layer: str, name: str, value: Any, least: int) -> int:
     """An integer of at least ``least``; no bool, no float."""
@@ -39,7 +41,7 @@ def number(layer: str, name: str, value: Any, low: float, high: float) -> float:
     if isinstance(value, bool) or not isinstance(value, Real):
         raise TypeError(f"{layer}: {name}={value!r}: expected a number")
     if not low <= float(value) <= high:
-        rule = f"from {low:g} to {high:g}" if high < float("inf") else f"a number of at least {low:g}"
+        rule = f"from {low:g} to {high:g}" if high < LARGEST else f"a number of at least {low:g}, finite in float32"
         raise ValueError(f"{layer}: {name}={value!r} must be {rule}")
     return float(value)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fastconv.graph.ir import apply
-from fastconv.nn._check import choice, flag, integer, number
+from fastconv.nn._check import LARGEST, choice, flag, integer, number
 from fastconv.nn.module import Module
 
 INFINITY = float("inf")
@@ -83,7 +83,7 @@ class LeakyReLU(Module):
 
     def __init__(self, negative_slope: float = 0.01, inplace: bool = False):
         super().__init__()
-        self.negative_slope = number("LeakyReLU", "negative_slope", negative_slope, -INFINITY, INFINITY)
+        self.negative_slope = number("LeakyReLU", "negative_slope", negative_slope, -LARGEST, LARGEST)
         self.inplace = flag("LeakyReLU", "inplace", inplace)
 
     def forward(self, x):
@@ -98,7 +98,7 @@ class ELU(Module):
 
     def __init__(self, alpha: float = 1.0, inplace: bool = False):
         super().__init__()
-        self.alpha = number("ELU", "alpha", alpha, 0, INFINITY)
+        self.alpha = number("ELU", "alpha", alpha, 0, LARGEST)
         self.inplace = flag("ELU", "inplace", inplace)
 
     def forward(self, x):

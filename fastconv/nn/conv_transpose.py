@@ -30,7 +30,7 @@ class _ConvTranspose(Module):
         for name in ("in_channels", "out_channels"):
             if getattr(self, name) % self.groups:
                 raise ValueError(f"{layer}: groups={groups} does not divide {name}={getattr(self, name)}")
-        if padding_mode != "zeros":
+        if not isinstance(padding_mode, str) or padding_mode != "zeros":
             raise ValueError(f"{layer}: padding_mode={padding_mode!r}: a transposed convolution has only 'zeros'")
         self.padding_mode = padding_mode
         shape = (self.in_channels, self.out_channels // self.groups, *self.kernel_size)

@@ -7,7 +7,7 @@ import numpy as np
 from fastconv.graph.ir import apply, fail
 from fastconv.graph.parameter import filled
 from fastconv.nn import init
-from fastconv.nn._check import flag, integer, number
+from fastconv.nn._check import LARGEST, flag, integer, number
 from fastconv.nn.module import Module
 
 
@@ -20,7 +20,7 @@ class _BatchNorm(Module):
         super().__init__()
         layer = type(self).__name__
         self.num_features = n = integer(layer, "num_features", num_features, 1)
-        self.eps = number(layer, "eps", eps, 0, float("inf"))
+        self.eps = number(layer, "eps", eps, 0, LARGEST)
         self.momentum = None if momentum is None else number(layer, "momentum", momentum, 0, 1)
         self.affine = flag(layer, "affine", affine)
         self.track_running_stats = flag(layer, "track_running_stats", track_running_stats)

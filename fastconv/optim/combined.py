@@ -1,6 +1,7 @@
 """Schedules made of schedules."""
 
 import bisect
+from collections.abc import Iterable
 
 from . import _check
 from ._schedule import Schedule
@@ -21,13 +22,16 @@ class SequentialLR(Schedule):
 
     def __init__(self, optimizer, schedulers, milestones):
         owner = type(self).__name__
+        for name, values in (("schedulers", schedulers), ("milestones", milestones)):
+            if not isinstance(values, Iterable):
+                raise TypeError(f"{owner}: {name} is a {type(values).__name__}: expected a sequence")
         self._schedules = list(schedulers)
         if not self._schedules:
-            raise ValueError(f"{owner}: at least one schedule is needed")
+            raise ValueError(f"{owner}: schedulers={schedulers!r}: at least one schedule is needed")
         for place, schedule in enumerate(self._schedules):
             if not isinstance(schedule, Schedule):
                 kind = type(schedule).__name__
-                raise TypeError(f"{owner}: schedule {place} is a {kind}, not a schedule that can be put in a row")
+                raise TypeError(f"{owner}: schedulers[{place}] is a {kind}, not a schedule that can be put in a row")
             if schedule.optimizer is not optimizer:
                 raise ValueError(f"{owner}: schedule {place} ({type(schedule).__name__}) has another optimizer")
             if schedule.interval != self._schedules[0].interval:

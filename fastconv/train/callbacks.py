@@ -8,12 +8,27 @@ from __future__ import annotations
 
 import logging
 import math
-import operator
 import os
 
+import numpy as np
+
+from fastconv.graph.engine import check_count
 from fastconv.train.curve import plot_curve
 
 log = logging.getLogger("fastconv")
+
+
+def _flag(who: str, name: str, value) -> bool:
+    if not isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{who}: {name}={value!r}: expected True or False")
+    return bool(value)
+
+
+def _path(owner, path) -> str:
+    try:
+        return os.fsdecode(path)
+    except TypeError:
+        raise TypeError(f"{type(owner).__name__}: path is a {type(path).__name__}: expected str or os.PathLike") from None
 
 
 class _Monitor:
@@ -23,7 +38,7 @@ class _Monitor:
         name = type(self).__name__
         if not isinstance(monitor, str):
             raise TypeError(f"{name}: monitor is a {type(monitor).__name__}: expected the name of a column of the log")
-        if mode not in ("auto", "min", "max"):
+        if not isinstance(mode, str) or mode not in ("auto", "min", "max"):
             raise ValueError(f"{name}: mode={mode!r}: expected 'auto', 'min' or 'max'")
         if isinstance(min_delta, bool) or not isinstance(min_delta, (int, float)) or not 0 <= min_delta < math.inf:
             raise ValueError(f"{name}: min_delta={min_delta!r}: expected a number of at least 0")
@@ -64,9 +79,8 @@ class EarlyStopping(_Monitor):
     def __init__(self, monitor: str = "val_loss", patience: int = 5, min_delta: float = 0.0, mode: str = "auto",
                  restore_best: bool = False):
         super().__init__(monitor, mode, min_delta)
-        if isinstance(patience, bool) or operator.index(patience) < 1:
-            raise ValueError(f"EarlyStopping: patience={patience!r}: expected an integer of at least 1")
-        self.patience, self.restore_best = operator.index(patience), restore_best
+        check_count("EarlyStopping", "patience", patience)
+        self.patience, self.restore_best = int(patience), _flag("EarlyStopping", "restore_best", restore_best)
         self._kept: tuple[int, dict] | None = None
 
     def __call__(self, trainer, row: dict) -> None:
@@ -100,7 +114,7 @@ class ModelCheckpoint(_Monitor):
 
     def __init__(self, path, monitor: str = "val_loss", mode: str = "auto", save_best_only: bool = True):
         super().__init__(monitor, mode)
-        self.path, self.save_best_only = os.fsdecode(path), save_best_only
+        self.path, self.save_best_only = _path(self, path), _flag("ModelCheckpoint", "save_best_only", save_best_only)
 
     def __call__(self, trainer, row: dict) -> None:
         if not self.save_best_only or self.best(list(trainer.log)) == len(trainer.log) - 1:
@@ -111,7 +125,7 @@ class LogWriter:
     """Writes the log after each epoch, to a file whose name ends in ``.csv``, ``.json`` or ``.png`` (curves)."""
 
     def __init__(self, path):
-        self.path = os.fsdecode(path)
+        self.path = _path(self, path)
         self._kind = os.path.splitext(self.path)[1].lower()
         if self._kind not in (".csv", ".json", ".png"):
             raise ValueError(f"LogWriter: path={self.path!r} must end in .csv, .json or .png")
