@@ -34,8 +34,8 @@ TAKEN = {
     ("ModuleDict", "modules"), ("Parameter", "data"), ("Parameter", "requires_grad"), ("CrossEntropyLoss", "weight"),
 }
 INTEGERS = {"in_channels", "out_channels", "in_features", "out_features", "num_features", "groups", "ignore_index",
-            "batch_size", "seed", "prefetch", "pixels", "patience", "cooldown", "total_iters", "T_max", "step_size", "warmup_steps",
-            "total_steps"} | KEPT
+            "batch_size", "seed", "prefetch", "pixels", "patience", "cooldown", "total_iters", "T_max", "step_size",
+            "warmup_steps", "total_steps"} | KEPT
 LAYERS = [getattr(nn, name) for name in nn.__all__ if inspect.isclass(getattr(nn, name)) and name != "Module"]
 RULES = [getattr(optim, name) for name in optim.__all__]
 DATA = [data.RandomShift, data.RandomHorizontalFlip, data.DataLoader]
