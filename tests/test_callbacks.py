@@ -81,13 +81,15 @@ def test_with_a_trainer(tmp_path):
     rng = np.random.default_rng(0)
     x, y = rng.standard_normal((16, 1, 32, 32), dtype=np.float32), rng.integers(0, 3, 16)
     trainer = fc.Trainer(zoo.lenet5(3), fc.nn.CrossEntropyLoss(), fc.optim.SGD(lr=1e-6), threads=1)
+    pytest.importorskip("matplotlib", reason="curves need matplotlib")
     callbacks = [EarlyStopping("val_accuracy", patience=2), ModelCheckpoint(tmp_path / "best.safetensors"),
-                 LogWriter(tmp_path / "log.csv"), LogWriter(tmp_path / "log.json")]
+                 LogWriter(tmp_path / "log.csv"), LogWriter(tmp_path / "log.json"), LogWriter(tmp_path / "curve.png")]
     trainer.fit((x, y), 50, validation=(x, y), callbacks=callbacks, verbose=False)
     assert 3 <= len(trainer.log) < 50
     with open(tmp_path / "log.csv") as file:
         assert [float(row["loss"]) for row in csv.DictReader(file)] == trainer.log.column("loss")
     assert [row["epoch"] for row in json.loads((tmp_path / "log.json").read_text())] == trainer.log.column("epoch")
+    assert (tmp_path / "curve.png").read_bytes().startswith(b"\x89PNG")
     best = int(np.argmin(trainer.log.column("val_loss")))
     loaded = fc.Trainer(fc.load(tmp_path / "best.safetensors"), fc.nn.CrossEntropyLoss(), fc.optim.SGD(lr=1), threads=1)
     assert loaded.evaluate((x, y))["loss"] == trainer.log[best]["val_loss"]

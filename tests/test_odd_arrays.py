@@ -1,0 +1,187 @@
+"""Arrays as users have them: what an engine takes with the same bits, and what it refuses by name."""
+
+import numpy as np
+import pytest
+
+import fastconv as fc
+from fastconv import nn
+
+SHAPE = (4, 3, 8, 6)
+
+
+def network():
+    fc.manual_seed(0)
+    return nn.Sequential(nn.Conv2d(3, 5, 3), nn.ReLU(), nn.Flatten(), nn.Linear(120, 3))
+
+
+@pytest.fixture(scope="module")
+def engine():
+    return fc.compile(network(), SHAPE)
+
+
+@pytest.fixture(scope="module")
+def x():
+    return np.random.default_rng(0).standard_normal(SHAPE, dtype=np.float32)
+
+
+def read_only(a):
+    a = a.copy()
+    a.flags.writeable = False
+    return a
+
+
+def unaligned(a):
+    memory = np.zeros(a.nbytes + 1, np.uint8)
+    out = memory[1:].view(np.float32).reshape(a.shape)
+    out[...] = a
+    return out
+
+
+def half_steps(a):
+    """Strides that are no multiples of an element's size."""
+    memory = np.zeros(2 * a.nbytes, np.uint8)
+    out = np.ndarray(a.shape, np.float32, memory, strides=(a.strides[0] + 2, *a.strides[1:]))
+    out[...] = a
+    return out
+
+
+def inside_records(a):
+    out = np.zeros(a.shape, [("flag", "u1"), ("value", "f4")])
+    out["value"] = a
+    return out["value"]
+
+
+TAKEN = {
+    "read-only": read_only, "unaligned": unaligned, "half steps": half_steps, "a field of records": inside_records,
+    "columns first": np.asfortranarray,
+    "channels last": lambda a: np.moveaxis(np.ascontiguousarray(np.moveaxis(a, 1, -1)), -1, 1),
+    "upside down": lambda a: np.ascontiguousarray(a[:, :, ::-1])[:, :, ::-1],
+    "mirrored, channels too": lambda a: np.ascontiguousarray(a[:, ::-1, :, ::-1])[:, ::-1, :, ::-1],
+    "batch reversed": lambda a: np.ascontiguousarray(a[::-1])[::-1],
+    "every other": lambda a: np.repeat(a, 2, axis=3)[..., ::2],
+    "a memoryview": memoryview, "a matrix of a subclass": lambda a: a.view(np.recarray),
+}
+
+
+@pytest.mark.parametrize("kind", TAKEN)
+def test_inputs(kind, engine, x):
+    expected, given = engine(x), TAKEN[kind](x)
+    np.testing.assert_array_equal(engine(given), expected)
+    for n in (1, 3):
+        np.testing.assert_array_equal(engine(given[:n]), expected[:n])
+
+
+def test_one_image_as_many(engine, x):
+    np.testing.assert_array_equal(engine(np.broadcast_to(x[:1], SHAPE)), np.repeat(engine(x[:1]), 4, axis=0))
+    assert engine(x[:0]).shape == (0, 3)
+
+
+@pytest.mark.parametrize("kind", ["columns first", "batch reversed", "every other", "upside down"])
+def test_outputs(kind, engine, x):
+    expected = engine(x)
+    out = TAKEN[kind](np.full((4, 3, 1, 2), np.nan, np.float32))[:, :, 0, 0]
+    assert engine(x, out=out) is out
+    np.testing.assert_array_equal(out, expected)
+
+
+@pytest.mark.parametrize("layer", [nn.ReLU(), nn.Conv2d(3, 3, 3, padding=1), nn.Softmax(2)], ids=lambda m: type(m).__name__)
+@pytest.mark.parametrize("shift", [0, 1, 7, SHAPE[3] * SHAPE[2], -5])
+def test_output_over_the_input(layer, shift, x):
+    """In place, and overlapping: as if the input had been copied first."""
+    engine = fc.compile(layer, SHAPE)
+    expected = engine(x)
+    memory = np.zeros(x.size + 2 * abs(shift), np.float32)
+    source = memory[abs(shift):abs(shift) + x.size].reshape(SHAPE)
+    target = memory[abs(shift) + shift:abs(shift) + shift + x.size].reshape(SHAPE)
+    source[...] = x
+    np.testing.assert_array_equal(engine(source, out=target), expected)
+
+
+class NoArray:
+    def __array__(self, dtype=None, copy=None):
+        raise ValueError("no")
+
+
+REFUSED = {
+    "big-endian": (lambda a: a.astype(">f4"), TypeError, r"input has dtype >f4 \(byte-swapped\)"),
+    "objects": (lambda a: a.astype(object), TypeError, "input has dtype object"),
+    "float64": (lambda a: a.astype(float), TypeError, "input has dtype float64"),
+    "float16": (lambda a: a.astype(np.float16), TypeError, "input has dtype float16"),
+    "complex": (lambda a: a.astype(complex), TypeError, "input has dtype complex128"),
+    "bools": (lambda a: a > 0, TypeError, "input has dtype bool"),
+    "records": (lambda a: np.zeros(SHAPE, [("a", "f4")]), TypeError, "input has dtype"),
+    "dates": (lambda a: np.zeros(SHAPE, "M8[s]"), TypeError, "input has dtype datetime64"),
+    "a list": (lambda a: a.tolist(), TypeError, "input is a list"),
+    "None": (lambda a: None, TypeError, "input is a NoneType"),
+    "text": (lambda a: "x", TypeError, "input is a str"), "bytes": (lambda a: b"1234", (TypeError, ValueError), "input"),
+    "no channels": (lambda a: a[:, :0], ValueError, "every extent but the batch must be at least 1"),
+    "no pixels": (lambda a: a[..., :0], ValueError, "every extent but the batch must be at least 1"),
+    "three channels too few": (lambda a: a[:, :2], ValueError, r"Conv2d '0': input of shape \(4, 2, 8, 6\) has 2 channels"),
+    "one image": (lambda a: a[0], ValueError, r"input of shape \(3, 8, 6\) has 3 dimensions: expected 4"),
+    "a number": (lambda a: np.float32(1), (TypeError, ValueError), "input"),
+    "smaller than the taps": (lambda a: a[:, :, :2], ValueError, "Conv2d '0': the output would be empty"),
+    "another size": (lambda a: a[:, :, :7], ValueError, r"Linear '3': input of shape \(4, 100\) has 100 features"),
+    "too large": (lambda a: np.broadcast_to(a[:1], (10**10, *SHAPE[1:])), MemoryError, "engine: input of shape"),
+    "a wrong __array__": (lambda a: NoArray(), TypeError, "input is a NoArray that NumPy cannot take"),
+}
+
+
+@pytest.mark.parametrize("kind", REFUSED)
+def test_refused_inputs(kind, engine, x):
+    """Nothing has run, and the engine goes on as before."""
+    make, error, message = REFUSED[kind]
+    expected, out = engine(x), np.full((4, 3), 7, np.float32)
+    with pytest.raises(error, match=message):
+        engine(make(x), out=out)
+    assert (out == 7).all()
+    np.testing.assert_array_equal(engine(x), expected)
+
+
+@pytest.mark.parametrize(("out", "error", "message"), [
+    (np.zeros((4, 3)), TypeError, "out has dtype float64"), (np.zeros((4, 3), ">f4"), TypeError, "out has dtype >f4"),
+    (np.zeros((4, 4), np.float32), ValueError, r"out has shape \(4, 4\): expected \(4, 3\)"),
+    (np.zeros((5, 3), np.float32), ValueError, r"out has shape \(5, 3\): expected \(4, 3\)"),
+    (read_only(np.zeros((4, 3), np.float32)), ValueError, "out is read-only"),
+    (np.broadcast_to(np.float32(0), (4, 3)), ValueError, "out"),
+    *((make(np.zeros((4, 3, 1, 1), np.float32))[:, :, 0, 0], ValueError, "out is not aligned to its elements")
+      for make in (unaligned, half_steps, inside_records)),
+    ([np.zeros((4, 3), np.float32)] * 2, ValueError, "out"), ([3], TypeError, "out"),
+])
+def test_refused_outputs(out, error, message, engine, x):
+    with pytest.raises(error, match=message):
+        engine(x, out=out)
+
+
+def test_numbers_of_inputs_and_of_outputs(engine, x):
+    two = fc.compile(lambda a, b: a + b, [SHAPE, SHAPE])
+    np.testing.assert_array_equal(two(x, x), x + x)
+    for call, error, message in ((lambda: engine(), TypeError, "0 inputs given, 1 expected"),
+                                 (lambda: engine(x, x), TypeError, "2 inputs given, 1 expected"),
+                                 (lambda: two(x), TypeError, "1 inputs given, 2 expected"),
+                                 (lambda: two(x, x[:2]), ValueError, "input1 .*: its batch differs from the first"),
+                                 (lambda: two(x, x[:, :2]), ValueError, "dimension 1 is 3 and 2"),
+                                 (lambda: two(x, None), TypeError, "input1 is a NoneType")):
+        with pytest.raises(error, match=message):
+            call()
+
+
+@pytest.mark.parametrize("shape", [None, 0, "a", 1.5, (), [], [[]], (1,), (1, 3), (1, 3, 8, 8, 8), (1, 3, 0, 8),
+                                   (-1, 3, 8, 8), (1, 3, 8.0, 8), (2**62, 3, 8, 8), (1, 3, 2**31, 8), ("1", "3", "8", "8"),
+                                   True, [(1, 3, 8, 8), (2, 3, 8, 8)]], ids=repr)
+def test_refused_shapes(shape):
+    with pytest.raises((TypeError, ValueError)) as caught:
+        fc.compile(network(), shape)
+    assert "input_shape" in str(caught.value) or "Conv2d '0'" in str(caught.value)
+
+
+@pytest.mark.parametrize(("function", "error", "message"), [
+    (lambda x: None, TypeError, "forward returned a NoneType"), (lambda x: (), ValueError, "forward returned no tensor"),
+    (lambda x: 3.0, TypeError, "forward returned a float"), (lambda x: x if x else -x, TypeError, "no truth value"),
+    (lambda x: list(x), TypeError, "cannot be iterated over"),
+    (lambda x: x + np.ones(3, np.float32), TypeError, "add: input of type"),
+    (lambda x: np.add(x, 1), TypeError, "ufunc"), (lambda x: x + "a", TypeError, "add: input of type str"),
+    (lambda x: len(x), TypeError, "len"),
+])
+def test_refused_networks(function, error, message):
+    with pytest.raises(error, match=message):
+        fc.compile(function, SHAPE)
