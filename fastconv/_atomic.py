@@ -85,6 +85,16 @@ def _sync_directory(directory):
             os.close(descriptor)
 
 
+class _Abandoned(Exception):
+    """Leaves a file as it was."""
+
+
+def check_writable(path):
+    """Raise what `write_atomic` would raise for this path, before the work whose result it shall hold."""
+    with contextlib.suppress(_Abandoned), write_atomic(path):
+        raise _Abandoned
+
+
 def open_regular(path):
     """Open a file for reading bytes, which must be one: a pipe would never answer, and some devices never end.
 

@@ -10,6 +10,7 @@ import pytest
 
 import fastconv as fc
 from fastconv import nn
+from fastconv._atomic import check_writable
 from fastconv.functional import conv2d, conv2d_backward_data
 from fastconv.kernels.cpu import cpu
 from fastconv.ops.conv import choose
@@ -234,3 +235,17 @@ def test_verbose_says_which_and_why():
         assert len(said) == lines and done.stdout == ""
         if lines:
             assert said[0].startswith("fastconv: conv '' n1 g1 c4 k4 x1x8x8") and "estimated Mcycles: " in said[0]
+
+
+def test_where_choices_go_is_checked_before_they_are_measured(tmp_path, monkeypatch):
+    engine = fc.compile(nn.Conv2d(3, 4, 3), (1, 3, 8, 8))
+    trainer = fc.Trainer(nn.Linear(2, 2), nn.MSELoss(), fc.optim.SGD(0.1))
+    monkeypatch.setattr("fastconv.graph.engine.tune", lambda *_: pytest.fail("something was measured"))
+    (tmp_path / "old").write_text("as it was")
+    for path, error in ((tmp_path, IsADirectoryError), (tmp_path / "none" / "x", FileNotFoundError), ("/dev/null", OSError)):
+        for call in (lambda path=path: engine.tune(path), lambda path=path: trainer.tune((1, 2), path)):
+            with pytest.raises(error):
+                call()
+    check_writable(tmp_path / "old")
+    check_writable(tmp_path / "new")
+    assert os.listdir(tmp_path) == ["old"] and (tmp_path / "old").read_text() == "as it was"

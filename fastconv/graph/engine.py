@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from fastconv._atomic import check_writable
 from fastconv.graph import passes
 from fastconv.graph.arrays import as_float32, check_shape, refuse_out
 from fastconv.graph.autodiff import differentiate
@@ -417,6 +418,8 @@ class Engine:
             those of one that was not, as other algorithms round differently.
         """
         check_count("engine.tune", "rounds", rounds)
+        if save is not None:
+            check_writable(save)
         with self._lock:
             shapes, threads = self._planned(), threads_for(self._threads)
 
