@@ -12,6 +12,8 @@ constexpr int64_t kRunWork = 32768;            // as many as give a tile so many
 constexpr int64_t kRunPointers = 16384;        // while its table of pointers stays in the second-level cache
 constexpr int64_t kPaddedRun = 784;            // with padding: so that pixels with the same taps in it fill tiles,
 constexpr int64_t kPaddedTasks = 16;           // where so many tasks are left
+constexpr int64_t kStreamedBytes = 16 << 20;   // outputs of short sums, which memory bounds, that go past the caches
+constexpr int64_t kStreamedSum = 512;
 constexpr int64_t kGroupBytes = (kWidth == 16 ? 640 : 256) * 1024;  // packed weights per tile: of the second-level cache
 
 struct ConvCut {
@@ -48,6 +50,11 @@ FC_INLINE int64_t conv_tiles(const ConvArgs* a) {
     return a->G * cut.groups * cut.chunks;
 }
 
+FC_INLINE bool streams_outputs(const ConvArgs* a) {
+    return a->T * a->C <= kStreamedSum && a->n * a->yD * a->yH * a->yW * a->ldy * 4 > kStreamedBytes &&
+           a->ldy % kWidth == 0 && a->K % kWidth == 0 && reinterpret_cast<uintptr_t>(a->y) % (4 * kWidth) == 0;
+}
+
 template <bool kPointwise>
 FC_INLINE void conv_run(const ConvArgs* a, int64_t begin, int64_t end, void* scratch) {
     const ConvCut cut = conv_cut(a);
@@ -55,7 +62,7 @@ FC_INLINE void conv_run(const ConvArgs* a, int64_t begin, int64_t end, void* scr
     const float** px = static_cast<const float**>(scratch);
     const float** res = px + max64(1, a->T) * cut.run;
     float** out = static_cast<float**>(scratch) + (max64(1, a->T) + 1) * cut.run;
-    Epilogue e = {nullptr, 0, 0, a->act, static_cast<float>(a->act_a), static_cast<float>(a->act_b)};
+    Epilogue e = {nullptr, 0, 0, a->act, static_cast<float>(a->act_a), static_cast<float>(a->act_b), streams_outputs(a)};
     const bool low = kTileM == 14 && (a->sw * a->ldx * 4 % 4096 == 0 || a->oww * a->ldy * 4 % 4096 == 0);
     Span* spans = reinterpret_cast<Span*>(out + cut.run);
     Regions in_image;
@@ -94,6 +101,7 @@ FC_INLINE void conv_run(const ConvArgs* a, int64_t begin, int64_t end, void* scr
             ++block;
         }
     }
+    if (e.stream) stream_end();
 }
 
 FC_INLINE size_t conv_scratch(const ConvArgs* a) {

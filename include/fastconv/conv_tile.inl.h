@@ -31,6 +31,7 @@ struct Epilogue {
     int64_t lanes;          // valid filters of this block
     int64_t act;
     float a, b;
+    bool stream;            // whole vectors go past the caches; their lines begin where vectors do
 };
 
 // What one pass of a tile sums: taps 0 .. T - 1, channels begin .. end - 1, to `sums` of the passes before it, if any. The
@@ -84,9 +85,10 @@ FC_NOINLINE void conv_tile(const float* const* px, int64_t pitch, const Run& run
     for (int m = 0; m < M; ++m)
 #pragma GCC unroll 4
         for (int v = 0; v < NV; ++v) acc[m][v] = Vf<W>{};
-    for (int m = 0; m < M; ++m)
+    if (!e.stream)
+        for (int m = 0; m < M; ++m)
 #pragma GCC unroll 4
-        for (int64_t at = 0; at < NV * W * 4; at += 64) prefetch_to_write(out[m] + e.first + at / 4);
+            for (int64_t at = 0; at < NV * W * 4; at += 64) prefetch_to_write(out[m] + e.first + at / 4);
     if (res)
         for (int m = 0; m < M; ++m)
 #pragma GCC unroll 4
@@ -143,7 +145,7 @@ FC_NOINLINE void conv_tile(const float* const* px, int64_t pitch, const Run& run
         }
         if (n >= W) {
 #pragma GCC unroll 16
-            for (int m = 0; m < M; ++m) store<W>(out[m] + at, acc[m][v]);
+            for (int m = 0; m < M; ++m) put<W>(out[m] + at, acc[m][v], e.stream);
         } else {
 #pragma GCC unroll 16
             for (int m = 0; m < M; ++m) Ops<W>::store_n(out[m] + at, acc[m][v], n);

@@ -209,14 +209,6 @@ FC_INLINE void fetch_outputs(const float* p, int64_t rows, int64_t row, int64_t 
     for (int64_t i = 0; i < rows; ++i)
         for (int64_t j = 0; j < columns; ++j) __builtin_prefetch(p + i * row + j * column, 1, 3);
 }
-template <int W>
-FC_INLINE void put(float* p, Vf<W> v, bool past_the_caches) {
-    if (past_the_caches) {
-        stream<W>(p, v);
-    } else {
-        store<W>(p, v);
-    }
-}
 // One vector of the pixels of a tile that come into the next group of rows. Into the first level: hints for the second
 // alone were dropped where stores past the caches kept the queues full (Zen 5: 3.6 ms instead of 1.6).
 FC_INLINE void fetch_rows(const float* p, int64_t rows, int64_t row, int64_t columns, int64_t column) {

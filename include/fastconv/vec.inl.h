@@ -215,6 +215,14 @@ template <int W>
 FC_INLINE void stream(float* p, Vf<W> v) {
     Ops<W>::stream(p, v);
 }
+template <int W>
+FC_INLINE void put(float* p, Vf<W> v, bool past_the_caches) {
+    if (past_the_caches) {
+        stream<W>(p, v);
+    } else {
+        store<W>(p, v);
+    }
+}
 FC_INLINE void stream_end() {
 #if defined(__SSE2__)
     _mm_sfence();

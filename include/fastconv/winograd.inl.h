@@ -179,7 +179,7 @@ FC_INLINE void winograd_unit(const WinogradArgs* a, const WinogradCut& cut, cons
         }
     }
     const int64_t packed = packed_filters(a->K), taps = a->R * (a->mh == 1 ? 1 : 3) * 3;
-    Epilogue epilogue = {nullptr, 0, 0, a->act, static_cast<float>(a->act_a), static_cast<float>(a->act_b)};
+    Epilogue epilogue = {nullptr, 0, 0, a->act, static_cast<float>(a->act_a), static_cast<float>(a->act_b), false};
     for (int64_t k = begin * kBlock; k < min64(a->K, end * kBlock); k += kWidth) {
         const int n = static_cast<int>(min64(kWidth, a->K - k));
         const float* m = s.planes + (k - begin * kBlock) / kWidth * cut.step;

@@ -309,6 +309,17 @@ def test_the_error_does_not_grow_with_the_length_of_a_sum(channels, kernel, rng)
     assert ref.rel_l2(y, ref.conv(x, w, None, *case.attributes)) <= 5e-7
 
 
+@pytest.mark.parametrize(("filters", "kernel"), [(64, "f32_conv_direct"), (64, "f32_conv_pointwise"), (72, "f32_conv_direct")])
+def test_outputs_larger_than_the_caches(filters, kernel, rng):
+    """They are stored past the caches where they are whole vectors (64 filters)."""
+    case = Case(1, 2, filters, (260, 265), (1, 1))
+    assert math.prod(case.y_shape) * 4 > 16 << 20
+    x, w = ref.exact_integers(rng, case.x_shape, 6), ref.exact_integers(rng, case.w_shape, 4)
+    bias = ref.exact_integers(rng, (filters,), 4)
+    y = ref.conv(x, w, bias, *case.attributes)
+    np.testing.assert_array_equal(forward(kernel, case, x, w, 2, bias=bias, extra=0), y)
+
+
 @pytest.mark.parametrize("name", ["3x3", "1x1", "one pixel", "few 2"])
 def test_empty_batch(name):
     case = CASES[name]
