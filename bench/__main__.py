@@ -1,13 +1,15 @@
 """``python -m bench conv|goals|accuracy|nets|infer|train|overhead|memory|report``: fastconv and its peers in one run.
 
 ``python -m bench --compare OLD.json NEW.json`` says what has become slower. Exit codes: 0 done; 1 something has become
-slower, or a measurement failed; 2 wrong usage, files that cannot be read, runs that cannot be compared; 130 interrupted.
+slower, or a measurement failed; 2 wrong usage, files that cannot be read, runs that cannot be compared; 130 interrupted; 143
+terminated.
 """
 
 from __future__ import annotations
 
 import argparse
 import importlib
+import signal
 import sys
 
 from bench import BadOption, picture, report
@@ -198,5 +200,11 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
+def terminate(number: int, frame) -> None:
+    """SIGTERM: the processes of the peers and the temporary folders go first."""
+    sys.exit(128 + number)
+
+
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, terminate)
     sys.exit(main())

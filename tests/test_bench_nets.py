@@ -378,22 +378,28 @@ def test_an_instruction_set_that_is_not_there(capsys):
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGSTOP") or not os.path.isdir("/proc/self"), reason="needs SIGSTOP and /proc")
-def test_ctrl_c_ends_everything_and_writes_nothing(tmp_path):
-    target = tmp_path / "n.json"
+@pytest.mark.parametrize("number, code", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_everything_and_writes_nothing(number, code, tmp_path):
+    """Ctrl-C, which reaches the whole group, and a polite end: no process is left, and no temporary folder."""
+    target, temporary = tmp_path / "n.json", tmp_path / "temporary"
+    temporary.mkdir()
     process = subprocess.Popen(
         [sys.executable, "-m", "bench", "infer", "--rounds", "100000", "--peers", "none", "--threads", "1", "--json",
-         target], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+         target], cwd=ROOT, env={**os.environ, "TMPDIR": str(temporary)}, stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE, text=True, start_new_session=True)
     try:
         while not (children := children_of(process.pid)):
             assert process.poll() is None, process.communicate()
             time.sleep(0.05)
         time.sleep(1)  # wherever it is then
-        os.killpg(process.pid, signal.SIGINT)
+        os.killpg(process.pid, signal.SIGINT) if number == signal.SIGINT else process.send_signal(number)
         _, error = process.communicate(timeout=60)
     finally:
         process.kill()
-    assert process.returncode == 130 and error.splitlines()[-1] == "python -m bench infer: interrupted, nothing was written"
-    assert "Traceback" not in error and list(tmp_path.iterdir()) == []
+    assert process.returncode == code and "Traceback" not in error
+    if number == signal.SIGINT:
+        assert error.splitlines()[-1] == "python -m bench infer: interrupted, nothing was written"
+    assert list(tmp_path.iterdir()) == [temporary] and list(temporary.iterdir()) == []
     for child in children:
         with pytest.raises(ProcessLookupError):
             os.kill(child, 0)

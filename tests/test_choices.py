@@ -249,3 +249,10 @@ def test_where_choices_go_is_checked_before_they_are_measured(tmp_path, monkeypa
     check_writable(tmp_path / "old")
     check_writable(tmp_path / "new")
     assert os.listdir(tmp_path) == ["old"] and (tmp_path / "old").read_text() == "as it was"
+
+
+def test_choices_are_logged_for_those_who_debug(caplog):
+    with caplog.at_level("DEBUG", logger="fastconv"):
+        fc.compile(nn.Conv2d(4, 4, 3), (1, 4, 8, 8))
+    (record,) = caplog.records
+    assert record.levelname == "DEBUG" and record.getMessage().startswith("conv '' n1 g1 c4 k4")

@@ -5,6 +5,7 @@ The choice depends on the problem, the precision and the instruction set, never 
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from typing import NamedTuple
@@ -17,6 +18,7 @@ from fastconv.ops.conv.problem import Problem
 
 PASSES = ("forward", "backward_data", "backward_weight")
 _algorithms: list[Algorithm] = []
+log = logging.getLogger("fastconv")
 
 
 class Algorithm:
@@ -125,6 +127,10 @@ def choose(which: str, node: Node, p: Problem, cx: Lowering) -> Algorithm:
     why = f"{why}; {chosen.note}" if chosen.note else why
     keeps = PRECISIONS.index(chosen.keeps(which, p, precision)) <= PRECISIONS.index(precision)
     cx.chose(Choice(which, p.key(), precision, chosen.name, why, keeps))
-    if os.environ.get("FASTCONV_VERBOSE", "0") not in ("", "0"):
-        print(f"fastconv: {node.op.name} {node.path!r} {p.key()} {precision}: {chosen.name} ({why})", file=sys.stderr)
+    verbose = os.environ.get("FASTCONV_VERBOSE", "0") not in ("", "0")
+    if verbose or log.isEnabledFor(logging.DEBUG):
+        text = f"{node.op.name} {node.path!r} {p.key()} {precision}: {chosen.name} ({why})"
+        log.debug("%s", text)
+        if verbose:
+            print(f"fastconv: {text}", file=sys.stderr)
     return chosen
