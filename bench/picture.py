@@ -126,14 +126,19 @@ def ratios(name: str, results: list[dict]) -> None:
             some = [(i, row["ratios"][library]) for i, row in enumerate(rows) if library in row["ratios"]]
             at = [i + (number - (len(known) - 1) / 2) * width for i, _ in some]
             heights = [r["ratio"] for _, r in some]
-            bars = axes.bar(at, heights, 0.9 * width, color=COLOURS[number % len(COLOURS)],
+            bars = axes.bar(at, [h - 1.0 for h in heights], 0.9 * width, bottom=1.0, color=COLOURS[number % len(COLOURS)],
                             label=LABELS.get(library, library))
             axes.bar_label(bars, [f"{h:.2f}" for h in heights], fontsize=6, padding=1)
-        axes.axhline(1.0, color="black", linewidth=1, zorder=0.9)
-        axes.tick_params(axis="y", labelsize=8)
+        axes.axhline(1.0, color="black", linewidth=1)
+        axes.set_yscale("log")
+        found = [r["ratio"] for row in rows for r in row["ratios"].values()]
+        low, high = min(0.9, *found) / 1.15, max(1.1, *found) * 1.25
+        ticks = [t for t in (0.1, 0.2, 0.5, 0.7, 1, 1.5, 2, 3, 5, 10, 20, 50, 100) if low <= t <= high]
+        axes.set_yticks(ticks, [f"{t:g}" for t in ticks], fontsize=8)
+        axes.minorticks_off()
+        axes.set_ylim(low, high)
         axes.set_xticks(range(len(rows)), [row["network"] for row in rows], fontsize=8)
         axes.set_title(title, fontsize=9)
         axes.set_ylabel("time by fastconv's", fontsize=8)
-        axes.margins(y=0.15)
-    axes_of[0].legend(fontsize=7, ncols=len(known), title="above 1 fastconv is faster", title_fontsize=7)
+    axes_of[0].legend(fontsize=7, ncols=len(known), title="above 1 fastconv is faster", title_fontsize=7, loc="best")
     picture.save()
