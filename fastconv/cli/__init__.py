@@ -52,12 +52,11 @@ def main(argv=None) -> int:
     """Runs a command; returns its exit code. Files that were being written when a signal came are as they were before."""
     with _Signals() as signals:
         try:
-            arguments = parser().parse_args(argv)
+            return _run(parser().parse_args(argv), signals)
         except BrokenPipeError:
             return _unread()
-        except KeyboardInterrupt:
+        except KeyboardInterrupt:  # before it was known which command it is, or after its last word
             return _stopped("fastconv", signals.received or signal.SIGINT)
-        return _run(arguments, signals)
 
 
 def parser() -> argparse.ArgumentParser:

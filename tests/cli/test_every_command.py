@@ -26,7 +26,7 @@ GARBAGE = ("", "x", "-1", "0x", "nan", "inf", "-inf", "1e999", "1.5.2", "²", "9
 
 # says when main() listens to signals, and when it has done its work
 LISTENING = """
-import os, sys
+import os, signal, sys
 import fastconv.cli as cli
 enter = cli._Signals.__enter__
 def entered(signals):
@@ -36,6 +36,7 @@ def entered(signals):
     finally:
         print("begin", flush=True)
 cli._Signals.__enter__ = entered
+cli._Signals.__exit__ = lambda *_: [signal.signal(n, signal.SIG_IGN) for n in (signal.SIGINT, signal.SIGTERM)] and None
 code = cli.main(sys.argv[1:])
 print("" if code else "end", flush=True)
 sys.stderr.flush()
