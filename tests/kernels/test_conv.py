@@ -309,7 +309,8 @@ def test_the_error_does_not_grow_with_the_length_of_a_sum(channels, kernel, rng)
     assert ref.rel_l2(y, ref.conv(x, w, None, *case.attributes)) <= 5e-7
 
 
-@pytest.mark.parametrize(("filters", "kernel"), [(64, "f32_conv_direct"), (64, "f32_conv_pointwise"), (72, "f32_conv_direct")])
+@pytest.mark.parametrize(("filters", "kernel"), [(64, "f32_conv_direct"), (64, "f32_conv_pointwise"),
+                                                   (72, "f32_conv_direct")])
 def test_outputs_larger_than_the_caches(filters, kernel, rng):
     """They are stored past the caches where they are whole vectors (64 filters)."""
     case = Case(1, 2, filters, (260, 265), (1, 1))
