@@ -56,7 +56,7 @@ def forward(dict geometry, *, size_t x, size_t w, size_t y, ldy, size_t bias=0, 
     """A convolution; addresses, strides in elements.
 
     With ``"transposed": True`` in the geometry the transposed convolution (a convolution's backward to data), whose input
-    is the convolution's output: one channel per group, kernel 3x3 or 5x5, stride 2, no dilation, and ``low`` at least 0 and
+    is the convolution's output: kernel 3x3 or 5x5, stride 2, no dilation, and ``low`` at least 0 and
     odd or even in both dimensions. Space, origin and output step are not used.
     """
     cdef Step step = Step()

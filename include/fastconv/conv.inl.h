@@ -89,7 +89,7 @@ FC_INLINE void conv_run(const ConvArgs* a, int64_t begin, int64_t end, void* scr
             e.bias = a->bias ? a->bias + at_k : nullptr;
             if (count == 1 && (block + 4) * kBlock <= a->K && block + 4 <= last) {
                 e.lanes = 4 * kBlock;
-                conv_row<kWidth, 2, 4>(px, cut.run, a->T, a->C, w, kBlock * a->T * a->C, out[0] + at_k,
+                conv_row<kWidth, 2, 4>(px, cut.run, a->T, a->C, w, kBlock * a->T * a->C, a->zeros, out[0] + at_k,
                                        a->residual ? res[0] + at_k : nullptr, e);
                 block += 4;
                 continue;

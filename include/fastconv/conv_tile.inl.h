@@ -174,7 +174,7 @@ FC_INLINE void conv_runs(const float* const* px, int64_t pitch, int64_t T, int64
 // an FMA. Bound by the bandwidth of the weights.
 template <int W, int NV, int B>
 FC_NOINLINE void conv_row(const float* const* px, int64_t pitch, int64_t T, int64_t C, const float* w, int64_t step,
-                          float* out, const float* res, const Epilogue& e) {
+                          const float* zeros, float* out, const float* res, const Epilogue& e) {
     Vf<W> acc[B][NV];
 #pragma GCC unroll 8
     for (int b = 0; b < B; ++b)
@@ -186,7 +186,11 @@ FC_NOINLINE void conv_row(const float* const* px, int64_t pitch, int64_t T, int6
     for (int64_t t = 0; t < T; t += taps)
         for (int64_t c0 = 0; c0 < C; c0 += channels) {
             if (t + c0) add_runs<W, NV, B>(acc, sums, many), many = true;
-            for (int64_t i = t; i < min64(T, t + taps); ++i)
+            for (int64_t i = t; i < min64(T, t + taps); ++i) {
+                if (px[i * pitch] == zeros) {
+                    w += (min64(C, c0 + channels) - c0) * NV * W;
+                    continue;
+                }
                 for (int64_t c = c0; c < min64(C, c0 + channels); ++c, w += NV * W) {
                     const Vf<W> x = splat<W>(px[i * pitch][c]);
 #pragma GCC unroll 8
@@ -195,6 +199,7 @@ FC_NOINLINE void conv_row(const float* const* px, int64_t pitch, int64_t T, int6
                         for (int v = 0; v < NV; ++v)
                             acc[b][v] = mul_add<W>(x, load<W>(w + b * step + v * W), acc[b][v]);
                 }
+            }
         }
     if (many)
 #pragma GCC unroll 8

@@ -35,36 +35,41 @@ FC_NOINLINE void pairs_epilogue(const DepthwiseArgs* a, const float* acc, int ro
     }
 }
 
-template <int W, int M, int K, int O, bool kFull>
-FC_NOINLINE void depthwise_pairs(const DepthwiseArgs* a, const Spot& s, const Lane& v, int rows, int columns) {
+template <int W, int M, int K, int O, bool kPlain>
+FC_NOINLINE void depthwise_pairs(const DepthwiseArgs* a, const Spot& s, const Lane& v, const int32_t* channel, int rows,
+                                 int columns) {
     constexpr int B = pair_back(K, O), I = B + O + 1, J = B + O + M;
     Vf<W> acc[2][2 * M];
 #pragma GCC unroll 2
     for (int r = 0; r < 2; ++r)
 #pragma GCC unroll 8
         for (int m = 0; m < 2 * M; ++m) acc[r][m] = Vf<W>{};
-    const int step = kFull ? W : v.n;
+    const int64_t C = kPlain ? 1 : a->C, step = kPlain ? W : C * v.n;
     const float *w = a->w + v.w, *x = s.x + v.c;
+    for (int64_t c = 0; c < C; ++c, w += v.n) {
+        Vi<W> which{};
+        if constexpr (!kPlain) which = load<W>(channel) + splat_i<W>(static_cast<int32_t>(c));
 #pragma GCC unroll 8
-    for (int i = 0; i < I; ++i) {
-        if (!(s.rows >> i & 1u)) continue;
+        for (int i = 0; i < I; ++i) {
+            if (!(s.rows >> i & 1u)) continue;
 #pragma GCC unroll 8
-        for (int j = 0; j < J; ++j) {
-            if (!(s.columns >> j & 1u)) continue;
-            const Vf<W> p = load_filters<W, kFull>(x + i * s.row + j * s.column, v.n);
+            for (int j = 0; j < J; ++j) {
+                if (!(s.columns >> j & 1u)) continue;
+                const Vf<W> p = load_channels<W, kPlain>(x + i * s.row + j * s.column, v.span, which);
 #pragma GCC unroll 2
-            for (int r = 0; r < 2; ++r) {
-                const int tr = r + O - 2 * (i - B);
+                for (int r = 0; r < 2; ++r) {
+                    const int tr = r + O - 2 * (i - B);
 #pragma GCC unroll 8
-                for (int m = 0; m < 2 * M; ++m) {
-                    const int ts = m % 2 + O - 2 * (j - B - m / 2);
-                    if (tr >= 0 && tr < K && ts >= 0 && ts < K)
-                        acc[r][m] = mul_add<W>(p, load_filters<W, kFull>(w + (tr * K + ts) * step, v.n), acc[r][m]);
+                    for (int m = 0; m < 2 * M; ++m) {
+                        const int ts = m % 2 + O - 2 * (j - B - m / 2);
+                        if (tr >= 0 && tr < K && ts >= 0 && ts < K)
+                            acc[r][m] = mul_add<W>(p, load_filters<W, kPlain>(w + (tr * K + ts) * step, v.n), acc[r][m]);
+                    }
                 }
             }
         }
     }
-    if (kFull && !a->bias && !a->residual && !a->act) {
+    if (kPlain && !a->bias && !a->residual && !a->act) {
         float* y = a->y + s.y + v.k;
 #pragma GCC unroll 2
         for (int r = 0; r < 2; ++r) {
@@ -86,14 +91,15 @@ FC_NOINLINE void depthwise_pairs(const DepthwiseArgs* a, const Spot& s, const La
 }
 
 template <int K, int O>
-FC_INLINE void one_pairs(const DepthwiseArgs* a, const Spot& s, const Lane& v, int rows, int columns) {
-    if (v.n == kWidth) return depthwise_pairs<kWidth, kPairs, K, O, true>(a, s, v, rows, columns);
-    depthwise_pairs<kWidth, kPairs, K, O, false>(a, s, v, rows, columns);
+FC_INLINE void one_pairs(const DepthwiseArgs* a, const Spot& s, const Lane& v, const int32_t* channel, int rows, int columns) {
+    if (a->C == 1 && a->K == 1 && v.n == kWidth)
+        return depthwise_pairs<kWidth, kPairs, K, O, true>(a, s, v, channel, rows, columns);
+    depthwise_pairs<kWidth, kPairs, K, O, false>(a, s, v, channel, rows, columns);
 }
 
 // Rows of pairs per unit, by the work in them.
 FC_INLINE int64_t pair_rows(const DepthwiseArgs* a, int64_t block) {
-    const int64_t work = ceil_div(a->yW, 2) * a->kH * a->kW * block;
+    const int64_t work = ceil_div(a->yW, 2) * a->kH * a->kW * a->C * block;
     return max64(1, min64(ceil_div(a->yH, 2), kUnitWork / max64(1, work)));
 }
 FC_INLINE int64_t pair_block(const DepthwiseArgs* a) {
@@ -112,6 +118,7 @@ inline void f32_conv_depthwise_transposed_run(const DepthwiseArgs* a, int64_t be
     const int64_t height = ceil_div(a->yH, 2), chunks = ceil_div(height, per), odd = a->ph & 1;
     const int64_t back = pair_back(static_cast<int>(a->kH), static_cast<int>(odd)), reach = back + odd + 1;
     const bool ahead = fetches_ahead(a);
+    const int32_t* channel = lanes.channel;
     Spot s;
     s.stream = streams(a);
     s.row = a->xW * a->ldx, s.column = a->ldx;
@@ -134,9 +141,11 @@ inline void f32_conv_depthwise_transposed_run(const DepthwiseArgs* a, int64_t be
                     const Lane v = lane(a, lanes, i);
                     if (ahead) fetch_rows(s.x + v.c + reach * s.row, 1, 0, kPairs, s.column);
                     if (a->kH == 3) {
-                        odd ? one_pairs<3, 1>(a, s, v, rows, columns) : one_pairs<3, 0>(a, s, v, rows, columns);
+                        odd ? one_pairs<3, 1>(a, s, v, channel, rows, columns)
+                            : one_pairs<3, 0>(a, s, v, channel, rows, columns);
                     } else {
-                        odd ? one_pairs<5, 1>(a, s, v, rows, columns) : one_pairs<5, 0>(a, s, v, rows, columns);
+                        odd ? one_pairs<5, 1>(a, s, v, channel, rows, columns)
+                            : one_pairs<5, 0>(a, s, v, channel, rows, columns);
                     }
                 }
             }

@@ -73,6 +73,8 @@ CASES = {
        [(2, 2), (3, 3), (4, 4), (2, 4), (4, 2), (4, 1), (3, 5), (1, WIDTH), (WIDTH // 2, WIDTH), (WIDTH, WIDTH // 2),
         (WIDTH, WIDTH + 1), (WIDTH - 1, 3 * WIDTH)]},
     "groups, stride": grouped(1, 8, 4, 4, (9, 10), (3, 3), padding=1, stride=2),
+    **{f"groups of {c} to {k}, {r}x{r}/2": grouped(2, 7, c, k, (9, 18), (r, r), padding=p, stride=2) for c, k, r, p in
+       [(1, 3, 3, 1), (2, 1, 3, 0), (4, 4, 3, 1), (3, 4, 5, 2), (2, 2, 5, 1), (WIDTH, WIDTH, 3, 1), (1, WIDTH, 3, 1)]},
     "groups, 1x1": grouped(2, 6, 4, 3, (5, 7), (1, 1)),
     "groups, 5x5": grouped(1, 5, 2, 3, (7, 12), (5, 5), padding=2, stride=(1, 2)),
     "groups, 3d": grouped(1, 3, 2, 2, (3, 4, 5), (2, 3, 3), padding=1),

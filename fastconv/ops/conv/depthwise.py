@@ -39,8 +39,10 @@ class Depthwise(Algorithm):
         read, made = (p.K, p.C) if which == "backward_data" else (p.C, p.K)
         outputs = prod(p.x) / prod(p.stride) if which == "backward_data" else prod(p.y)
         vectors = count_vectors(p.groups, read, made)
-        # multiply-adds of vectors; per vector of outputs its store or load, and what surrounds a tile
-        arithmetic = vectors * p.n * outputs * (read * p.taps * 1.1 + 3) * cpu.width / cpu.madds
+        # multiply-adds of vectors, with a permutation each where groups have several channels or filters; per vector of
+        # outputs its store or load, and what surrounds a tile
+        one = 1.1 if read == made == 1 else 1.7
+        arithmetic = vectors * p.n * outputs * (read * p.taps * one + 3) * cpu.width / cpu.madds
         nbytes = 4 * p.n * p.groups * (prod(p.x) * p.C + prod(p.y) * p.K)
         return max(arithmetic, nbytes / (2 * cpu.memory_bytes))
 
@@ -115,14 +117,14 @@ def axis_phases(size: int, kernel: int, stride: int, dilation: int, low: int) ->
 
 def in_one_step(p: Problem) -> bool:
     """Whether there is a kernel that computes the four phases of a backward to data of stride 2 in one go."""
-    return (p.C == p.K == 1 and p.kernel in ((1, 3, 3), (1, 5, 5)) and p.stride == (1, 2, 2) and p.dilation == (1, 1, 1)
+    return (p.kernel in ((1, 3, 3), (1, 5, 5)) and p.stride == (1, 2, 2) and p.dilation == (1, 1, 1)
             and p.low[0] == 0 and p.x[0] == p.y[0] and min(p.low) >= 0 and (p.low[1] - p.low[2]) % 2 == 0)
 
 
 def backward_data_phases(p: Problem):
     """(geometry, packing) per phase of the stride; each writes its own pixels, a phase without taps too."""
     if in_one_step(p):
-        yield {"transposed": True, "groups": p.groups, "channels": 1, "filters": 1, "input": p.y, "space": p.x,
+        yield {"transposed": True, "groups": p.groups, "channels": p.K, "filters": p.C, "input": p.y, "space": p.x,
                "kernel": p.kernel, "stride": p.stride, "dilation": p.dilation, "low": p.low, "output": p.x,
                }, backward_data_packing(p, list(range(p.taps)))
         return

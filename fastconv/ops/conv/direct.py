@@ -10,7 +10,7 @@ from fastconv.kernels import conv as kernels
 from fastconv.kernels import layout
 from fastconv.kernels.cpu import Cpu
 from fastconv.ops.conv.choose import Algorithm, offer
-from fastconv.ops.conv.problem import Problem, cut_parts, epilogue, phases, source
+from fastconv.ops.conv.problem import Problem, cut_parts, epilogue, phases, runs_of_taps, source
 
 
 class Direct(Algorithm):
@@ -85,12 +85,14 @@ def by_group(p: Problem) -> dict:
 def estimate(which: str, p: Problem, cpu: Cpu) -> float:
     """Multiply-adds in whole vectors of filters, a table of pointers, and the bytes that pass through main memory."""
     filters = p.C if which == "backward_data" else p.K
-    lanes = -(-filters // (cpu.width // 2)) * (cpu.width // 2)
+    lanes = -(-filters // cpu.width) * cpu.width  # half a vector takes as long as a whole one,
+    if lanes == cpu.width:
+        lanes *= 2.5 if which == "backward_weight" else 1.25  # and a single one waits for loads
     if kernels.prefers_few(filters, p.K if which == "backward_data" else p.C):
         lanes = filters * 1.3
     arithmetic = p.multiply_adds / filters * lanes / cpu.madds
     pixels = p.n * prod(p.y)
-    pointers = pixels * p.taps * p.groups
+    pointers = pixels * p.groups * p.taps // (p.kernel[2] if which != "backward_data" and runs_of_taps(p) else 1)
     return max(1.08 * arithmetic + pointers, p.nbytes / cpu.memory_bytes)
 
 

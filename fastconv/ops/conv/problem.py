@@ -90,6 +90,11 @@ class Problem:
                 "filter_stride": self.C * self.taps, "channel_stride": self.taps, "tap_stride": 1}
 
 
+def runs_of_taps(p: Problem) -> bool:
+    """Whether the forward reads a row of taps as one run of contiguous values."""
+    return p.groups == 1 and p.dilation[2] == 1 and p.kernel[2] > 1 and (p.C < SMALL or p.low[2] == p.high[2] == 0)
+
+
 def source(p: Problem, x: Tensor, cx: Lowering) -> tuple[View, dict, dict]:
     """Where the forward (or the backward to weights) reads: view, geometry, how its weights are packed.
 
