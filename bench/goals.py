@@ -5,9 +5,7 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import NamedTuple
 
 from bench import BadOption, picture, report
@@ -179,7 +177,7 @@ def main(options) -> dict:
     picture.check(options)
     merged, bandwidths, machines, tables = {}, {}, [], []
     for name in options.files:
-        content = read(name)
+        content = report.read(name, ("conv",))
         machines.append(content["machine"])
         if content["machine"]["cpu"] != machines[0]["cpu"]:
             raise BadOption(f"{name}: measured on {content['machine']['cpu']}, {options.files[0]} on {machines[0]['cpu']}")
@@ -196,20 +194,3 @@ def main(options) -> dict:
     if options.markdown:
         report.write_text(options.markdown, "\n\n".join([*tables, report.markdown(*goals_table(reached))]))
     return {"machine": machines[0], "files": options.files, "bandwidths": bandwidths, "results": results, "goals": reached}
-
-
-def read(name: str) -> dict:
-    """The JSON of a run of ``bench conv``.
-
-    Raises
-    ------
-    BadOption
-        When the file cannot be read, or is something else.
-    """
-    try:
-        content = json.loads(Path(name).read_text())
-    except (OSError, ValueError) as error:
-        raise BadOption(f"{name}: {error}") from None
-    if not isinstance(content, dict) or content.get("benchmark") != "conv" or "bandwidths" not in content:
-        raise BadOption(f"{name}: not what python -m bench conv --json has written")
-    return content
