@@ -101,7 +101,10 @@ class Build(build_ext):
 
     def find_openmp(self) -> list[str]:
         source = "#include <omp.h>\nint main() { return omp_get_max_threads() < 1; }\n"
-        for flags in (["-fopenmp"], ["-Xpreprocessor", "-fopenmp", "-lomp"]):
+        apple = ["-Xpreprocessor", "-fopenmp", "-lomp"]  # Apple's compiler comes without the runtime; Homebrew has it
+        brewed = [[f"-I{place}/opt/libomp/include", f"-L{place}/opt/libomp/lib", *apple]
+                  for place in ("/opt/homebrew", "/usr/local")]
+        for flags in (["-fopenmp"], apple, *(brewed if sys.platform == "darwin" else [])):
             if self.probe(flags, source, link=True):
                 return flags
         print("fastconv: the compiler has no OpenMP (-fopenmp): building single-threaded", file=sys.stderr)

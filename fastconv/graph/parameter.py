@@ -8,11 +8,14 @@ import numpy as np
 
 from fastconv.graph.plan import memory_limit
 
-_epoch = 0
+_epoch = object()
 
 
-def epoch() -> int:
-    """A number that grows whenever any parameter changes; a cheap first question for engines."""
+def epoch() -> object:
+    """Another object whenever any parameter has changed; a cheap first question for engines.
+
+    Not a count: without the GIL, two threads that add to one may leave a number that an engine has seen before.
+    """
     return _epoch
 
 
@@ -21,7 +24,7 @@ def touch(changed) -> None:
     global _epoch
     for parameter in changed:
         parameter.version += 1
-    _epoch += 1
+    _epoch = object()
 
 
 class Parameter:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from math import prod
+from typing import Any
 
 import numpy as np
 
@@ -47,7 +48,7 @@ class Program:
         self.weights: Memory
         self._snapshot: Snapshot | None
         self._packing: threading.Lock
-        self._versions: list[int]
+        self._versions: list[Any]
         if shared is not None and lowered.weights_layout() != shared.lowered.weights_layout():
             raise RuntimeError("a program can share packed weights only with another of the same lowering")
         self.lowered = lowered
@@ -59,7 +60,7 @@ class Program:
         if self._snapshot is not None:
             for p in self.parameters:
                 self._snapshot.take(p)
-        self._versions = shared._versions if shared else [-1, -1]  # epoch, sum of versions: shared with the weights
+        self._versions = shared._versions if shared else [None, -1]  # epoch, sum of versions: shared with the weights
         self.segments = {name: self._bind(name) for name in SEGMENTS}
         self.threads = 0
         self.gradients: list[tuple[Parameter, np.ndarray]] = []
@@ -98,7 +99,7 @@ class Program:
 
     def prepare(self, threads: int) -> None:
         """Packs the weights again if a parameter has changed."""
-        if self._versions[0] == parameters.epoch() or (self._snapshot is not None and self._versions[0] >= 0):
+        if self._versions[0] is parameters.epoch() or (self._snapshot is not None and self._versions[0] is not None):
             return
         with self._packing:
             now, total = parameters.epoch(), sum(p.version for p in self.parameters)
