@@ -12,6 +12,7 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Callable
 
 from fastconv.cli._arguments import Parser, UsageError
 from fastconv.cli._completion import SHELLS, PrintCompletion
@@ -25,23 +26,34 @@ class _Signals:
     may be in, lets that one through and drops others.
 
     ``received`` is the signal that came, None while there is none: what raises after it is no error of the command, as an
-    import that is interrupted may raise ImportError.
+    import that is interrupted may raise ImportError. Where the interpreter lets no exception through, in a finalizer or a
+    callback of a weak reference, the signal is sent again.
     """
 
     def __init__(self):
         self.received: int | None = None
         self._before: dict = {}
+        self._hook: Callable | None = None
 
     def __enter__(self) -> _Signals:
         if threading.current_thread() is threading.main_thread():
             self._before[signal.SIGTERM] = signal.signal(signal.SIGTERM, self._stop)
             if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
                 self._before[signal.SIGINT] = signal.signal(signal.SIGINT, self._stop)
+            self._hook, sys.unraisablehook = sys.unraisablehook, self._ignored
         return self
 
     def __exit__(self, *exc) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
+        if self._hook is not None:
+            sys.unraisablehook = self._hook
+
+    def _ignored(self, what) -> None:
+        if self.received is None or not issubclass(what.exc_type, KeyboardInterrupt):
+            assert self._hook is not None
+            return self._hook(what)
+        threading.Timer(0.01, os.kill, (os.getpid(), self.received)).start()
 
     def _stop(self, number, frame) -> None:
         self.received = number

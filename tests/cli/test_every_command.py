@@ -16,7 +16,7 @@ import pytest
 import fastconv as fc
 from cli.helpers import ROOT, call, command, environment, refused
 from cli.test_refusals import COMMANDS, place  # noqa: F401  (a fixture)
-from fastconv.cli import parser
+from fastconv.cli import _Signals, parser
 from fastconv.cli._completion import actions
 
 GOOD = {**COMMANDS, "config": ("config",)}
@@ -215,6 +215,20 @@ def test_signals(name, delay, number, place):  # noqa: F811
     assert lines == early or len(lines) == 1 and lines[0].startswith(f"fastconv {name}: {word}"), error
     left = set(place.files()) - set(before)
     assert left <= {os.path.join("out", "lenet5.checkpoint")}
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_in_a_finalizer_is_not_lost(number):
+    """Whose exceptions the interpreter drops: the signal comes again."""
+    class Late:
+        def __del__(self):
+            os.kill(os.getpid(), number)
+            time.sleep(0.01)
+
+    with pytest.raises(KeyboardInterrupt), _Signals() as signals:
+        Late()
+        time.sleep(30)
+    assert signals.received == number and sys.unraisablehook != signals._ignored
 
 
 @pytest.mark.parametrize("name", PARSERS)

@@ -75,7 +75,21 @@ def forward(kernel, count, case, x, w, threads=1, bias=None, residual=None, act=
 
 
 def one_accumulator(case, x, w):
-    """The same convolution in float32: one fused accumulator per output, over (tap, channel) in order."""
+    """In NumPy, one fused accumulator per output over (tap, channel) in order. (Products of two float32 are exact in float64; that
+    the sum is rounded to float64 on its way to float32 makes a difference in one of 2**29 roundings.)"""
+    assert case.groups == 1 and all(s == 1 for s in (*case.stride, *case.dilation))
+    wide = np.pad(np.float64(x), [(0, 0), (0, 0), *((p, p) for p in case.padding)])
+    sums = np.zeros(case.y_shape, np.float32)
+    for tap in np.ndindex(*case.kernel):
+        part = wide[(..., *(slice(t, t + n) for t, n in zip(tap, case.out, strict=True)))]
+        for c in range(case.c):
+            products = part[:, c:c + 1] * np.float64(w[(slice(None), c, *tap)]).reshape(1, -1, *[1] * len(tap))
+            sums = np.float32(sums + products)
+    return sums
+
+
+def directly(case, x, w):
+    """The same convolution by the float32 kernel, which is what values that are not finite are left to."""
     image, zero = pixels(x, case.c), guarded(case.c, 0)
     weights = guarded(case.taps * (case.c // case.groups) * conv.packed_filters(case.k // case.groups) * case.groups)
     run(layout.pack_weight(w.ctypes.data, weights.ctypes.data, **case.packing()), 1, 1)

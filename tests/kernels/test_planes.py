@@ -13,7 +13,7 @@ from fastconv.kernels._runtime import isa_info
 from fastconv.kernels import conv, planes
 
 from .guarded import guarded
-from .plane_problems import backward_weight, forward, halves, one_accumulator, packed, split, values
+from .plane_problems import backward_weight, directly, forward, halves, one_accumulator, packed, split, values
 from .problems import CASES as SHARED
 from .problems import Case, run
 
@@ -277,8 +277,6 @@ LONG = [Case(1, c, 32, (h, h), (r, r), padding=r // 2) for c, h, r in
 
 @pytest.mark.parametrize("case", LONG, ids=lambda c: f"{c.c} {c.kernel}")
 def test_three_planes_are_no_worse_than_one_accumulator(case, rng):
-    if isa_info()["isa"] == "portable":
-        pytest.skip("no fused multiply-add here: the float32 kernel is not what the promise compares with")
     for draw in (rng.standard_normal, rng.random):
         x, w = (draw(s, dtype=np.float32) for s in (case.x_shape, case.w_shape))
         truth = ref.conv(x, w, None, *case.attributes)
@@ -332,7 +330,7 @@ def test_infinities_and_nan_are_where_float32_has_them(name, count, where, rng):
         x.reshape(-1)[rng.choice(x.size, 4, replace=False)] = np.inf, -np.inf, np.nan, np.finfo(np.float32).max
     if where != "x":
         w.reshape(-1)[rng.choice(w.size, 3, replace=False)] = np.inf, -np.inf, np.nan
-    y, expected = forward("bf16_conv_amx", count, case, x, w, 2), one_accumulator(case, x, w)
+    y, expected = forward("bf16_conv_amx", count, case, x, w, 2), directly(case, x, w)
     # where a window reaches into the padding, an infinite weight meets its zeros, or is left out: either is right
     inside = ref.conv(np.ones_like(x), np.ones_like(w), None, *case.attributes) == np.prod(case.w_shape[1:])
     odd = ~np.isfinite(expected)
@@ -355,7 +353,7 @@ def test_the_largest_and_the_smallest(count):
         w = np.full(case.w_shape, factor, np.float32)
         y = forward("bf16_conv_amx", count, case, x, w)
         with np.errstate(over="ignore"):
-            expected = one_accumulator(case, x, w)
+            expected = directly(case, x, w)
         if count < 3:  # the largest has 24 bits
             finite = np.isfinite(expected) & (np.abs(x) < 2.0**127)
             np.testing.assert_array_equal(y[finite], expected[finite])
