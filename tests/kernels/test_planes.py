@@ -8,7 +8,6 @@ import math
 import numpy as np
 import pytest
 import reference as ref
-from fastconv.kernels._runtime import isa_info
 
 from fastconv.kernels import conv, planes
 
