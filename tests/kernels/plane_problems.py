@@ -77,7 +77,7 @@ def forward(kernel, count, case, x, w, threads=1, bias=None, residual=None, act=
 def one_accumulator(case, x, w):
     """In NumPy, one fused accumulator per output over (tap, channel) in order.
 
-    Products of two float32 are exact in float64; that a sum is rounded to float64 on its way to float32 makes a difference in
+    Products of two float32 are exact in float64; that sums are rounded to float64 on the way to float32 differs in
     one of 2**29 roundings.
     """
     assert case.groups == 1 and all(s == 1 for s in (*case.stride, *case.dilation))
