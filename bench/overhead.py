@@ -20,6 +20,7 @@ NOTE = ("call: a network of one ReLU on one value, from Python. step: what each 
         "operator by itself, weights packed in the call, on (1, 8, 8, 8). import: in a fresh interpreter. compile: from a "
         "module (a file, for ONNX Runtime and OpenVINO) until the first result.")
 MORE = 64
+LEAST = 1e-9  # seconds: a difference that noise has made negative is as good as none, and others are divided by it
 IMPORTS = {
     "numpy": "import numpy",
     "fastconv": "import numpy, fastconv",
@@ -89,7 +90,7 @@ def tiny(options, peers: dict, threads: int, count: int) -> list[Measurement]:
 
 
 def per_step(one: Measurement, many: Measurement) -> Measurement:
-    seconds = [max(0.0, b - a) / MORE for a, b in zip(one.seconds, many.seconds, strict=True)]
+    seconds = [max(LEAST, b - a) / MORE for a, b in zip(one.seconds, many.seconds, strict=True)]
     return Measurement(one.peer, one.variant, {}, seconds)
 
 
@@ -125,7 +126,7 @@ def imports(options, names: list[str]) -> Iterator[dict]:
     yield {**row("import", "with NumPy", list(measured.values())), "numpy": baseline.json()}
     for name, m in (("on top of NumPy", measured["fastconv"]), ("on top of NumPy, with an engine", engine)):
         above = statistics.median(baseline.seconds)
-        yield row("import", name, [Measurement("fastconv", "import", {}, [max(0.0, s - above) for s in m.seconds])])
+        yield row("import", name, [Measurement("fastconv", "import", {}, [max(LEAST, s - above) for s in m.seconds])])
 
 
 # ---- functional calls, in the processes -------------------------------------------------------------------------------
