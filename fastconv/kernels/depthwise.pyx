@@ -8,6 +8,8 @@ outputs go, origin and output_step. See DepthwiseArgs in args_depthwise.h.
 Weights are what layout.pack_weight makes with the block and the groups of :func:`packing`.
 """
 
+from math import gcd
+
 from fastconv.kernels._args_depthwise cimport DepthwiseArgs
 from fastconv.kernels._runtime cimport Step
 from fastconv.kernels._runtime import isa_info
@@ -34,6 +36,11 @@ def vector(channels, filters) -> tuple:
     return WIDTH, False
 
 
+def repeats(channels) -> int:
+    """How often the weights of so many channels are repeated until they end with a vector (the kernels along rows)."""
+    return WIDTH // gcd(WIDTH, channels)
+
+
 cdef int fill(DepthwiseArgs* a, dict g) except -1:
     a.G, a.C, a.K = g["groups"], g["channels"], g["filters"]
     if a.C > WIDTH:
@@ -57,10 +64,11 @@ def forward(dict geometry, *, size_t x, size_t w, size_t y, ldy, size_t bias=0, 
 
     With ``"transposed": True`` in the geometry the transposed convolution (a convolution's backward to data), whose input
     is the convolution's output: kernel 3x3 or 5x5, stride 2, no dilation, and ``low`` at least 0 and
-    odd or even in both dimensions. Space, origin and output step are not used.
+    odd or even in both dimensions. Space, origin and output step are not used. With ``"rows": True`` the kernel whose lanes
+    run along the row (depthwise_rows.inl.h).
     """
     cdef Step step = Step()
-    name = "f32_conv_depthwise_transposed" if geometry.get("transposed") else "f32_conv_depthwise"
+    name = "f32_conv_depthwise" + ("_transposed" if geometry.get("transposed") else "_rows" if geometry.get("rows") else "")
     cdef DepthwiseArgs* a = <DepthwiseArgs*> step.bind_name(name, sizeof(DepthwiseArgs))
     fill(a, geometry)
     a.x = <const float*> x
@@ -77,7 +85,8 @@ def forward(dict geometry, *, size_t x, size_t w, size_t y, ldy, size_t bias=0, 
 def backward_weight(dict geometry, *, size_t x, size_t gy, ldy, size_t dw, parts, part_stride) -> Step:
     """Partial sums of the weight gradient over ranges of rows."""
     cdef Step step = Step()
-    cdef DepthwiseArgs* a = <DepthwiseArgs*> step.bind_name("f32_conv_depthwise_backward_weight", sizeof(DepthwiseArgs))
+    name = f"f32_conv_depthwise{'_rows' if geometry.get('rows') else ''}_backward_weight"
+    cdef DepthwiseArgs* a = <DepthwiseArgs*> step.bind_name(name, sizeof(DepthwiseArgs))
     fill(a, geometry)
     a.x = <const float*> x
     a.gy = <const float*> gy

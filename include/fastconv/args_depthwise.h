@@ -7,6 +7,8 @@
 // Output point (d, h, w) of iD x iH x iW per image is output pixel (od + d * odd, ...) and reads, for tap (r, ...) of
 // kD x kH x kW, input pixel (d * sd + r * dd - pd, ...); pixels outside the input are left out of the sum.
 // Weights are [vector of filters][tap][channel of the group][filter]; see depthwise.inl.h for what a vector holds.
+// The kernels along rows take C = K = 1, stride 1 along the row, padding that lies in the input, and a dense input; their
+// weights are [tap][channel, repeated to whole vectors], their partial sums [tap][channel].
 typedef struct DepthwiseArgs {
     int64_t n;
     const float* x;
