@@ -24,7 +24,8 @@ DATA = {1: F.conv1d_backward_data, 2: F.conv2d_backward_data, 3: F.conv3d_backwa
 WEIGHT = {1: F.conv1d_backward_weight, 2: F.conv2d_backward_weight, 3: F.conv3d_backward_weight}
 EPS = 2.0**-24
 EXAMPLES = int(os.environ.get("FASTCONV_TEST_EXAMPLES", 1000))  # fewer at the other instruction sets
-EXACT = ("direct", "pointwise", "depthwise", "depthwise_rows", "im2col", "amx", "bf16")  # sums of float32 products, in whatever order
+# sums of float32 products, in whatever order
+EXACT = ("direct", "pointwise", "depthwise", "depthwise_rows", "im2col", "amx", "bf16")
 BITS = {"highest": [(12, 12), (20, 1), (1, 20)], "high": [(16, 8), (8, 16)], "medium": [(8, 8)]}  # that reach every plane
 used: Counter = Counter()
 

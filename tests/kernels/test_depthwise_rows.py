@@ -17,8 +17,10 @@ WIDTH = depthwise.width()
 
 CASES = {
     **{f"{c} channels": dw(2, c, (5, 23), (3, 3), padding=1) for c in (1, 2, 3, 5, 8, 12, 31)},
-    **{f"row of {w}": dw(1, 1, (3, w), (3, 3), padding=1) for w in (1, 2, WIDTH - 1, WIDTH, WIDTH + 1, 7 * WIDTH, 9 * WIDTH + 5)},
-    **{f"{r} x {s}": dw(2, 3, (7, 19), (r, s), padding=(r // 2, s // 2)) for r, s in ((1, 1), (1, 2), (2, 4), (5, 5), (3, 7))},
+    **{f"row of {w}": dw(1, 1, (3, w), (3, 3), padding=1) for w in
+       (1, 2, WIDTH - 1, WIDTH, WIDTH + 1, 7 * WIDTH, 9 * WIDTH + 5)},
+    **{f"{r} x {s}": dw(2, 3, (7, 19), (r, s), padding=(r // 2, s // 2)) for r, s in
+       ((1, 1), (1, 2), (2, 4), (5, 5), (3, 7))},
     "no padding": dw(2, 3, (6, 21), (3, 3)),
     "padding over half": dw(1, 2, (4, 9), (3, 3), padding=2),
     "dilation": dw(1, 3, (11, 29), (3, 3), padding=(4, 3), dilation=(4, 3)),

@@ -14,7 +14,6 @@ from fastconv.kernels import depthwise as kernels
 from fastconv.kernels import layout
 from fastconv.kernels.cpu import Cpu
 from fastconv.ops.conv.choose import Algorithm, offer
-from fastconv.ops.conv.depthwise import Depthwise
 from fastconv.ops.conv.problem import Problem, epilogue
 
 MOST_CHANNELS = 31
