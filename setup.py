@@ -43,7 +43,7 @@ ISA_FLAGS = {
 }
 COMMON = ["-O3", "-std=c++17", "-fPIC", "-fvisibility=hidden", "-ffp-contract=off", "-fno-math-errno"]
 # What a run passes through; the other modules only make steps, and are compiled for size: 0.3 MB of the wheel.
-HOT = ("_runtime", "layout")
+HOT = ("_runtime", "layout", "call")
 BODY = ["-fno-exceptions", "-fno-rtti", "-fno-threadsafe-statics"]
 WARNINGS = ["-Wall", "-Wextra", "-Wno-psabi", "-Wno-unknown-warning-option"]
 GENERATED = ["-Wno-unused-function", "-Wno-unused-variable", "-Wno-unused-parameter", "-Wno-missing-field-initializers",

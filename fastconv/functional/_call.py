@@ -1,20 +1,67 @@
-"""What all functions have in common: NumPy arrays run an operator at once, symbolic tensors add a node to their graph."""
+"""What all functions have in common: NumPy arrays run an operator at once, symbolic tensors add a node to their graph.
+
+A function is declared once (:func:`define`) and then called with its arrays and attributes by position. A call that has been
+made before, with arrays of the same shapes, runs without a further line of Python.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
-from fastconv.graph.eager import Argument, check_ndim, run_backward, run_op
+from fastconv.graph.eager import Argument, cache, check_ndim, run_backward, run_op
 from fastconv.graph.ir import FLAT, PIXELS, Tensor, Type, apply, showing
+from fastconv.kernels.call import Function
+
+
+def define(op: str, shown: str, *parameters: Argument, attrs: Sequence[str] = (), check: Callable | None = None) -> Any:
+    """The function ``shown``: an operator of some arrays with these attributes.
+
+    ``check(shown, attrs)`` gives the operator's attributes for those of a call, or raises what is wrong with them.
+    """
+    names, count = tuple(attrs), len(parameters)
+
+    def careful(*values):
+        given = dict(zip(names, values[count:], strict=True))
+        if check is not None:
+            given = check(shown, given)
+        arguments = [p._replace(value=v) for p, v in zip(parameters, values, strict=False)]
+        if any(isinstance(a.value, Tensor) for a in arguments):
+            return symbolic(op, shown, arguments, given)
+        return run_op(op, arguments, given, shown, tag=(shown, values[count:]))
+
+    return Function(cache.problems, shown, count, careful)
+
+
+def define_gradient(op: str, shown: str, grad_output: Argument, *parameters: Argument, attrs: Sequence[str] = (),
+                    check: Callable | None = None, wanted: Sequence[int] = (0,)) -> Any:
+    """The function ``shown``: gradients of an operator with respect to the parameters at the positions ``wanted``, by its
+    gradient rule. It is called with ``grad_output`` behind the other arrays.
+    """
+    names, everything = tuple(attrs), (*parameters, grad_output)
+
+    def careful(*values):
+        given = dict(zip(names, values[len(everything):], strict=True))
+        if check is not None:
+            given = check(shown, given)
+        arguments = [p._replace(value=v) for p, v in zip(everything, values, strict=False)]
+        grads = run_backward(op, arguments[:-1], given, arguments[-1:], wanted, shown, (shown, values[len(everything):]))
+        return grads[0] if len(grads) == 1 else tuple(grads)
+
+    return Function(cache.problems, shown, len(everything), careful)
 
 
 def call(op: str, shown: str, *arguments: Argument, updates: Sequence[int] = (), **attrs) -> Any:
     """Applies an operator to arrays, those at the positions ``updates`` changed in place, or to symbolic tensors."""
     if not any(isinstance(a.value, Tensor) for a in arguments):
         return run_op(op, arguments, attrs, shown, updates)
+    return symbolic(op, shown, arguments, attrs)
+
+
+def symbolic(op: str, shown: str, arguments: Sequence[Argument], attrs: dict) -> Any:
+    """Adds a node to the graph of symbolic tensors."""
     for a in arguments:
         if isinstance(a.value, Tensor):
             decide(shown, a)
@@ -44,11 +91,11 @@ def decide(shown: str, argument: Argument) -> None:
         raise TypeError(f"{shown}: {argument.name} has dtype {tensor.dtype}: expected {argument.dtype}")
 
 
-def activation(name: str, value, ndim: int = 0) -> Argument:
+def activation(name: str, value=None, ndim: int = 0) -> Argument:
     return Argument(name, value, PIXELS, "float32", ndim)
 
 
-def flat(name: str, value, ndim: int = 0, optional: bool = False) -> Argument:
+def flat(name: str, value=None, ndim: int = 0, optional: bool = False) -> Argument:
     return Argument(name, value, FLAT, "float32", ndim, optional)
 
 

@@ -3,133 +3,182 @@
 from __future__ import annotations
 
 import operator
+from collections.abc import Callable, Sequence
 from math import inf
 from numbers import Real
+from typing import Any
 
 import numpy as np
 
-from fastconv.functional._call import activation, call, flag, gradient
+from fastconv.functional._call import activation, call, define, define_gradient, flag
 from fastconv.graph.eager import Argument, check_array, run_op
 from fastconv.graph.ir import Tensor
 from fastconv.graph.random import draw
+
+# ---- arguments ------------------------------------------------------------------------------------------------------------
+
+
+def number(op: str, name: str, value) -> float:
+    """A real number; NaN is refused."""
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise TypeError(f"{op}: {name}={value!r}: expected a number")
+    if not -inf <= float(value) <= inf:
+        raise ValueError(f"{op}: {name}={value!r}: expected a number")
+    return float(value)
+
+
+def _numbers(op: str, attrs: dict) -> dict:
+    return {name: number(op, name, value) for name, value in attrs.items()}
+
+
+def _limits(op: str, attrs: dict) -> dict:
+    low, high = _numbers(op, attrs).values()
+    if not low < high:
+        raise ValueError(f"{op}: max_val={attrs['max_val']!r} must be greater than min_val={attrs['min_val']!r}")
+    return {"low": low, "high": high}
+
+
+def _approximate(op: str, attrs: dict) -> dict:
+    if attrs["approximate"] not in ("none", "tanh"):
+        raise ValueError(f"{op}: approximate={attrs['approximate']!r}: expected 'none' or 'tanh'")
+    return attrs
+
+
+# ---- declarations ---------------------------------------------------------------------------------------------------------
+
+
+def _both(op: str, name: str, attrs: Sequence[str] = (), check: Callable | None = None) -> tuple[Any, Any]:
+    """A function of one array, element by element, and its gradient."""
+    x, grad = activation("input"), activation("grad_output")
+    return (define(op, name, x, attrs=attrs, check=check),
+            define_gradient(op, f"{name}_backward", grad, x, attrs=attrs, check=check))
+
+
+_relu, _relu_backward = _both("relu", "relu")
+_leaky_relu, _leaky_relu_backward = _both("leaky_relu", "leaky_relu", ("negative_slope",), _numbers)
+_hardtanh, _hardtanh_backward = _both("clip", "hardtanh", ("min_val", "max_val"), _limits)
+_relu6, _relu6_backward = _both("clip", "relu6", ("low", "high"))
+_sigmoid, _sigmoid_backward = _both("sigmoid", "sigmoid")
+_tanh, _tanh_backward = _both("tanh", "tanh")
+_silu, _silu_backward = _both("silu", "silu")
+_hardswish, _hardswish_backward = _both("hardswish", "hardswish")
+_hardsigmoid, _hardsigmoid_backward = _both("hardsigmoid", "hardsigmoid")
+_gelu, _gelu_backward = _both("gelu", "gelu", ("approximate",), _approximate)
+_elu, _elu_backward = _both("elu", "elu", ("alpha",), _numbers)
+_softmax, _softmax_backward = _both("softmax", "softmax", ("dim",))
+_log_softmax, _log_softmax_backward = _both("log_softmax", "log_softmax", ("dim",))
 
 # ---- by value -------------------------------------------------------------------------------------------------------------
 
 
 def relu(input):
     """``max(x, 0)``; NaN stays NaN. ``input``: float32, of 2 to 5 dimensions (N, C, ...), as for all functions here."""
-    return call("relu", "relu", activation("input", input))
+    return _relu(input)
 
 
 def relu_backward(grad_output, input):
     """Gradient of :func:`relu`: ``grad_output`` where the input is above 0, else 0."""
-    return gradient("relu", "relu_backward", grad_output, activation("input", input))
+    return _relu_backward(input, grad_output)
 
 
 def leaky_relu(input, negative_slope=0.01):
     """``x`` where it is above 0, else ``negative_slope * x``."""
-    slope = number("leaky_relu", "negative_slope", negative_slope)
-    return call("leaky_relu", "leaky_relu", activation("input", input), negative_slope=slope)
+    return _leaky_relu(input, negative_slope)
 
 
 def leaky_relu_backward(grad_output, input, negative_slope=0.01):
     """Gradient of :func:`leaky_relu`."""
-    slope = number("leaky_relu_backward", "negative_slope", negative_slope)
-    return gradient("leaky_relu", "leaky_relu_backward", grad_output, activation("input", input), negative_slope=slope)
+    return _leaky_relu_backward(input, grad_output, negative_slope)
 
 
 def hardtanh(input, min_val=-1.0, max_val=1.0):
     """``x`` clipped to [min_val, max_val]."""
-    low, high = _limits("hardtanh", min_val, max_val)
-    return call("clip", "hardtanh", activation("input", input), low=low, high=high)
+    return _hardtanh(input, min_val, max_val)
 
 
 def hardtanh_backward(grad_output, input, min_val=-1.0, max_val=1.0):
     """Gradient of :func:`hardtanh`: ``grad_output`` where the input is strictly inside, else 0."""
-    low, high = _limits("hardtanh_backward", min_val, max_val)
-    return gradient("clip", "hardtanh_backward", grad_output, activation("input", input), low=low, high=high)
+    return _hardtanh_backward(input, grad_output, min_val, max_val)
 
 
 def relu6(input):
     """``x`` clipped to [0, 6]."""
-    return call("clip", "relu6", activation("input", input), low=0.0, high=6.0)
+    return _relu6(input, 0.0, 6.0)
 
 
 def relu6_backward(grad_output, input):
     """Gradient of :func:`relu6`."""
-    return gradient("clip", "relu6_backward", grad_output, activation("input", input), low=0.0, high=6.0)
+    return _relu6_backward(input, grad_output, 0.0, 6.0)
 
 
 def sigmoid(input):
     """``1 / (1 + exp(-x))``."""
-    return call("sigmoid", "sigmoid", activation("input", input))
+    return _sigmoid(input)
 
 
 def sigmoid_backward(grad_output, input):
     """Gradient of :func:`sigmoid`."""
-    return gradient("sigmoid", "sigmoid_backward", grad_output, activation("input", input))
+    return _sigmoid_backward(input, grad_output)
 
 
 def tanh(input):
     """Hyperbolic tangent."""
-    return call("tanh", "tanh", activation("input", input))
+    return _tanh(input)
 
 
 def tanh_backward(grad_output, input):
     """Gradient of :func:`tanh`."""
-    return gradient("tanh", "tanh_backward", grad_output, activation("input", input))
+    return _tanh_backward(input, grad_output)
 
 
 def silu(input):
     """``x * sigmoid(x)``, also called swish."""
-    return call("silu", "silu", activation("input", input))
+    return _silu(input)
 
 
 def silu_backward(grad_output, input):
     """Gradient of :func:`silu`."""
-    return gradient("silu", "silu_backward", grad_output, activation("input", input))
+    return _silu_backward(input, grad_output)
 
 
 def hardswish(input):
     """``x * relu6(x + 3) / 6``."""
-    return call("hardswish", "hardswish", activation("input", input))
+    return _hardswish(input)
 
 
 def hardswish_backward(grad_output, input):
     """Gradient of :func:`hardswish`."""
-    return gradient("hardswish", "hardswish_backward", grad_output, activation("input", input))
+    return _hardswish_backward(input, grad_output)
 
 
 def hardsigmoid(input):
     """``relu6(x + 3) / 6``."""
-    return call("hardsigmoid", "hardsigmoid", activation("input", input))
+    return _hardsigmoid(input)
 
 
 def hardsigmoid_backward(grad_output, input):
     """Gradient of :func:`hardsigmoid`."""
-    return gradient("hardsigmoid", "hardsigmoid_backward", grad_output, activation("input", input))
+    return _hardsigmoid_backward(input, grad_output)
 
 
 def gelu(input, approximate="none"):
     """``x * Phi(x)``, Phi the normal distribution's; with ``approximate="tanh"`` the usual approximation of it."""
-    return call("gelu", "gelu", activation("input", input), approximate=_approximate("gelu", approximate))
+    return _gelu(input, approximate)
 
 
 def gelu_backward(grad_output, input, approximate="none"):
     """Gradient of :func:`gelu`."""
-    return gradient("gelu", "gelu_backward", grad_output, activation("input", input),
-                    approximate=_approximate("gelu_backward", approximate))
+    return _gelu_backward(input, grad_output, approximate)
 
 
 def elu(input, alpha=1.0):
     """``x`` where it is above 0, else ``alpha * (exp(x) - 1)``."""
-    return call("elu", "elu", activation("input", input), alpha=number("elu", "alpha", alpha))
+    return _elu(input, alpha)
 
 
 def elu_backward(grad_output, input, alpha=1.0):
     """Gradient of :func:`elu`."""
-    return gradient("elu", "elu_backward", grad_output, activation("input", input),
-                    alpha=number("elu_backward", "alpha", alpha))
+    return _elu_backward(input, grad_output, alpha)
 
 
 # ---- over channels, at random ---------------------------------------------------------------------------------------------
@@ -137,35 +186,33 @@ def elu_backward(grad_output, input, alpha=1.0):
 
 def softmax(input, dim=1):
     """``exp(x) / sum(exp(x))`` along ``dim``, by default over the channels; of symbolic tensors not along the batch."""
-    return _softmax("softmax", call, (input,), dim)
+    return _along(_softmax, (input,), dim)
 
 
 def softmax_backward(grad_output, input, dim=1):
     """Gradient of :func:`softmax`."""
-    return _softmax("softmax", _softmax_gradient, (grad_output, input), dim)
+    return _along(_softmax_backward, (input, grad_output), dim)
 
 
 def log_softmax(input, dim=1):
     """``x - log(sum(exp(x)))`` along ``dim``, as :func:`softmax`."""
-    return _softmax("log_softmax", call, (input,), dim)
+    return _along(_log_softmax, (input,), dim)
 
 
 def log_softmax_backward(grad_output, input, dim=1):
     """Gradient of :func:`log_softmax`."""
-    return _softmax("log_softmax", _softmax_gradient, (grad_output, input), dim)
+    return _along(_log_softmax_backward, (input, grad_output), dim)
 
 
-def _softmax(op, run, arrays, dim):
+def _along(function, arrays, dim):
     """Along the batch of arrays, too: batch and channels change places."""
+    if type(dim) is int and dim > 0:
+        return function(*arrays, dim)
     if any(isinstance(a, Tensor) for a in arrays) or not all(hasattr(a, "ndim") and a.ndim > 1 for a in arrays) or \
             isinstance(dim, bool) or not isinstance(dim, int) or dim not in (0, -arrays[0].ndim):
-        return run(op, op, *arrays[:-1], activation("input", arrays[-1]), dim=dim)
+        return function(*arrays, dim)
     turned = [np.swapaxes(np.asarray(a), 0, 1) for a in arrays]
-    return np.ascontiguousarray(np.swapaxes(_softmax(op, run, turned, 1), 0, 1))
-
-
-def _softmax_gradient(op, shown, grad_output, argument, **attrs):
-    return gradient(op, f"{shown}_backward", grad_output, argument, **attrs)
+    return np.ascontiguousarray(np.swapaxes(function(*turned, 1), 0, 1))
 
 
 def dropout(input, p=0.5, training=True, *, seed=None):
@@ -208,28 +255,3 @@ def _dropout(shown: str, x: Argument, p, training, seed):
     if not training or p == 0:
         return np.array(check_array(shown, x), order="C")
     return run_op("dropout", [x], {"p": p}, shown, random=draw() if seed is None else (seed, 0))
-
-
-# ---- arguments ------------------------------------------------------------------------------------------------------------
-
-
-def number(op: str, name: str, value) -> float:
-    """A real number; NaN is refused."""
-    if isinstance(value, bool) or not isinstance(value, Real):
-        raise TypeError(f"{op}: {name}={value!r}: expected a number")
-    if not -inf <= float(value) <= inf:
-        raise ValueError(f"{op}: {name}={value!r}: expected a number")
-    return float(value)
-
-
-def _limits(op: str, min_val, max_val) -> tuple[float, float]:
-    low, high = number(op, "min_val", min_val), number(op, "max_val", max_val)
-    if not low < high:
-        raise ValueError(f"{op}: max_val={max_val!r} must be greater than min_val={min_val!r}")
-    return low, high
-
-
-def _approximate(op: str, value) -> str:
-    if value not in ("none", "tanh"):
-        raise ValueError(f"{op}: approximate={value!r}: expected 'none' or 'tanh'")
-    return value

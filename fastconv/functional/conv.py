@@ -4,26 +4,45 @@ from __future__ import annotations
 
 from typing import Any
 
-from fastconv.functional._call import activation, call, flat, shape_like
+from fastconv.functional._call import activation, define, flat, shape_like
+
+GEOMETRY = ("stride", "padding", "dilation", "groups", "algorithm", "precision")
+DIMS = (1, 2, 3)
 
 
-def _attrs(stride, padding, dilation, groups, algorithm, precision) -> dict:
-    attrs = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
-    if algorithm is not None:
-        attrs["algorithm"] = algorithm
-    if precision is not None:
-        attrs["precision"] = precision
-    return attrs
+def given(shown: str, attrs: dict) -> dict:
+    """Without an algorithm and a precision that nobody asked for."""
+    return {name: value for name, value in attrs.items() if value is not None or name not in ("algorithm", "precision")}
 
 
-def _conv(dims, input, weight, bias, stride, padding, dilation, groups, algorithm, precision):
-    return call("conv", f"conv{dims}d", activation("input", input, dims + 2), flat("weight", weight, dims + 2),
-                flat("bias", bias, 1, optional=True), **_attrs(stride, padding, dilation, groups, algorithm, precision))
+def shaped(name: str, ndim: int):
+    """Checks a shape argument besides."""
+    return lambda shown, attrs: given(shown, {**attrs, name: shape_like(shown, name, attrs[name], ndim)})
+
+
+_conv1d, _conv2d, _conv3d = (
+    define("conv", f"conv{d}d", activation("input", ndim=d + 2), flat("weight", ndim=d + 2),
+           flat("bias", ndim=1, optional=True), attrs=GEOMETRY, check=given) for d in DIMS)
+_conv1d_backward_data, _conv2d_backward_data, _conv3d_backward_data = (
+    define("conv_backward_data", f"conv{d}d_backward_data", activation("grad_output", ndim=d + 2),
+           flat("weight", ndim=d + 2), attrs=("input_shape", *GEOMETRY), check=shaped("input_shape", d + 2)) for d in DIMS)
+_conv1d_backward_weight, _conv2d_backward_weight, _conv3d_backward_weight = (
+    define("conv_backward_weight", f"conv{d}d_backward_weight", activation("grad_output", ndim=d + 2),
+           activation("input", ndim=d + 2), attrs=("weight_shape", *GEOMETRY), check=shaped("weight_shape", d + 2))
+    for d in DIMS)
+_conv1d_backward_bias, _conv2d_backward_bias, _conv3d_backward_bias = (
+    define("channel_sum", f"conv{d}d_backward_bias", activation("grad_output", ndim=d + 2)) for d in DIMS)
+_linear = define("linear", "linear", activation("input"), flat("weight", ndim=2), flat("bias", ndim=1, optional=True))
+_linear_backward_data = define("linear_backward_data", "linear_backward_data", activation("grad_output", ndim=2),
+                               flat("weight", ndim=2), attrs=("input_shape",))
+_linear_backward_weight = define("linear_backward_weight", "linear_backward_weight", activation("grad_output", ndim=2),
+                                 activation("input", ndim=2))
+_linear_backward_bias = define("channel_sum", "linear_backward_bias", activation("grad_output", ndim=2))
 
 
 def conv1d(input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1, *, algorithm=None, precision=None):
     """Convolution of ``(N, C, L)`` with ``(K, C / groups, R)``; see :func:`conv2d`."""
-    return _conv(1, input, weight, bias, stride, padding, dilation, groups, algorithm, precision)
+    return _conv1d(input, weight, bias, stride, padding, dilation, groups, algorithm, precision)
 
 
 def conv2d(input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1, *, algorithm=None, precision=None):
@@ -57,25 +76,18 @@ def conv2d(input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1, 
     MemoryError
         When the problem needs more memory than there is.
     """
-    return _conv(2, input, weight, bias, stride, padding, dilation, groups, algorithm, precision)
+    return _conv2d(input, weight, bias, stride, padding, dilation, groups, algorithm, precision)
 
 
 def conv3d(input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1, *, algorithm=None, precision=None):
     """Convolution of ``(N, C, D, H, W)`` with ``(K, C / groups, T, R, S)``; see :func:`conv2d`."""
-    return _conv(3, input, weight, bias, stride, padding, dilation, groups, algorithm, precision)
-
-
-def _backward_data(dims, grad_output, weight, input_shape, stride, padding, dilation, groups, algorithm, precision):
-    name = f"conv{dims}d_backward_data"
-    return call("conv_backward_data", name, activation("grad_output", grad_output, dims + 2),
-                flat("weight", weight, dims + 2), input_shape=shape_like(name, "input_shape", input_shape, dims + 2),
-                **_attrs(stride, padding, dilation, groups, algorithm, precision))
+    return _conv3d(input, weight, bias, stride, padding, dilation, groups, algorithm, precision)
 
 
 def conv1d_backward_data(grad_output, weight, input_shape, stride=1, padding=0, dilation=1, groups=1,
                          *, algorithm=None, precision=None):
     """Gradient of :func:`conv1d` with respect to its input; see :func:`conv2d_backward_data`."""
-    return _backward_data(1, grad_output, weight, input_shape, stride, padding, dilation, groups, algorithm, precision)
+    return _conv1d_backward_data(grad_output, weight, input_shape, stride, padding, dilation, groups, algorithm, precision)
 
 
 def conv2d_backward_data(grad_output, weight, input_shape, stride=1, padding=0, dilation=1, groups=1,
@@ -96,26 +108,19 @@ def conv2d_backward_data(grad_output, weight, input_shape, stride=1, padding=0, 
     -------
     ndarray, shape ``input_shape``, float32
     """
-    return _backward_data(2, grad_output, weight, input_shape, stride, padding, dilation, groups, algorithm, precision)
+    return _conv2d_backward_data(grad_output, weight, input_shape, stride, padding, dilation, groups, algorithm, precision)
 
 
 def conv3d_backward_data(grad_output, weight, input_shape, stride=1, padding=0, dilation=1, groups=1,
                          *, algorithm=None, precision=None):
     """Gradient of :func:`conv3d` with respect to its input; see :func:`conv2d_backward_data`."""
-    return _backward_data(3, grad_output, weight, input_shape, stride, padding, dilation, groups, algorithm, precision)
-
-
-def _backward_weight(dims, grad_output, input, weight_shape, stride, padding, dilation, groups, algorithm, precision):
-    name = f"conv{dims}d_backward_weight"
-    return call("conv_backward_weight", name, activation("grad_output", grad_output, dims + 2),
-                activation("input", input, dims + 2), weight_shape=shape_like(name, "weight_shape", weight_shape, dims + 2),
-                **_attrs(stride, padding, dilation, groups, algorithm, precision))
+    return _conv3d_backward_data(grad_output, weight, input_shape, stride, padding, dilation, groups, algorithm, precision)
 
 
 def conv1d_backward_weight(grad_output, input, weight_shape, stride=1, padding=0, dilation=1, groups=1,
                            *, algorithm=None, precision=None):
     """Gradient of :func:`conv1d` with respect to its weight; see :func:`conv2d_backward_weight`."""
-    return _backward_weight(1, grad_output, input, weight_shape, stride, padding, dilation, groups, algorithm, precision)
+    return _conv1d_backward_weight(grad_output, input, weight_shape, stride, padding, dilation, groups, algorithm, precision)
 
 
 def conv2d_backward_weight(grad_output, input, weight_shape, stride=1, padding=0, dilation=1, groups=1,
@@ -137,28 +142,28 @@ def conv2d_backward_weight(grad_output, input, weight_shape, stride=1, padding=0
     ndarray, shape ``weight_shape``, float32
         Zeros for an empty batch.
     """
-    return _backward_weight(2, grad_output, input, weight_shape, stride, padding, dilation, groups, algorithm, precision)
+    return _conv2d_backward_weight(grad_output, input, weight_shape, stride, padding, dilation, groups, algorithm, precision)
 
 
 def conv3d_backward_weight(grad_output, input, weight_shape, stride=1, padding=0, dilation=1, groups=1,
                            *, algorithm=None, precision=None):
     """Gradient of :func:`conv3d` with respect to its weight; see :func:`conv2d_backward_weight`."""
-    return _backward_weight(3, grad_output, input, weight_shape, stride, padding, dilation, groups, algorithm, precision)
+    return _conv3d_backward_weight(grad_output, input, weight_shape, stride, padding, dilation, groups, algorithm, precision)
 
 
 def conv1d_backward_bias(grad_output):
     """Gradient of :func:`conv1d` with respect to its bias: the sum over images and positions, shape (K,)."""
-    return call("channel_sum", "conv1d_backward_bias", activation("grad_output", grad_output, 3))
+    return _conv1d_backward_bias(grad_output)
 
 
 def conv2d_backward_bias(grad_output):
     """Gradient of :func:`conv2d` with respect to its bias: the sum over images and pixels, shape (K,)."""
-    return call("channel_sum", "conv2d_backward_bias", activation("grad_output", grad_output, 4))
+    return _conv2d_backward_bias(grad_output)
 
 
 def conv3d_backward_bias(grad_output):
     """Gradient of :func:`conv3d` with respect to its bias: the sum over images and voxels, shape (K,)."""
-    return call("channel_sum", "conv3d_backward_bias", activation("grad_output", grad_output, 5))
+    return _conv3d_backward_bias(grad_output)
 
 
 def linear(input, weight, bias=None):
@@ -174,24 +179,21 @@ def linear(input, weight, bias=None):
     -------
     ndarray, shape (N, out_features), float32
     """
-    return call("linear", "linear", activation("input", input), flat("weight", weight, 2),
-                flat("bias", bias, 1, optional=True))
+    return _linear(input, weight, bias)
 
 
 def linear_backward_data(grad_output, weight):
     """Gradient of :func:`linear` with respect to its input: ``grad_output @ weight``, shape (N, in_features)."""
     shape: Any = getattr(grad_output, "shape", None) or memoryview(grad_output).shape
     features: Any = getattr(weight, "shape", None) or memoryview(weight).shape
-    return call("linear_backward_data", "linear_backward_data", activation("grad_output", grad_output, 2),
-                flat("weight", weight, 2), input_shape=(shape[0], features[-1]))
+    return _linear_backward_data(grad_output, weight, (shape[0], features[-1]))
 
 
 def linear_backward_weight(grad_output, input):
     """Gradient of :func:`linear` with respect to its weight: ``grad_output.T @ input``, (out_features, in_features)."""
-    return call("linear_backward_weight", "linear_backward_weight", activation("grad_output", grad_output, 2),
-                activation("input", input, 2))
+    return _linear_backward_weight(grad_output, input)
 
 
 def linear_backward_bias(grad_output):
     """Gradient of :func:`linear` with respect to its bias: the sum over the batch, shape (out_features,)."""
-    return call("channel_sum", "linear_backward_bias", activation("grad_output", grad_output, 2))
+    return _linear_backward_bias(grad_output)

@@ -2,44 +2,29 @@
 
 from __future__ import annotations
 
-from fastconv.functional._call import activation, call, flat, shape_like
+from fastconv.functional._call import activation, define, flat
+from fastconv.functional.conv import DIMS, given, shaped
 
+GEOMETRY = ("stride", "padding", "output_padding", "groups", "dilation", "algorithm", "precision")
 
-def _attrs(stride, padding, output_padding, groups, dilation, algorithm, precision) -> dict:
-    attrs = {"stride": stride, "padding": padding, "output_padding": output_padding, "groups": groups,
-             "dilation": dilation}
-    attrs.update({} if algorithm is None else {"algorithm": algorithm})
-    attrs.update({} if precision is None else {"precision": precision})
-    return attrs
-
-
-def _forward(dims, input, weight, bias, *geometry):
-    return call("conv_transpose", f"conv_transpose{dims}d", activation("input", input, dims + 2),
-                flat("weight", weight, dims + 2), flat("bias", bias, 1, optional=True), **_attrs(*geometry))
-
-
-def _backward_data(dims, grad_output, weight, input_shape, *geometry):
-    name = f"conv_transpose{dims}d_backward_data"
-    return call("conv_transpose_backward_data", name, activation("grad_output", grad_output, dims + 2),
-                flat("weight", weight, dims + 2), input_shape=shape_like(name, "input_shape", input_shape, dims + 2),
-                **_attrs(*geometry))
-
-
-def _backward_weight(dims, grad_output, input, weight_shape, *geometry):
-    name = f"conv_transpose{dims}d_backward_weight"
-    return call("conv_transpose_backward_weight", name, activation("input", input, dims + 2),
-                activation("grad_output", grad_output, dims + 2),
-                weight_shape=shape_like(name, "weight_shape", weight_shape, dims + 2), **_attrs(*geometry))
-
-
-def _backward_bias(dims, grad_output):
-    return call("channel_sum", f"conv_transpose{dims}d_backward_bias", activation("grad_output", grad_output, dims + 2))
+_forward1d, _forward2d, _forward3d = (
+    define("conv_transpose", f"conv_transpose{d}d", activation("input", ndim=d + 2), flat("weight", ndim=d + 2),
+           flat("bias", ndim=1, optional=True), attrs=GEOMETRY, check=given) for d in DIMS)
+_backward_data1d, _backward_data2d, _backward_data3d = (
+    define("conv_transpose_backward_data", f"conv_transpose{d}d_backward_data", activation("grad_output", ndim=d + 2),
+           flat("weight", ndim=d + 2), attrs=("input_shape", *GEOMETRY), check=shaped("input_shape", d + 2)) for d in DIMS)
+_backward_weight1d, _backward_weight2d, _backward_weight3d = (
+    define("conv_transpose_backward_weight", f"conv_transpose{d}d_backward_weight", activation("input", ndim=d + 2),
+           activation("grad_output", ndim=d + 2), attrs=("weight_shape", *GEOMETRY), check=shaped("weight_shape", d + 2))
+    for d in DIMS)
+_backward_bias1d, _backward_bias2d, _backward_bias3d = (
+    define("channel_sum", f"conv_transpose{d}d_backward_bias", activation("grad_output", ndim=d + 2)) for d in DIMS)
 
 
 def conv_transpose1d(input, weight, bias=None, stride=1, padding=0, output_padding=0, groups=1, dilation=1, *,
                      algorithm=None, precision=None):
     """Transposed convolution of ``(N, C, L)`` with ``(C, K / groups, R)``; see :func:`conv_transpose2d`."""
-    return _forward(1, input, weight, bias, stride, padding, output_padding, groups, dilation, algorithm,
+    return _forward1d(input, weight, bias, stride, padding, output_padding, groups, dilation, algorithm,
                     precision)
 
 
@@ -81,21 +66,21 @@ def conv_transpose2d(input, weight, bias=None, stride=1, padding=0, output_paddi
     MemoryError
         When the problem needs more memory than there is.
     """
-    return _forward(2, input, weight, bias, stride, padding, output_padding, groups, dilation, algorithm,
+    return _forward2d(input, weight, bias, stride, padding, output_padding, groups, dilation, algorithm,
                     precision)
 
 
 def conv_transpose3d(input, weight, bias=None, stride=1, padding=0, output_padding=0, groups=1, dilation=1, *,
                      algorithm=None, precision=None):
     """Transposed convolution of ``(N, C, D, H, W)`` with ``(C, K / groups, T, R, S)``; see :func:`conv_transpose2d`."""
-    return _forward(3, input, weight, bias, stride, padding, output_padding, groups, dilation, algorithm,
+    return _forward3d(input, weight, bias, stride, padding, output_padding, groups, dilation, algorithm,
                     precision)
 
 
 def conv_transpose1d_backward_data(grad_output, weight, input_shape, stride=1, padding=0, output_padding=0, groups=1,
                                    dilation=1, *, algorithm=None, precision=None):
     """Gradient of :func:`conv_transpose1d` with respect to its input; see :func:`conv_transpose2d_backward_data`."""
-    return _backward_data(1, grad_output, weight, input_shape, stride, padding, output_padding, groups, dilation, algorithm,
+    return _backward_data1d(grad_output, weight, input_shape, stride, padding, output_padding, groups, dilation, algorithm,
                           precision)
 
 
@@ -117,21 +102,21 @@ def conv_transpose2d_backward_data(grad_output, weight, input_shape, stride=1, p
     -------
     ndarray, shape ``input_shape``, float32
     """
-    return _backward_data(2, grad_output, weight, input_shape, stride, padding, output_padding, groups, dilation, algorithm,
+    return _backward_data2d(grad_output, weight, input_shape, stride, padding, output_padding, groups, dilation, algorithm,
                           precision)
 
 
 def conv_transpose3d_backward_data(grad_output, weight, input_shape, stride=1, padding=0, output_padding=0, groups=1,
                                    dilation=1, *, algorithm=None, precision=None):
     """Gradient of :func:`conv_transpose3d` with respect to its input; see :func:`conv_transpose2d_backward_data`."""
-    return _backward_data(3, grad_output, weight, input_shape, stride, padding, output_padding, groups, dilation, algorithm,
+    return _backward_data3d(grad_output, weight, input_shape, stride, padding, output_padding, groups, dilation, algorithm,
                           precision)
 
 
 def conv_transpose1d_backward_weight(grad_output, input, weight_shape, stride=1, padding=0, output_padding=0, groups=1,
                                      dilation=1, *, algorithm=None, precision=None):
     """Gradient of :func:`conv_transpose1d` with respect to its weight; see :func:`conv_transpose2d_backward_weight`."""
-    return _backward_weight(1, grad_output, input, weight_shape, stride, padding, output_padding, groups, dilation,
+    return _backward_weight1d(input, grad_output, weight_shape, stride, padding, output_padding, groups, dilation,
                             algorithm, precision)
 
 
@@ -154,27 +139,27 @@ def conv_transpose2d_backward_weight(grad_output, input, weight_shape, stride=1,
     ndarray, shape ``weight_shape``, float32
         Zeros for an empty batch.
     """
-    return _backward_weight(2, grad_output, input, weight_shape, stride, padding, output_padding, groups, dilation,
+    return _backward_weight2d(input, grad_output, weight_shape, stride, padding, output_padding, groups, dilation,
                             algorithm, precision)
 
 
 def conv_transpose3d_backward_weight(grad_output, input, weight_shape, stride=1, padding=0, output_padding=0, groups=1,
                                      dilation=1, *, algorithm=None, precision=None):
     """Gradient of :func:`conv_transpose3d` with respect to its weight; see :func:`conv_transpose2d_backward_weight`."""
-    return _backward_weight(3, grad_output, input, weight_shape, stride, padding, output_padding, groups, dilation,
+    return _backward_weight3d(input, grad_output, weight_shape, stride, padding, output_padding, groups, dilation,
                             algorithm, precision)
 
 
 def conv_transpose1d_backward_bias(grad_output):
     """Gradient of :func:`conv_transpose1d` with respect to its bias: the sum over images and positions, shape (K,)."""
-    return _backward_bias(1, grad_output)
+    return _backward_bias1d(grad_output)
 
 
 def conv_transpose2d_backward_bias(grad_output):
     """Gradient of :func:`conv_transpose2d` with respect to its bias: the sum over images and pixels, shape (K,)."""
-    return _backward_bias(2, grad_output)
+    return _backward_bias2d(grad_output)
 
 
 def conv_transpose3d_backward_bias(grad_output):
     """Gradient of :func:`conv_transpose3d` with respect to its bias: the sum over images and voxels, shape (K,)."""
-    return _backward_bias(3, grad_output)
+    return _backward_bias3d(grad_output)

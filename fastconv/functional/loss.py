@@ -6,10 +6,12 @@ from numbers import Real
 
 import numpy as np
 
-from fastconv.functional._call import activation, call, flat, gradient
+from fastconv.functional._call import activation, call, define, flat, gradient
 from fastconv.graph.arrays import as_int64
 from fastconv.graph.eager import Argument
 from fastconv.graph.ir import FLAT, PIXELS, Tensor
+
+_mse_loss = define("mse_loss", "mse_loss", activation("input"), activation("target"), attrs=("reduction",))
 
 
 def cross_entropy(input, target, weight=None, *, ignore_index=-100, reduction="mean", label_smoothing=0.0):
@@ -59,7 +61,7 @@ def mse_loss(input, target, *, reduction="mean"):
 
     ``reduction`` is "mean" (over all elements), "sum" or "none"; the first two give a scalar array.
     """
-    return call("mse_loss", "mse_loss", activation("input", input), activation("target", target), reduction=reduction)
+    return _mse_loss(input, target, reduction)
 
 
 def mse_loss_backward(grad_output, input, target, *, reduction="mean"):

@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 
-from fastconv.functional._call import activation, call, flag, flat, gradient
+from fastconv.functional._call import activation, call, define, define_gradient, flag, flat
 from fastconv.graph.arrays import as_float32
 from fastconv.graph.ir import Tensor
+
+PARAMETERS = (activation("input"), *(flat(name, ndim=1, optional=True)
+                                     for name in ("weight", "bias", "running_mean", "running_var")))
+_batch_norm = define("batch_norm", "batch_norm", *PARAMETERS, attrs=("training", "momentum", "eps"))
+_batch_norm_backward = define_gradient("batch_norm", "batch_norm_backward", activation("grad_output"), *PARAMETERS,
+                                       attrs=("training", "eps"), wanted=(0, 1, 2))
 
 
 def batch_norm(input, running_mean, running_var, weight=None, bias=None, training=False, momentum=0.1, eps=1e-5):
@@ -33,6 +39,8 @@ def batch_norm(input, running_mean, running_var, weight=None, bias=None, trainin
     TypeError, ValueError
         Also for running statistics that are to be updated and cannot be, and for training with one value per channel.
     """
+    if training is False:
+        return _batch_norm(input, weight, bias, running_mean, running_var, False, momentum, eps)
     flag("batch_norm", "training", training)
     updates: tuple[int, ...] = ()
     if training and not isinstance(input, Tensor) and running_mean is not None and running_var is not None:
@@ -42,8 +50,9 @@ def batch_norm(input, running_mean, running_var, weight=None, bias=None, trainin
                 raise ValueError(f"batch_norm: {name} is read-only or not an aligned array: training updates it in place")
         if np.shares_memory(running_mean, running_var):
             raise ValueError("batch_norm: running_mean and running_var share memory: training updates both")
-    return call("batch_norm", "batch_norm", *_arguments(input, running_mean, running_var, weight, bias), updates=updates,
-                training=bool(training), momentum=momentum, eps=eps)
+    values = input, weight, bias, running_mean, running_var
+    arguments = [p._replace(value=v) for p, v in zip(PARAMETERS, values, strict=True)]
+    return call("batch_norm", "batch_norm", *arguments, updates=updates, training=bool(training), momentum=momentum, eps=eps)
 
 
 def batch_norm_backward(grad_output, input, running_mean, running_var, weight=None, training=False, eps=1e-5):
@@ -58,11 +67,5 @@ def batch_norm_backward(grad_output, input, running_mean, running_var, weight=No
     if training:
         running_mean = running_var = None
     weight = np.ones(channels, np.float32) if weight is None else weight
-    return gradient("batch_norm", "batch_norm_backward", grad_output,
-                    *_arguments(x, running_mean, running_var, weight, np.zeros(channels, np.float32)), wanted=(0, 1, 2),
-                    training=bool(training), eps=eps)
-
-
-def _arguments(input, running_mean, running_var, weight, bias) -> tuple:
-    return (activation("input", input), flat("weight", weight, 1, True), flat("bias", bias, 1, True),
-            flat("running_mean", running_mean, 1, True), flat("running_var", running_var, 1, True))
+    return _batch_norm_backward(x, weight, np.zeros(channels, np.float32), running_mean, running_var, grad_output,
+                                bool(training), eps)

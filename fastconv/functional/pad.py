@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from fastconv.functional._call import activation, call, shape_like
+from fastconv.functional._call import activation, define, shape_like
 from fastconv.graph.ir import Tensor
+
+_pad = define("pad", "pad", activation("input"), attrs=("pad", "mode", "value"))
+_pad_backward = define("pad_backward", "pad_backward", activation("grad_output"), attrs=("input_shape", "pad", "mode"))
 
 
 def pad(input, pad, mode="constant", value=None):
@@ -34,8 +37,8 @@ def pad(input, pad, mode="constant", value=None):
     everything = isinstance(pad, (tuple, list)) and not isinstance(input, Tensor) and mode == "constant"
     if everything and len(pad) == 2 * getattr(input, "ndim", 0) and 1 <= input.ndim <= 4 and any(pad[-2:]):
         if len(input):  # the batch of an array is a dimension like any other
-            return call("pad", "pad", activation("input", input[None]), pad=pad, mode=mode, value=value)[0]
-    return call("pad", "pad", activation("input", input), pad=pad, mode=mode, value=value)
+            return _pad(input[None], pad, mode, value)[0]
+    return _pad(input, pad, mode, value)
 
 
 def pad_backward(grad_output, input_shape, pad, mode="constant"):
@@ -55,5 +58,4 @@ def pad_backward(grad_output, input_shape, pad, mode="constant"):
     ndarray, shape ``input_shape``, float32
     """
     shape = shape_like("pad_backward", "input_shape", input_shape, len(grad_output.shape))
-    return call("pad_backward", "pad_backward", activation("grad_output", grad_output), input_shape=shape, pad=pad,
-                mode=mode)
+    return _pad_backward(grad_output, shape, pad, mode)

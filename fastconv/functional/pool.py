@@ -2,13 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
-from fastconv.functional._call import activation, call, flag, gradient, shape_like
+from fastconv.functional._call import activation, call, define, define_gradient, flag, shape_like
 from fastconv.graph.eager import check_array, planned_shape, run_op
 from fastconv.graph.ir import PIXELS, Tensor, showing
+
+# ---- declarations ---------------------------------------------------------------------------------------------------------
+
+DIMS = (1, 2, 3)
+WINDOW = ("kernel_size", "stride", "padding", "dilation", "ceil_mode")
+MEANS = ("kernel_size", "stride", "padding", "ceil_mode", "count_include_pad", "divisor_override")
+
+
+def _windows(op: str, attrs: Sequence[str]) -> Iterator[Any]:
+    return (define(op, f"{op}{d}d", activation("input", ndim=d + 2), attrs=attrs) for d in DIMS)
+
+
+def _backward_of_max(op: str, attrs: Sequence[str]) -> Iterator[Any]:
+    return (define_gradient(op, f"{op}{d}d_backward", activation("grad_output"), activation("input", ndim=d + 2),
+                            attrs=attrs) for d in DIMS)
+
+
+def _backward_of_mean(op: str, attrs: Sequence[str]) -> Iterator[Any]:
+    def check(d):
+        return lambda shown, given: {**given, "input_shape": shape_like(shown, "input_shape", given["input_shape"], d + 2)}
+
+    return (define(f"{op}_backward", f"{op}{d}d_backward", activation("grad_output", ndim=d + 2),
+                   attrs=("input_shape", *attrs), check=check(d)) for d in DIMS)
+
+
+_max_pool1d, _max_pool2d, _max_pool3d = _windows("max_pool", WINDOW)
+_max_pool1d_backward, _max_pool2d_backward, _max_pool3d_backward = _backward_of_max("max_pool", WINDOW)
+_avg_pool1d, _avg_pool2d, _avg_pool3d = _windows("avg_pool", MEANS)
+_avg_pool1d_backward, _avg_pool2d_backward, _avg_pool3d_backward = _backward_of_mean("avg_pool", MEANS)
+_adaptive_avg_pool1d, _adaptive_avg_pool2d, _adaptive_avg_pool3d = _windows("adaptive_avg_pool", ("output_size",))
+_adaptive_avg_pool1d_backward, _adaptive_avg_pool2d_backward, _adaptive_avg_pool3d_backward = _backward_of_mean(
+    "adaptive_avg_pool", ("output_size",))
+_adaptive_max_pool1d, _adaptive_max_pool2d, _adaptive_max_pool3d = _windows("adaptive_max_pool", ("output_size",))
+_adaptive_max_pool1d_backward, _adaptive_max_pool2d_backward, _adaptive_max_pool3d_backward = _backward_of_max(
+    "adaptive_max_pool", ("output_size",))
 
 # ---- maximum --------------------------------------------------------------------------------------------------------------
 
@@ -45,12 +81,14 @@ def _flat_indices(taps: np.ndarray, geometry: dict, dims: int) -> np.ndarray:
     return np.where(none, -1, flat)
 
 
-def _window(kernel_size, stride, padding, dilation, ceil_mode) -> dict:
-    return {"kernel_size": kernel_size, "stride": stride, "padding": padding, "dilation": dilation, "ceil_mode": ceil_mode}
+def _window(*values) -> dict:
+    return dict(zip(WINDOW, values, strict=True))
 
 
 def max_pool1d(input, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False, return_indices=False):
     """Maximum over windows of ``(N, C, L)``; see :func:`max_pool2d`."""
+    if return_indices is False:
+        return _max_pool1d(input, kernel_size, stride, padding, dilation, ceil_mode)
     return _max("max_pool", "max_pool1d", 1, input, _window(kernel_size, stride, padding, dilation, ceil_mode),
                 return_indices)
 
@@ -77,20 +115,23 @@ def max_pool2d(input, kernel_size, stride=None, padding=0, dilation=1, ceil_mode
     indices : ndarray, shape (N, C, P, Q), int64
         Only with ``return_indices``: the winner's position in its H x W image, row-major.
     """
+    if return_indices is False:
+        return _max_pool2d(input, kernel_size, stride, padding, dilation, ceil_mode)
     return _max("max_pool", "max_pool2d", 2, input, _window(kernel_size, stride, padding, dilation, ceil_mode),
                 return_indices)
 
 
 def max_pool3d(input, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False, return_indices=False):
     """Maximum over windows of ``(N, C, D, H, W)``; see :func:`max_pool2d`."""
+    if return_indices is False:
+        return _max_pool3d(input, kernel_size, stride, padding, dilation, ceil_mode)
     return _max("max_pool", "max_pool3d", 3, input, _window(kernel_size, stride, padding, dilation, ceil_mode),
                 return_indices)
 
 
 def max_pool1d_backward(grad_output, input, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False):
     """Gradient of :func:`max_pool1d`; see :func:`max_pool2d_backward`."""
-    return gradient("max_pool", "max_pool1d_backward", grad_output, activation("input", input, 3),
-                    **_window(kernel_size, stride, padding, dilation, ceil_mode))
+    return _max_pool1d_backward(input, grad_output, kernel_size, stride, padding, dilation, ceil_mode)
 
 
 def max_pool2d_backward(grad_output, input, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False):
@@ -98,28 +139,20 @@ def max_pool2d_backward(grad_output, input, kernel_size, stride=None, padding=0,
 
     ``grad_output`` has the shape of the output; the other arguments are those of the forward.
     """
-    return gradient("max_pool", "max_pool2d_backward", grad_output, activation("input", input, 4),
-                    **_window(kernel_size, stride, padding, dilation, ceil_mode))
+    return _max_pool2d_backward(input, grad_output, kernel_size, stride, padding, dilation, ceil_mode)
 
 
 def max_pool3d_backward(grad_output, input, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False):
     """Gradient of :func:`max_pool3d`; see :func:`max_pool2d_backward`."""
-    return gradient("max_pool", "max_pool3d_backward", grad_output, activation("input", input, 5),
-                    **_window(kernel_size, stride, padding, dilation, ceil_mode))
+    return _max_pool3d_backward(input, grad_output, kernel_size, stride, padding, dilation, ceil_mode)
 
 
 # ---- mean -----------------------------------------------------------------------------------------------------------------
 
 
-def _means(kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override=None) -> dict:
-    return {"kernel_size": kernel_size, "stride": stride, "padding": padding, "ceil_mode": ceil_mode,
-            "count_include_pad": count_include_pad, "divisor_override": divisor_override}
-
-
 def avg_pool1d(input, kernel_size, stride=None, padding=0, ceil_mode=False, count_include_pad=True):
     """Mean over windows of ``(N, C, L)``; see :func:`avg_pool2d`."""
-    return call("avg_pool", "avg_pool1d", activation("input", input, 3),
-                **_means(kernel_size, stride, padding, ceil_mode, count_include_pad))
+    return _avg_pool1d(input, kernel_size, stride, padding, ceil_mode, count_include_pad, None)
 
 
 def avg_pool2d(input, kernel_size, stride=None, padding=0, ceil_mode=False, count_include_pad=True, divisor_override=None):
@@ -144,26 +177,18 @@ def avg_pool2d(input, kernel_size, stride=None, padding=0, ceil_mode=False, coun
     -------
     ndarray, shape (N, C, P, Q), float32
     """
-    return call("avg_pool", "avg_pool2d", activation("input", input, 4),
-                **_means(kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override))
+    return _avg_pool2d(input, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override)
 
 
 def avg_pool3d(input, kernel_size, stride=None, padding=0, ceil_mode=False, count_include_pad=True, divisor_override=None):
     """Mean over windows of ``(N, C, D, H, W)``; see :func:`avg_pool2d`."""
-    return call("avg_pool", "avg_pool3d", activation("input", input, 5),
-                **_means(kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override))
-
-
-def _avg_backward(dims, grad_output, input_shape, means):
-    name = f"avg_pool{dims}d_backward"
-    return call("avg_pool_backward", name, activation("grad_output", grad_output, dims + 2),
-                input_shape=shape_like(name, "input_shape", input_shape, dims + 2), **means)
+    return _avg_pool3d(input, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override)
 
 
 def avg_pool1d_backward(grad_output, input_shape, kernel_size, stride=None, padding=0, ceil_mode=False,
                         count_include_pad=True):
     """Gradient of :func:`avg_pool1d`; see :func:`avg_pool2d_backward`."""
-    return _avg_backward(1, grad_output, input_shape, _means(kernel_size, stride, padding, ceil_mode, count_include_pad))
+    return _avg_pool1d_backward(grad_output, input_shape, kernel_size, stride, padding, ceil_mode, count_include_pad, None)
 
 
 def avg_pool2d_backward(grad_output, input_shape, kernel_size, stride=None, padding=0, ceil_mode=False,
@@ -172,15 +197,15 @@ def avg_pool2d_backward(grad_output, input_shape, kernel_size, stride=None, padd
 
     ``grad_output`` has the shape of the output; the other arguments are those of the forward.
     """
-    return _avg_backward(2, grad_output, input_shape, _means(kernel_size, stride, padding, ceil_mode, count_include_pad,
-                                                             divisor_override))
+    return _avg_pool2d_backward(grad_output, input_shape, kernel_size, stride, padding, ceil_mode, count_include_pad,
+                                divisor_override)
 
 
 def avg_pool3d_backward(grad_output, input_shape, kernel_size, stride=None, padding=0, ceil_mode=False,
                         count_include_pad=True, divisor_override=None):
     """Gradient of :func:`avg_pool3d`; see :func:`avg_pool2d_backward`."""
-    return _avg_backward(3, grad_output, input_shape, _means(kernel_size, stride, padding, ceil_mode, count_include_pad,
-                                                             divisor_override))
+    return _avg_pool3d_backward(grad_output, input_shape, kernel_size, stride, padding, ceil_mode, count_include_pad,
+                                divisor_override)
 
 
 # ---- windows by the size of the output ------------------------------------------------------------------------------------
@@ -188,7 +213,7 @@ def avg_pool3d_backward(grad_output, input_shape, kernel_size, stride=None, padd
 
 def adaptive_avg_pool1d(input, output_size):
     """Mean over windows that cut ``(N, C, L)`` into ``output_size`` parts; see :func:`adaptive_avg_pool2d`."""
-    return call("adaptive_avg_pool", "adaptive_avg_pool1d", activation("input", input, 3), output_size=output_size)
+    return _adaptive_avg_pool1d(input, output_size)
 
 
 def adaptive_avg_pool2d(input, output_size):
@@ -197,37 +222,33 @@ def adaptive_avg_pool2d(input, output_size):
     Window i of an axis of length L goes from ``floor(i * L / out)`` to ``ceil((i + 1) * L / out)``; one int as
     ``output_size`` stands for all axes, None keeps an axis' length.
     """
-    return call("adaptive_avg_pool", "adaptive_avg_pool2d", activation("input", input, 4), output_size=output_size)
+    return _adaptive_avg_pool2d(input, output_size)
 
 
 def adaptive_avg_pool3d(input, output_size):
     """Mean over windows that cut ``(N, C, D, H, W)`` into ``output_size`` parts; see :func:`adaptive_avg_pool2d`."""
-    return call("adaptive_avg_pool", "adaptive_avg_pool3d", activation("input", input, 5), output_size=output_size)
-
-
-def _adaptive_avg_backward(dims, grad_output, input_shape, output_size):
-    name = f"adaptive_avg_pool{dims}d_backward"
-    return call("adaptive_avg_pool_backward", name, activation("grad_output", grad_output, dims + 2),
-                input_shape=shape_like(name, "input_shape", input_shape, dims + 2), output_size=output_size)
+    return _adaptive_avg_pool3d(input, output_size)
 
 
 def adaptive_avg_pool1d_backward(grad_output, input_shape, output_size):
     """Gradient of :func:`adaptive_avg_pool1d` with respect to its input, of shape ``input_shape``."""
-    return _adaptive_avg_backward(1, grad_output, input_shape, output_size)
+    return _adaptive_avg_pool1d_backward(grad_output, input_shape, output_size)
 
 
 def adaptive_avg_pool2d_backward(grad_output, input_shape, output_size):
     """Gradient of :func:`adaptive_avg_pool2d` with respect to its input, of shape ``input_shape``."""
-    return _adaptive_avg_backward(2, grad_output, input_shape, output_size)
+    return _adaptive_avg_pool2d_backward(grad_output, input_shape, output_size)
 
 
 def adaptive_avg_pool3d_backward(grad_output, input_shape, output_size):
     """Gradient of :func:`adaptive_avg_pool3d` with respect to its input, of shape ``input_shape``."""
-    return _adaptive_avg_backward(3, grad_output, input_shape, output_size)
+    return _adaptive_avg_pool3d_backward(grad_output, input_shape, output_size)
 
 
 def adaptive_max_pool1d(input, output_size, return_indices=False):
     """Maximum over windows that cut ``(N, C, L)`` into ``output_size`` parts; see :func:`adaptive_max_pool2d`."""
+    if return_indices is False:
+        return _adaptive_max_pool1d(input, output_size)
     return _max("adaptive_max_pool", "adaptive_max_pool1d", 1, input, {"output_size": output_size}, return_indices)
 
 
@@ -236,29 +257,28 @@ def adaptive_max_pool2d(input, output_size, return_indices=False):
 
     With ``return_indices`` also each winner's row-major position in its image, int64.
     """
+    if return_indices is False:
+        return _adaptive_max_pool2d(input, output_size)
     return _max("adaptive_max_pool", "adaptive_max_pool2d", 2, input, {"output_size": output_size}, return_indices)
 
 
 def adaptive_max_pool3d(input, output_size, return_indices=False):
     """Maximum over windows that cut ``(N, C, D, H, W)`` into ``output_size`` parts; see :func:`adaptive_max_pool2d`."""
+    if return_indices is False:
+        return _adaptive_max_pool3d(input, output_size)
     return _max("adaptive_max_pool", "adaptive_max_pool3d", 3, input, {"output_size": output_size}, return_indices)
 
 
 def adaptive_max_pool1d_backward(grad_output, input, output_size):
     """Gradient of :func:`adaptive_max_pool1d` with respect to its input."""
-    return _adaptive_max_backward(1, grad_output, input, output_size)
+    return _adaptive_max_pool1d_backward(input, grad_output, output_size)
 
 
 def adaptive_max_pool2d_backward(grad_output, input, output_size):
     """Gradient of :func:`adaptive_max_pool2d` with respect to its input."""
-    return _adaptive_max_backward(2, grad_output, input, output_size)
+    return _adaptive_max_pool2d_backward(input, grad_output, output_size)
 
 
 def adaptive_max_pool3d_backward(grad_output, input, output_size):
     """Gradient of :func:`adaptive_max_pool3d` with respect to its input."""
-    return _adaptive_max_backward(3, grad_output, input, output_size)
-
-
-def _adaptive_max_backward(dims: int, grad_output, input, output_size: int | Sequence):
-    return gradient("adaptive_max_pool", f"adaptive_max_pool{dims}d_backward", grad_output,
-                    activation("input", input, dims + 2), output_size=output_size)
+    return _adaptive_max_pool3d_backward(input, grad_output, output_size)

@@ -8,11 +8,16 @@ from numbers import Real
 
 import numpy as np
 
-from fastconv.functional._call import activation, call
+from fastconv.functional._call import activation, call, define
 from fastconv.graph.arrays import as_float32
-from fastconv.graph.eager import Argument
+from fastconv.graph.eager import Argument, cache, run_op
 from fastconv.graph.ir import FLAT, PIXELS, Tensor, apply, showing
 from fastconv.graph.plan import check_memory
+from fastconv.kernels.call import Function
+
+WINDOW = ("kernel_size", "dilation", "padding", "stride")
+_unfold = define("unfold", "unfold", activation("input"), attrs=WINDOW)
+_fold = define("fold", "fold", activation("input", ndim=3), attrs=("output_size", *WINDOW))
 
 
 def flatten(input, start_dim=0, end_dim=-1):
@@ -45,8 +50,7 @@ def unfold(input, kernel_size, dilation=1, padding=0, stride=1):
     kernel_size, dilation, padding, stride : int or sequence of int
         As for :func:`conv2d`; the argument order is PyTorch's.
     """
-    return call("unfold", "unfold", activation("input", input), kernel_size=kernel_size, dilation=dilation, padding=padding,
-                stride=stride)
+    return _unfold(input, kernel_size, dilation, padding, stride)
 
 
 def fold(input, output_size, kernel_size, dilation=1, padding=0, stride=1):
@@ -64,8 +68,7 @@ def fold(input, output_size, kernel_size, dilation=1, padding=0, stride=1):
         size = tuple(operator.index(s) for s in size)
     except TypeError:
         raise TypeError(f"fold: output_size={output_size!r}: expected integers") from None
-    return call("fold", "fold", activation("input", input, 3), output_size=size, kernel_size=kernel_size, dilation=dilation,
-                padding=padding, stride=stride)
+    return _fold(input, size, kernel_size, dilation, padding, stride)
 
 
 def cat(tensors, dim=0):
@@ -101,6 +104,10 @@ def add(input, other):
     An operand may have extent 1, or lack leading dimensions, where the other has more: along channels, along all spatial
     dimensions, along the batch.
     """
+    return _add(input, other)
+
+
+def _add_carefully(input, other):
     if isinstance(input, Tensor) or isinstance(other, Tensor):
         with showing("add"):
             return apply("add", [input, other])
@@ -112,5 +119,8 @@ def add(input, other):
     if 0 in (x.shape[:1] + z.shape[:1]):
         batch = 0
     layouts = [PIXELS if a.ndim == dims and a.shape[:1] == (batch,) else FLAT for a in (x, z)]
-    return call("add", "add", *(Argument(n, a, layout) for n, a, layout in zip(("input", "other"), (x, z), layouts,
-                                                                                strict=True)))
+    return run_op("add", [Argument(n, a, layout) for n, a, layout in zip(("input", "other"), (x, z), layouts, strict=True)],
+                  {}, tag=("add", ()))
+
+
+_add = Function(cache.problems, "add", 2, _add_carefully)

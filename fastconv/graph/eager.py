@@ -1,15 +1,13 @@
 """One operator on NumPy arrays: a graph of one node, lowered and bound once per problem and kept while it is small.
 
-A kept program is taken out of the cache while it runs, so that two threads never run the same one; the second thread finds
-the place empty and binds a program of its own.
+A kept program is taken out of the cache while it runs, so that two threads never run the same one; the second thread binds
+one of its own, which is kept beside it.
 """
 
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from math import prod
 from typing import Any, NamedTuple
 
@@ -17,15 +15,17 @@ import numpy as np
 
 from fastconv.graph.arrays import as_float32, as_int64
 from fastconv.graph.autodiff import differentiate, remove_dead
-from fastconv.graph.ir import PIXELS, Graph, Node, Tensor, apply, building, showing
+from fastconv.graph.ir import PIXELS, Graph, Node, Tensor, apply, building, operator, showing
 from fastconv.graph.lower import Lowering
 from fastconv.graph.plan import check_memory
 from fastconv.graph.program import Program
+from fastconv.kernels.call import Call, Problem, problem_key
 from fastconv.kernels.threads import get_num_threads, reset_in_children
 
 KEEP_PROGRAM = 4 << 20  # bytes: memory of a larger program is given back after the call; its plan is kept
 KEEP_TOTAL = 64 << 20  # bytes of all kept programs together
 KEEP_PLANS = 512  # kept problems
+Tagged = tuple[Any, tuple]
 
 
 class Argument(NamedTuple):
@@ -39,16 +39,20 @@ class Argument(NamedTuple):
     optional: bool = False  # may be None
 
 
-@dataclass(eq=False)
-class Compiled:
-    """A graph lowered for one problem. ``program`` is its binding to memory, None after that has been given back."""
+class Compiled(Call):
+    """A graph lowered for one problem. ``program`` is its binding to memory, None after that has been given back.
 
-    lowered: Lowering
-    inputs: list[Tensor]
-    outputs: list[Tensor]
-    updates: list[int]  # positions of the inputs that the run changes
-    segments: tuple[str, ...]
-    program: Program | None = None
+    As a :class:`Call` it is open while it is bound, if all that a run takes and gives are float32 arrays.
+    """
+
+    def __init__(self, lowered: Lowering, inputs: list[Tensor], outputs: list[Tensor], updates: list[int],
+                 segments: tuple[str, ...], program: Program | None = None):
+        self.lowered, self.inputs, self.outputs = lowered, inputs, outputs
+        self.updates = updates  # positions of the inputs that the run changes
+        self.segments, self.program = segments, program
+        self.dense = False  # only arrays in C order are taken
+        self.problem: Problem | None = None  # that it is counted for
+        self.counted = 0
 
     @property
     def nbytes(self) -> int:
@@ -57,6 +61,21 @@ class Compiled:
             return 0
         scratch = sum(s.scratch_bytes for s in self.program.segments.values())
         return self.lowered.arena_bytes + self.lowered.weights_bytes + scratch * get_num_threads()
+
+    def unbind(self) -> None:
+        """Gives the memory back."""
+        self.program = None
+        self.close()
+
+    def offer(self) -> None:
+        """Opens it, after a run that has prepared what there is to prepare, for the number of threads that there are now."""
+        lowered, program = self.lowered, self.program
+        if program is None or self.updates or lowered.checks or lowered.changed or lowered.specs["prepare"] or \
+                any(t.dtype != "float32" for t in (*self.inputs, *self.outputs)) or "random" in lowered.extra:
+            return
+        self.open([lowered.slots[t.name] for t in self.inputs],
+                  [lowered.slots[f"output:{i}"] for i in range(len(self.outputs))],
+                  [program.segments[name] for name in self.segments], get_num_threads())
 
     def run(self, arrays: Sequence[np.ndarray], n: int, random: tuple[int, int] | None = None) -> list[np.ndarray]:
         """Runs on one array per input; fresh arrays."""
@@ -71,7 +90,9 @@ class Compiled:
                 self._point(tensor.name, array, False)
         for position in self.updates:
             self._point(f"update:{position}", arrays[position], True)
-        outputs = [np.empty((n, *t.shape[1:]) if t.layout == PIXELS else t.shape, t.dtype) for t in self.outputs]
+        if self.dense:
+            arrays = [np.ascontiguousarray(array) for array in arrays]
+        outputs = [self._fresh(i, tensor, n) for i, tensor in enumerate(self.outputs)]
         for i, (tensor, array) in enumerate(zip(self.outputs, outputs, strict=True)):
             if tensor.dtype == "float32":
                 self._point(f"output:{i}", array, True)
@@ -84,6 +105,11 @@ class Compiled:
                 array[...] = np.moveaxis(pixels[:n], -1, 1)
         return outputs
 
+    def _fresh(self, i: int, tensor: Tensor, n: int) -> np.ndarray:
+        slot = self.lowered.slots.get(f"output:{i}")
+        shape = slot.extents if slot else tensor.shape
+        return np.empty((n, *shape[1:]) if tensor.layout == PIXELS else shape, tensor.dtype)
+
     def _point(self, name: str, array: np.ndarray, write: bool) -> None:
         if self.lowered.slots[name].take(array, write) < 0:
             raise RuntimeError(f"{name} did not take an array of shape {array.shape} and strides {array.strides}")
@@ -94,7 +120,7 @@ class Cache:
 
     def __init__(self, keep_program: int = KEEP_PROGRAM, keep_total: int = KEEP_TOTAL, keep_plans: int = KEEP_PLANS):
         self.keep_program, self.keep_total, self.keep_plans = keep_program, keep_total, keep_plans
-        self._idle: OrderedDict[tuple, tuple[Compiled, int]] = OrderedDict()
+        self.problems: dict[tuple, Problem] = {}
         self._lock = threading.Lock()
         self.nbytes = 0
         reset_in_children(self)
@@ -105,34 +131,39 @@ class Cache:
         self.clear()
 
     def __len__(self) -> int:
-        return len(self._idle)
+        return len(self.problems)
 
     def take(self, key: tuple) -> Compiled | None:
-        """The program of a problem, which is then the caller's alone; None where there is none."""
-        with self._lock:
-            found = self._idle.pop(key, None)
-            if found is None:
-                return None
-            self.nbytes -= found[1]
-            return found[0]
+        """A program of a problem, which is then the caller's alone; None where there is none."""
+        problem = self.problems.get(key)
+        return None if problem is None else problem.take()
 
     def put(self, key: tuple, compiled: Compiled) -> None:
-        """Gives a program back."""
+        """Gives a program back; threads that run the same problem at once have one each."""
         size = compiled.nbytes
         if size > self.keep_program:
-            compiled.program, size = None, 0
+            compiled.unbind()
+            size = 0
+        compiled.offer()
         with self._lock:
-            old = self._idle.pop(key, None)
-            if old is not None:
-                self.nbytes -= old[1]
-            self._idle[key] = compiled, size
-            self.nbytes += size
-            while self.nbytes > self.keep_total or len(self._idle) > self.keep_plans:
-                self.nbytes -= self._idle.popitem(last=False)[1][1]
+            problem = self.problems.get(key)
+            if problem is None:
+                problem = self.problems[key] = Problem()
+                problem.touch()
+            elif problem is not compiled.problem and (size == 0 and len(problem)):
+                return  # one plan without memory is enough
+            grown = size - (compiled.counted if problem is compiled.problem else 0)
+            compiled.problem, compiled.counted = problem, size
+            problem.nbytes += grown
+            self.nbytes += grown
+            problem.give(compiled)
+            while self.nbytes > self.keep_total or len(self.problems) > self.keep_plans:
+                oldest = min(self.problems, key=lambda k: self.problems[k].used)
+                self.nbytes -= self.problems.pop(oldest).nbytes
 
     def clear(self) -> None:
         with self._lock:
-            self._idle.clear()
+            self.problems.clear()
             self.nbytes = 0
 
 
@@ -140,7 +171,8 @@ cache = Cache()
 
 
 def run_op(op: str, arguments: Sequence[Argument], attrs: dict, shown: str = "", updates: Sequence[int] = (),
-           also: Callable[[Node], Tensor] | None = None, random: tuple[int, int] | None = None) -> Any:
+           also: Callable[[Node], Tensor] | None = None, random: tuple[int, int] | None = None,
+           tag: Tagged | None = None) -> Any:
     """Runs one operator on arrays.
 
     Parameters
@@ -159,23 +191,25 @@ def run_op(op: str, arguments: Sequence[Argument], attrs: dict, shown: str = "",
         Gives a further output of the node, which is not float32 (the winners of a max pool).
     random : (seed, offset), optional
         What an operator that draws random numbers draws from.
+    tag : (str, tuple), optional
+        The tag of the :class:`Function` that was called, and the values with which, by which it finds the problem again.
 
     Returns
     -------
     ndarray or tuple of ndarray
         Fresh arrays, one per output of the operator.
     """
-    outputs = _run(op, arguments, attrs, shown or op, updates, (), (), also, random)
+    outputs = _run(op, arguments, attrs, shown or op, updates, (), (), also, random, tag)
     return outputs[0] if len(outputs) == 1 else tuple(outputs)
 
 
 def run_backward(op: str, arguments: Sequence[Argument], attrs: dict, grad_outputs: Sequence[Argument],
-                 wanted: Sequence[int], shown: str) -> list[np.ndarray]:
+                 wanted: Sequence[int], shown: str, tag: Tagged | None = None) -> list[np.ndarray]:
     """Gradients of one operator by its gradient rule: of the inputs at the positions ``wanted``."""
-    return _run(op, arguments, attrs, shown, (), grad_outputs, wanted)
+    return _run(op, arguments, attrs, shown, (), grad_outputs, wanted, tag=tag)
 
 
-def _run(op, arguments, attrs, shown, updates, grad_outputs, wanted, also=None, random=None) -> list[np.ndarray]:
+def _run(op, arguments, attrs, shown, updates, grad_outputs, wanted, also=None, random=None, tag=None) -> list[np.ndarray]:
     everything = (*arguments, *grad_outputs)
     arrays = [None if a.value is None and a.optional else check_array(shown, a) for a in everything]
     n = batch_of(shown, everything, arrays)
@@ -183,20 +217,19 @@ def _run(op, arguments, attrs, shown, updates, grad_outputs, wanted, also=None, 
         attrs = {**attrs, "input_shape": (1, *attrs["input_shape"][1:])}  # planned for one image, run for none
     specs = tuple(None if v is None else (planned_shape(v.shape, a.layout), a.layout, a.dtype)
                   for a, v in zip(everything, arrays, strict=True))
-    try:
-        key: tuple = (op, shown, specs, frozen(attrs), tuple(wanted), also)
-        hash(key)
-        compiled = cache.take(key)
-    except TypeError:  # an attribute that cannot be hashed: the shape rule will say what is wrong with it
-        key, compiled = (), None
+    if tag is None:
+        tag = (op, shown, tuple(a.layout for a in everything), tuple(attrs), tuple(wanted), also), tuple(attrs.values())
+    key = problem_key(tag[0], (*arrays, *tag[1]), len(arrays))
+    compiled = None if key is None else cache.take(key)
     if compiled is None:
         names = [a.name for a in everything]
         compiled = compile_op(op, shown, names, specs, dict(attrs), updates, len(grad_outputs), wanted, also,
                               random is not None)
-    outputs = compiled.run([v for v in arrays if v is not None], n, random)
-    if key:
-        cache.put(key, compiled)
-    return outputs
+    try:
+        return compiled.run([v for v in arrays if v is not None], n, random)
+    finally:
+        if key is not None:
+            cache.put(key, compiled)
 
 
 def compile_op(op: str, shown: str, names: Sequence[str], specs: Sequence, attrs: dict, updates: Sequence[int] = (),
@@ -206,15 +239,16 @@ def compile_op(op: str, shown: str, names: Sequence[str], specs: Sequence, attrs
     import fastconv.ops  # noqa: F401  (registers the operators)
 
     graph = Graph()
-    given = dict(attrs)
-    tensors: list[Any] = [None if s is None else graph.input(s[0], name, s[1], s[2])
+    described = describe(names, specs, attrs)
+    shape, rows = in_rows(specs) if operator(op).pointwise else (None, None)
+    tensors: list[Any] = [None if s is None else graph.input((rows[0], 1, *rows[1:]) if rows else s[0], name, s[1], s[2])
                           for name, s in zip(names, specs, strict=True)]
     tensors, grads = tensors[: len(tensors) - seeds], tensors[len(tensors) - seeds:]
     batch = next((t.shape[0] for t in graph.inputs if t.layout == PIXELS), 1)
     with building(graph, ""), showing(shown):
         made = apply(op, tensors, **attrs)
         outputs = graph.outputs = list(made) if isinstance(made, tuple) else [made]
-        check_overflow(graph, given, shown)
+        check_overflow(graph, described, shown)
         if also:
             also(graph.nodes[0])
             outputs = graph.outputs = graph.nodes[0].outputs
@@ -228,18 +262,32 @@ def compile_op(op: str, shown: str, names: Sequence[str], specs: Sequence, attrs
             lowered.run()
             for i, tensor in enumerate(outputs):
                 if tensor.dtype == "float32":
-                    leave(lowered, tensor, f"output:{i}", "backward" if grads else "forward")
+                    leave(lowered, tensor, f"output:{i}", "backward" if grads else "forward", shape, rows)
             changed = [graph.inputs.index(tensors[i]) for i in updates if tensors[i] is not None]
             for i in changed:
                 leave(lowered, graph.inputs[i], f"update:{i}", "forward")
             lowered.finish()
             check_memory(lowered.arena_bytes + lowered.weights_bytes + sum(4 * prod(t.shape) for t in outputs))
         except MemoryError as error:
-            raise MemoryError(f"{shown}: {describe(graph.inputs, given)}: {error}") from None
+            raise MemoryError(f"{shown}: {described}: {error}") from None
     for tensor in graph.inputs:
         if tensor.dtype == "float32":
-            lowered.slot(tensor).expect(tensor.shape, tensor.layout == PIXELS)
-    return Compiled(lowered, graph.inputs, outputs, changed, ("forward", "backward") if grads else ("forward",))
+            lowered.slot(tensor).expect(shape or tensor.shape, tensor.layout == PIXELS, rows)
+    compiled = Compiled(lowered, graph.inputs, outputs, changed, ("forward", "backward") if grads else ("forward",))
+    compiled.dense = rows is not None
+    return compiled
+
+
+ROW = 16384  # elements: up to there, an image is one row
+
+
+def in_rows(specs: Sequence) -> tuple[tuple | None, tuple | None]:
+    """The shape of activations that all have the same, and how it is cut into long rows: nothing need be transposed."""
+    shape, layout, dtype = specs[0]
+    if any(s != specs[0] for s in specs) or layout != PIXELS or dtype != "float32" or len(shape) < 3:
+        return None, None
+    size = prod(shape[1:])
+    return shape, (shape[0], 1, size) if size <= ROW else (shape[0], size // shape[-1], shape[-1])
 
 
 def differentiate_op(graph: Graph, grads: list, wanted: list, shown: str) -> list:
@@ -254,16 +302,16 @@ def differentiate_op(graph: Graph, grads: list, wanted: list, shown: str) -> lis
     return gradients
 
 
-def leave(lowered: Lowering, tensor: Tensor, name: str, segment: str) -> None:
+def leave(lowered: Lowering, tensor: Tensor, name: str, segment: str, shape=None, rows=None) -> None:
     """A tensor leaves through a slot of this name."""
     lowered.exit(tensor, segment, name)
-    lowered.slots[name].expect(tensor.shape, tensor.layout == PIXELS)
+    lowered.slots[name].expect(shape or tensor.shape, tensor.layout == PIXELS, rows)
 
 
-def check_overflow(graph: Graph, attrs: dict, shown: str) -> None:
+def check_overflow(graph: Graph, described: str, shown: str) -> None:
     for tensor in graph.outputs:
         if prod(tensor.shape) * 4 >= 2**62:
-            raise ValueError(f"{shown}: {describe(graph.inputs, attrs)}: the product of the output's extents "
+            raise ValueError(f"{shown}: {described}: the product of the output's extents "
                              f"{tensor.shape} overflows")
 
 
@@ -313,16 +361,8 @@ def planned_shape(shape: tuple[int, ...], layout: str) -> tuple[int, ...]:
     return (max(1, shape[0]), *shape[1:]) if layout == PIXELS else shape
 
 
-def frozen(value) -> Any:
-    """Attributes as a key: hashable, and 1, 1.0 and True are three different things."""
-    if isinstance(value, dict):
-        return tuple((k, frozen(value[k])) for k in sorted(value))
-    if isinstance(value, (tuple, list)):
-        return (type(value), *(frozen(v) for v in value))
-    return type(value), value
-
-
-def describe(inputs: Sequence[Tensor], attrs: dict) -> str:
+def describe(names: Sequence[str], specs: Sequence, attrs: dict) -> str:
     """The arguments of a call, for messages."""
-    return ", ".join([*(f"{t.name} of shape {t.shape}" for t in inputs), *(f"{k}={v!r}" for k, v in attrs.items())])
+    arrays = [f"{name} of shape {s[0]}" for name, s in zip(names, specs, strict=True) if s is not None]
+    return ", ".join([*arrays, *(f"{k}={v!r}" for k, v in attrs.items())])
 

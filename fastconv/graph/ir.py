@@ -92,6 +92,7 @@ class Operator:
     gradient(node, grads) -> one Tensor or None per input, made with :func:`apply`. The gradient of an output that is the
     scalar to differentiate is None for an operator that ``starts`` a backward, which takes it as the constant 1.
     lower(node, cx) emits steps into the lowering context.
+    ``pointwise``: of inputs of one shape, it and its gradient work element by element, in whatever order these lie.
     """
 
     name: str
@@ -99,6 +100,7 @@ class Operator:
     lower: Callable[[Node, Any], None]
     gradient: Callable[[Node, list], list] | None = None
     starts: bool = False
+    pointwise: bool = False
 
 
 _operators: dict[str, Operator] = {}
@@ -110,6 +112,11 @@ def register(op: Operator) -> Operator:
         raise KeyError(f"operator {op.name!r} is registered twice")
     _operators[op.name] = op
     return op
+
+
+def operator(name: str) -> Operator:
+    """The operator of this name."""
+    return _operators[name]
 
 
 @dataclass(eq=False)

@@ -28,4 +28,28 @@ cdef class Memory:
     cdef readonly size_t nbytes
 
 
+cdef extern from "fastconv/team.h" nogil:
+    ctypedef struct atomic_counter "std::atomic<int64_t>":
+        pass
+    ctypedef struct FcTeam:
+        atomic_counter* next
+        atomic_counter* done
+
+
+cdef class StepList:
+    cdef FcStep* steps
+    cdef readonly Py_ssize_t count
+    cdef list keep
+    cdef readonly int64_t planned
+    cdef readonly int64_t batch
+    cdef Memory memory
+    cdef size_t stride
+    cdef int granted
+    cdef int64_t widest
+    cdef FcTeam team
+    cdef object guard
+    cpdef set_batch(self, int64_t n)
+    cpdef run(self, int threads, Py_ssize_t begin=*, Py_ssize_t end=*)
+
+
 cdef const FcKernel* find_kernel(str name) except NULL

@@ -46,11 +46,6 @@ cdef extern from "fastconv/fpenv.h" nogil:
     void fc_fp_leave(uint64_t) noexcept
 
 cdef extern from "fastconv/team.h" nogil:
-    ctypedef struct atomic_counter "std::atomic<int64_t>":
-        pass
-    ctypedef struct FcTeam:
-        atomic_counter* next
-        atomic_counter* done
     void fc_team_reset(FcTeam* team, Py_ssize_t begin, Py_ssize_t end) noexcept
     void fc_team_work(FcTeam* team, const FcStep* steps, Py_ssize_t begin, Py_ssize_t end, char* scratch,
                       size_t stride) noexcept
@@ -219,18 +214,6 @@ cdef class StepList:
         The planned batch, the largest that set_batch takes. Scratch is sized for it.
     """
 
-    cdef FcStep* steps
-    cdef readonly Py_ssize_t count
-    cdef list keep
-    cdef readonly int64_t planned
-    cdef readonly int64_t batch
-    cdef Memory memory
-    cdef size_t stride
-    cdef int granted
-    cdef int64_t widest
-    cdef FcTeam team
-    cdef object guard
-
     def __cinit__(self, list steps, int64_t batch):
         self.keep = steps
         self.count = len(steps)
@@ -260,7 +243,7 @@ cdef class StepList:
         free(self.team.next)
         free(self.team.done)
 
-    def set_batch(self, int64_t n):
+    cpdef set_batch(self, int64_t n):
         """Sets the batch of the following runs, 0 <= n <= planned."""
         if n == self.batch:
             return
@@ -296,7 +279,7 @@ cdef class StepList:
         """Bytes of scratch per thread."""
         return self.stride
 
-    def run(self, int threads, Py_ssize_t begin=0, Py_ssize_t end=-1):
+    cpdef run(self, int threads, Py_ssize_t begin=0, Py_ssize_t end=-1):
         """Runs the steps [begin, end) without the GIL and, once scratch is there, without allocating."""
         if end < 0:
             end = self.count

@@ -4,7 +4,7 @@
 cimport numpy as cnp
 from libc.stdint cimport int64_t
 
-from fastconv.kernels._args cimport DoorArgs, FcSlot, FoldArgs, PackArgs
+from fastconv.kernels._args cimport DoorArgs, FoldArgs, PackArgs
 from fastconv.kernels._runtime cimport Memory, Step
 
 
@@ -14,15 +14,16 @@ cnp.import_array()
 cdef class Slot:
     """Where a user's array is in the coming run: an address and five strides (N, C, D, H, W) in elements."""
 
-    cdef FcSlot slot
-    cdef int ndim
-    cdef int64_t shape[8]
-    cdef bint batched
+    def expect(self, shape, bint batched, rows=None):
+        """The shape that take() compares arrays with; when batched, the first extent may be smaller.
 
-    def expect(self, shape, bint batched):
-        """The shape that take() compares arrays with; when batched, the first extent may be smaller."""
+        With ``rows``, (N, rows, elements), only arrays in C order are taken, and are seen as one channel of so many rows.
+        """
         self.ndim = len(shape)
         self.batched = batched
+        self.dense = rows is not None
+        if self.dense:
+            self.rows[0], self.rows[1], self.rows[2] = rows
         for i, extent in enumerate(shape):
             self.shape[i] = extent
 
@@ -54,10 +55,16 @@ cdef class Slot:
                     return -1
             elif cnp.PyArray_DIM(a, i) != self.shape[i]:
                 return -1
+        if self.dense and not cnp.PyArray_IS_C_CONTIGUOUS(a):
+            return -1
         self.slot.data = cnp.PyArray_DATA(a)
         for i in range(5):
             self.slot.stride[i] = 0
-        if self.batched:
+        if self.dense:
+            self.slot.stride[0] = self.rows[1] * self.rows[2]
+            self.slot.stride[3] = self.rows[2]
+            self.slot.stride[4] = 1
+        elif self.batched:
             # N, C lead; the last spatial extents are the trailing ones
             for i in range(self.ndim):
                 self.slot.stride[i if i < 2 else 5 - self.ndim + i] = cnp.PyArray_STRIDE(a, i) // 4

@@ -58,7 +58,7 @@ class Activation:
         self.name, self.constants, self.check = name, constants, check
         self.from_output = from_output if callable(from_output) else lambda attrs: from_output
         self.kernel = kernel or (lambda attrs: name)
-        register(Operator(name, self.infer, self.lower, self.gradient))
+        register(Operator(name, self.infer, self.lower, self.gradient, pointwise=True))
         backward = f"{name}_backward"
         register(Operator(backward, lambda inputs, attrs: infer_backward(backward, inputs, attrs), self.lower_backward))
 

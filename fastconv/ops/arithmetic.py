@@ -187,12 +187,12 @@ def infer_scale(inputs: list, attrs: dict) -> list[Type]:
     return infer("scale", inputs, attrs)
 
 
-register(Operator("add", lambda inputs, attrs: infer_binary("add", inputs, attrs), lower_add, gradient_add))
+register(Operator("add", lambda inputs, attrs: infer_binary("add", inputs, attrs), lower_add, gradient_add, pointwise=True))
 register(Operator("add_flat", lambda inputs, attrs: infer_binary("add_flat", inputs, attrs), lower_add, gradient_add))
 register(Operator("sub", lambda inputs, attrs: infer_binary("sub", inputs, attrs), lower_sub, gradient_sub))
 register(Operator("mul", lambda inputs, attrs: infer_binary("mul", inputs, attrs), lower_mul, gradient_mul))
 register(Operator("scale", infer_scale, lambda node, cx: lower_scale(node, cx, node.attrs["a"], node.attrs["b"]),
-                  lambda node, grads: [apply("scale", [grads[0]], a=node.attrs["a"])]))
+                  lambda node, grads: [apply("scale", [grads[0]], a=node.attrs["a"])], pointwise=True))
 register(Operator("constant", lambda inputs, attrs: [Type(tuple(attrs["shape"]), FLAT)], lower_constant))
 register(Operator("sum_to", infer_sum_to, lower_sum_to))
 

@@ -1,0 +1,215 @@
+# cython: language_level=3
+"""A call from Python: arrays in through slots, steps, fresh arrays out; functions that find the calls they made before.
+
+Small arrays are worked off in less than a microsecond, so that here each Python object counts.
+"""
+
+cimport numpy as cnp
+from cpython.long cimport PyLong_FromSsize_t
+from cpython.ref cimport Py_INCREF
+from cpython.tuple cimport PyTuple_New, PyTuple_SetItem
+from libc.stdint cimport int64_t, uint64_t
+
+from fastconv.kernels._runtime cimport StepList
+from fastconv.kernels.layout cimport Slot
+
+from fastconv.kernels import threads as _threads
+
+
+cnp.import_array()
+cdef dict _state = _threads._state
+
+
+cdef class Call:
+    """Bound steps behind slots. While it is open it takes arrays and returns fresh ones."""
+
+    cdef tuple entries, exits, segments
+    cdef int threads
+
+    def open(self, entries, exits, segments, int threads):
+        """Says which slots take the arguments, in order, which the results, and what runs, on how many threads at most."""
+        self.entries, self.exits, self.segments, self.threads = tuple(entries), tuple(exits), tuple(segments), threads
+
+    def close(self):
+        """Lets go of the steps."""
+        self.entries = self.exits = self.segments = None
+
+    cdef object replay(self, tuple arguments, Py_ssize_t count, int threads):
+        """Runs on the first ``count`` arguments; None, and nothing has run, where one of them is not what is expected."""
+        cdef Py_ssize_t i, at = 0
+        cdef int64_t n = -1, got
+        cdef Slot slot
+        cdef StepList steps
+        if self.segments is None or threads > self.threads:
+            return None
+        for i in range(count):
+            if arguments[i] is None:
+                continue
+            slot = <Slot> self.entries[at]
+            at += 1
+            got = slot.take(arguments[i], False)
+            if got < 0:
+                return None
+            if slot.batched:
+                if n >= 0 and n != got:
+                    return None
+                n = got
+        n = n if n >= 0 else 1
+        cdef list results = []
+        for i in range(len(self.exits)):
+            results.append(fresh(<Slot> self.exits[i], n))
+        for i in range(len(self.segments)):
+            steps = <StepList> self.segments[i]
+            steps.set_batch(n)
+            steps.run(threads)
+        return results[0] if len(results) == 1 else tuple(results)
+
+
+cdef object fresh(Slot slot, int64_t n):
+    """A new array for a batch of ``n``, to which the slot points."""
+    cdef cnp.npy_intp shape[8]
+    cdef int i
+    for i in range(slot.ndim):
+        shape[i] = slot.shape[i]
+    if slot.batched:
+        shape[0] = n
+    array = cnp.PyArray_EMPTY(slot.ndim, shape, cnp.NPY_FLOAT32, 0)
+    if slot.take(array, True) < 0:
+        raise RuntimeError(f"a new array of shape {array.shape} was not taken")
+    return array
+
+
+# ---- finding ------------------------------------------------------------------------------------------------------
+
+cdef class Problem:
+    """The idle calls of one problem. A call is the caller's alone until it is given back."""
+
+    cdef list idle
+    cdef public Py_ssize_t nbytes
+    cdef public uint64_t used
+
+    def __cinit__(self):
+        self.idle = []
+
+    def __len__(self):
+        return len(self.idle)
+
+    cpdef touch(self):
+        """Says that it has been used just now."""
+        global _clock
+        _clock += 1
+        self.used = _clock
+
+    cpdef Call take(self):
+        """One of them; None where all are busy."""
+        self.touch()
+        try:
+            return <Call> self.idle.pop() if self.idle else None
+        except IndexError:  # without the GIL, somebody else was faster
+            return None
+
+    cpdef give(self, Call call):
+        """Gives one back."""
+        self.idle.append(call)
+
+
+cdef uint64_t _clock = 0
+cdef tuple _TRUE = (bool, True), _FALSE = (bool, False)
+
+
+cdef object frozen(object value):
+    """An attribute as a part of a key: hashable, and 1, 1.0 and True are three different things."""
+    cdef object kind = type(value)
+    if value is None or kind is int or kind is str:
+        return value
+    if kind is bool:
+        return _TRUE if value else _FALSE
+    if kind is tuple:
+        for v in <tuple> value:
+            if type(v) is not int:
+                return (tuple, *[frozen(v) for v in <tuple> value])
+        return value
+    if isinstance(value, (tuple, list)):
+        return (kind, *[frozen(v) for v in value])
+    if isinstance(value, dict):
+        return (kind, *[(k, frozen(v)) for k, v in sorted(value.items())])
+    return kind, str(value) if kind is float and value == 0 else value  # 0.0 and -0.0 are two different things
+
+
+cdef inline void put(tuple key, Py_ssize_t at, object value):
+    Py_INCREF(value)
+    PyTuple_SetItem(key, at, value)
+
+
+cdef tuple make_key(object tag, tuple arguments, Py_ssize_t count):
+    """The tag, the shapes of the first ``count`` arguments and the values of the others; None where one is no array."""
+    cdef Py_ssize_t i, length = 1 + len(arguments), at = 1
+    cdef int d, ndim
+    cdef cnp.ndarray array
+    for i in range(count):
+        if isinstance(arguments[i], cnp.ndarray):
+            length += cnp.PyArray_NDIM(<cnp.ndarray> arguments[i])
+        elif arguments[i] is not None:
+            return None
+    cdef tuple key = PyTuple_New(length)
+    put(key, 0, tag)
+    for i in range(len(arguments)):
+        if i >= count or arguments[i] is None:
+            put(key, at, frozen(arguments[i]) if i >= count else None)
+            at += 1
+            continue
+        array = <cnp.ndarray> arguments[i]
+        ndim = cnp.PyArray_NDIM(array)
+        put(key, at, ndim)
+        for d in range(ndim):
+            put(key, at + 1 + d, PyLong_FromSsize_t(cnp.PyArray_DIM(array, d)))
+        at += 1 + ndim
+    return key
+
+
+def problem_key(tag, tuple arguments, Py_ssize_t count):
+    """What a problem is found by: shapes of arrays (or None), values of attributes.
+
+    None for what cannot be hashed: its shape rule will say what is wrong with it.
+    """
+    try:
+        key = make_key(tag, arguments, count)
+        hash(key)
+    except TypeError:
+        return None
+    return key
+
+
+cdef class Function:
+    """A function of ``count`` arrays, or None, and further values, all positional.
+
+    Where the same problem is found in ``problems``, it runs at once; where not, and for whatever is not as it was then,
+    ``careful`` is called, which checks everything, runs, and keeps its call in ``problems`` by the key of ``tag`` and the
+    arguments.
+    """
+
+    cdef dict problems
+    cdef object tag, careful
+    cdef Py_ssize_t count
+
+    def __init__(self, dict problems, tag, Py_ssize_t count, careful):
+        self.problems, self.tag, self.count, self.careful = problems, tag, count, careful
+
+    def __call__(self, *arguments):
+        cdef Problem problem
+        cdef Call call
+        try:
+            found = self.problems.get(make_key(self.tag, arguments, self.count))
+        except TypeError:
+            found = None
+        if found is not None:
+            problem = <Problem> found
+            call = problem.take()
+            if call is not None:
+                try:
+                    result = call.replay(arguments, self.count, _state["threads"])
+                finally:
+                    problem.give(call)
+                if result is not None:
+                    return result
+        return self.careful(*arguments)

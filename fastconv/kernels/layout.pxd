@@ -1,0 +1,15 @@
+# What calls need of slots.
+from libc.stdint cimport int64_t
+
+from fastconv.kernels._args cimport FcSlot
+
+
+cdef class Slot:
+    cdef FcSlot slot
+    cdef int ndim
+    cdef int64_t shape[8]
+    cdef bint batched
+    cdef bint dense
+    cdef int64_t rows[3]
+    cpdef int64_t take(self, array, bint write) except -2
+    cpdef set(self, size_t address, int64_t n, int64_t c, int64_t d, int64_t h, int64_t w)
