@@ -83,6 +83,8 @@ class Compiled(Call):
             self.program = Program(self.lowered)
         if random is not None:
             self.program.array(self.lowered.extra["random"], (2,), np.uint64)[:] = random
+        if self.dense:
+            arrays = [np.ascontiguousarray(array) for array in arrays]
         for tensor, array in zip(self.inputs, arrays, strict=True):
             if tensor.dtype != "float32":
                 self.program.array(self.lowered.read(tensor).ref, tensor.shape, tensor.dtype)[: len(array)] = array
@@ -90,8 +92,6 @@ class Compiled(Call):
                 self._point(tensor.name, array, False)
         for position in self.updates:
             self._point(f"update:{position}", arrays[position], True)
-        if self.dense:
-            arrays = [np.ascontiguousarray(array) for array in arrays]
         outputs = [self._fresh(i, tensor, n) for i, tensor in enumerate(self.outputs)]
         for i, (tensor, array) in enumerate(zip(self.outputs, outputs, strict=True)):
             if tensor.dtype == "float32":

@@ -20,7 +20,8 @@ from fastconv.graph.profile import Profile, profile, times
 from fastconv.graph.program import Program, Snapshot
 from fastconv.graph.trace import Structure, trace
 from fastconv.graph.tune import tune
-from fastconv.kernels.threads import check_threads, reset_in_children, threads_for
+from fastconv.kernels.call import Call
+from fastconv.kernels.threads import MOST, check_threads, reset_in_children, threads_for
 from fastconv.ops.conv.choose import PASSES, names
 
 
@@ -77,6 +78,14 @@ class Plan:
                 self.lowered.slot(tensor).expect(tensor.shape, tensor.layout == "pixels")
         for name, tensor in zip(self.exits, self.outputs, strict=True):
             self.lowered.slots[name].expect(tensor.shape, tensor.layout == "pixels")
+        self.call = Call()
+
+    def open(self, program: Program) -> None:
+        """Lets calls that need nothing but a forward go straight to their steps."""
+        if not (self.graph.late_inputs or self.lowered.checks or self.lowered.changed):
+            slots = self.lowered.slots
+            self.call.open([slots[t.name] for t in self.graph.inputs], [slots[name] for name in self.exits],
+                           [program.segments["forward"]], MOST)
 
     def output_shapes(self, n: int) -> list[tuple[int, ...]]:
         """Shapes of the outputs for a batch of ``n``; a scalar or a parameter has the same for each."""
@@ -124,6 +133,7 @@ class Engine:
                 program.gradients.append((tensor.parameter,
                                           program.array(plan.lowered.read(gradient).ref, tensor.shape)))
         self._plans[key] = plan, program
+        plan.open(program)
         while len(self._plans) > max(1, self.cache_size):
             self._plans.popitem(last=False)
         return plan, program
@@ -165,6 +175,12 @@ class Engine:
         """
         with self._lock:
             plan, program = self._current
+            threads = threads_for(program.threads)
+            program.prepare(threads)
+            result = plan.call.run(inputs, threads, out)
+            if result is not None:
+                return result if plan.structure.plain or out is not None else plan.structure.build(
+                    result if isinstance(result, tuple) else (result,))
             slots = plan.lowered.slots
             n = -1
             if len(inputs) == 1 and len(plan.graph.inputs) == 1:
@@ -292,6 +308,7 @@ class Engine:
                 twin = Plan(plan.graph, plan.structure, plan.batch, self.algorithm, precision=self.precision)
                 other._plans[key] = twin, Program(twin.lowered, shared=program)
                 other._plans[key][1].threads = self._threads
+                twin.open(other._plans[key][1])
             key = next(k for k, v in self._plans.items() if v[0] is self._current[0])
             other._current = other._plans[key]
             return other

@@ -13,6 +13,7 @@ class Structure:
     def __init__(self, result):
         self.tensors: list[Tensor] = []
         self._shape = self._take(result)
+        self.plain = self._shape is None  # one tensor
 
     def _take(self, value):
         if isinstance(value, Tensor):

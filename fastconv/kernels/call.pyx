@@ -34,17 +34,27 @@ cdef class Call:
         """Lets go of the steps."""
         self.entries = self.exits = self.segments = None
 
-    cdef object replay(self, tuple arguments, Py_ssize_t count, int threads):
-        """Runs on the first ``count`` arguments; None, and nothing has run, where one of them is not what is expected."""
+    def run(self, tuple arguments, int threads, out=None):
+        """Runs on all arguments; into ``out``, an array, where that is given and there is one result.
+
+        None, and nothing has run, where one of them is not what is expected.
+        """
+        return self.replay(arguments, len(arguments), threads, out)
+
+    cdef object replay(self, tuple arguments, Py_ssize_t count, int threads, object out):
+        """``run`` on the first ``count`` arguments, those that are None left out; on fewer threads than it is open for."""
         cdef Py_ssize_t i, at = 0
         cdef int64_t n = -1, got
         cdef Slot slot
         cdef StepList steps
         if self.segments is None or threads > self.threads:
             return None
+        cdef Py_ssize_t entries = len(self.entries)
         for i in range(count):
             if arguments[i] is None:
                 continue
+            if at == entries:
+                return None
             slot = <Slot> self.entries[at]
             at += 1
             got = slot.take(arguments[i], False)
@@ -54,10 +64,17 @@ cdef class Call:
                 if n >= 0 and n != got:
                     return None
                 n = got
+        if at < entries:
+            return None
         n = n if n >= 0 else 1
         cdef list results = []
-        for i in range(len(self.exits)):
-            results.append(fresh(<Slot> self.exits[i], n))
+        if out is not None:
+            if len(self.exits) != 1 or (<Slot> self.exits[0]).take(out, True) != n:
+                return None
+            results.append(out)
+        else:
+            for i in range(len(self.exits)):
+                results.append(fresh(<Slot> self.exits[i], n))
         for i in range(len(self.segments)):
             steps = <StepList> self.segments[i]
             steps.set_batch(n)
@@ -207,7 +224,7 @@ cdef class Function:
             call = problem.take()
             if call is not None:
                 try:
-                    result = call.replay(arguments, self.count, _state["threads"])
+                    result = call.replay(arguments, self.count, _state["threads"], None)
                 finally:
                     problem.give(call)
                 if result is not None:
