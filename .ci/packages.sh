@@ -33,7 +33,9 @@ python .ci/wheel.py "$wheel"
 step "the wheel in an empty environment"
 python3 -m venv "$work/user"
 "$work/user/bin/python" -m pip install --quiet "$wheel"
-(cd "$work" && "$work/user/bin/python" "$root/.ci/smoke.py" --wheel && "$work/user/bin/fastconv" config)
+(cd "$work" && "$work/user/bin/python" "$root/.ci/smoke.py" --wheel && "$work/user/bin/fastconv" config \
+  && "$work/user/bin/fastconv" bench infer --quick && "$work/user/bin/fastconv" bench conv --shapes lenet5 --batch 1 --quick --json conv.json \
+  && "$work/user/bin/fastconv" bench goals conv.json > "$work/goals.log")
 
 step "editable install"
 python3 -m venv "$work/editable"

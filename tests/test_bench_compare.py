@@ -2,14 +2,10 @@
 
 import copy
 import json
-import sys
-from pathlib import Path
 
 import pytest
-
-sys.path.append(str(Path(__file__).resolve().parent.parent))
-
-from bench.__main__ import main  # noqa: E402
+from cli.helpers import benchmark as main
+from cli.helpers import refused
 
 MACHINE = {"cpu": "One (family 1, model 2, stepping 3)", "cores": 2, "caches": {"L1d": "48K"}, "isa": "avx2",
            "python": "3.12.1", "isa_reason": "", "isa_available": ["avx2"], "memory": 2**34, "numpy": "2.0", "blas": [],
@@ -43,7 +39,7 @@ def compared(tmp_path, capsys):
         code = main(["--compare", str(tmp_path / "old.json"), str(tmp_path / "new.json"), *options])
         said = capsys.readouterr()
         if code == 2:
-            assert said.err.count("\n") == 1 and said.err.startswith("python -m bench --compare: error: ") and not said.out
+            assert said.err.count("\n") == 1 and said.err.startswith("fastconv bench --compare: error: ") and not said.out
         else:
             assert not said.err
         return code, said.out + said.err
@@ -130,11 +126,11 @@ def test_nothing_in_common(compared):
 
 
 @pytest.mark.parametrize("content, message", [
-    ("{", "new.json: not JSON (Expecting"), ("", "new.json: not JSON"), ("[]", "new.json: not what python -m bench"),
-    ("{}", "not what python -m bench"), ('"text"', "not what python -m bench"),
-    (run() | {"format": 2}, "new.json: format 2, this reads format 1"),
-    (run() | {"machine": 3}, "not what python -m bench"), (run() | {"results": {}}, "not what python -m bench"),
-    (run(row()) | {"results": [{}]}, "result 0 is not what python -m bench writes (KeyError: 'cases')"),
+    ("{", "new.json': not JSON (Expecting"), ("", "new.json': not JSON"), ("[]", "new.json': not what fastconv bench"),
+    ("{}", "not what fastconv bench"), ('"text"', "not what fastconv bench"),
+    (run() | {"format": 2}, "new.json': format 2, this reads format 1"),
+    (run() | {"machine": 3}, "not what fastconv bench"), (run() | {"results": {}}, "not what fastconv bench"),
+    (run(row()) | {"results": [{}]}, "result 0 is not what fastconv bench writes (KeyError: 'cases')"),
     (run(row(case("fastconv", []))), "result 0 is not what"), (run(row(case("fastconv", ["a"]))), "result 0 is not what"),
     (run(row(case("fastconv", 3))), "result 0 is not what"), (run(3), "result 0 is not what"),
 ])
@@ -155,11 +151,18 @@ def test_files_that_cannot_be_read(tmp_path, capsys):
 
 @pytest.mark.parametrize("arguments", [
     ["--compare", "one.json"], ["--compare", "a", "b", "--threshold", "-1"], ["--compare", "a", "b", "--threshold", "nan"],
-    ["--compare", "a", "b", "infer"], [], ["nothing"]])
+    ["--compare", "a", "b", "infer"], ["infer", "--compare", "a", "b"], ["--quick", "infer"], ["--threads", "1", "infer"]])
 def test_wrong_usage(arguments, capsys):
-    with pytest.raises(SystemExit) as stop:
-        main(arguments)
-    assert stop.value.code == 2 and capsys.readouterr().err.count("\n") == 1
+    refused(capsys, 2, "", "bench", *arguments)
+
+
+def test_json(compared):
+    old = run(row(case("fastconv", steady(1.0))), row(case("fastconv", steady(1.0)), network="unet"))
+    new = run(row(case("fastconv", steady(1.2))), row(case("fastconv", steady(1.0)), network="unet"), machine={"numpy": "3"})
+    code, text = compared(old, new, "--json")
+    said = json.loads(text)
+    assert code == 1 and text.count("\n") == 1 and said["worse"] == 1 and said["notes"] == ["note: numpy 2.0 and 3"]
+    assert [(c["verdict"], c["ratio"]) for c in said["changes"]] == [("slower", 1.2), ("", 1.0)]
 
 
 # ---- several runs of nets together --------------------------------------------------------------------------------------
@@ -183,14 +186,14 @@ def test_reports_of_several_runs(tmp_path, capsys):
                                        machine={"versions": {"fastconv": "0.1.0", "openvino": "2026"}})))
     files[2].write_text(json.dumps(run(measured("lenet5", 1e-3), machine={"isa": "portable"})))
     names = [str(f) for f in files[:2]]
-    assert main(["report", *names, "--json", str(tmp_path / "all.json"), "--markdown", str(tmp_path / "new" / "t.md")]) == 0
+    assert main(["report", *names, "--json", str(tmp_path / "all.json"), "--markdown", str(tmp_path / "t.md")]) == 0
     text, content = capsys.readouterr().out, json.loads((tmp_path / "all.json").read_text())
     assert len(content["results"]) == 2 and "b.json: WARNING: noisy" in text and "openvino 2026" in text
     lenet = next(r for r in content["results"] if r["network"] == "lenet5")
     assert {name: r["ratio"] for name, r in lenet["ratios"].items()} == {"torch": 4.0, "openvino": 0.5}
     assert [c["peer"] for c in lenet["cases"]] == ["fastconv", "openvino", "torch"] and set(lenet["memory"]) == {
         "fastconv", "openvino", "torch"}
-    table = (tmp_path / "new" / "t.md").read_text().splitlines()
+    table = (tmp_path / "t.md").read_text().splitlines()
     assert table[0] == "inference, batch 1, 1 thread(s), avx2:" and "4.00 ms (4.00)" in table[4]
     assert [c.strip() for c in table[2].split("|")[1:-1]] == [
         "network", "GFLOP", "fastconv", "of peak", "spread", "MB", "PyTorch", "MB", "OpenVINO", "MB"]
@@ -198,14 +201,14 @@ def test_reports_of_several_runs(tmp_path, capsys):
     assert main(["report", *map(str, files)]) == 0  # other instruction sets of a machine stand side by side
     files[2].write_text(json.dumps(run(measured("lenet5", 1e-3), machine={"cpu": "Two"})))
     capsys.readouterr()
-    assert main(["report", *map(str, files)]) == 2
-    assert "c.json are from different machines, cpu One" in capsys.readouterr().err
+    assert main(["report", *map(str, files)]) == 1
+    assert "c.json' are from different machines, cpu One" in capsys.readouterr().err
     files[2].write_text(json.dumps(run(benchmark="conv")))
-    assert main(["report", *map(str, files)]) == 2
+    assert main(["report", *map(str, files)]) == 1
     assert "of the benchmark 'conv', expected nets or infer" in capsys.readouterr().err
     files[2].write_text(json.dumps(run({"network": "lenet5"})))
-    assert main(["report", *map(str, files)]) == 2
-    assert "c.json: result 0 is not what python -m bench writes" in capsys.readouterr().err
+    assert main(["report", *map(str, files)]) == 1
+    assert "c.json': result 0 is not what fastconv bench writes" in capsys.readouterr().err
 
 
 def test_a_picture_of_ratios(tmp_path):

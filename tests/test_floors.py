@@ -24,6 +24,7 @@ FLOORS = {
     "fastconv.train": 4,
     "fastconv.data": 4,
     "fastconv.optim": 4,
+    "fastconv.bench": 5,
     "fastconv.cli": 5,
     "fastconv.measure": 5,
     "fastconv.__main__": 5,

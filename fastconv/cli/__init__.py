@@ -1,7 +1,8 @@
 """The command line: ``fastconv COMMAND``, also ``python -m fastconv COMMAND``; one file per command.
 
 Exit codes: 0 done; 1 bad data, model or file, a package that is missing, or a training that failed; 2 wrong usage;
-130 interrupted (Ctrl-C); 143 terminated (SIGTERM). An error is one line on stderr, with --debug a traceback.
+130 interrupted (Ctrl-C); 143 terminated (SIGTERM); of bench --compare 1 for something slower, 2 for what cannot be compared.
+An error is one line on stderr, with --debug a traceback.
 """
 
 from __future__ import annotations
@@ -64,7 +65,8 @@ def main(argv=None) -> int:
     """Runs a command; returns its exit code. Files that were being written when a signal came are as they were before."""
     with _Signals() as signals:
         try:
-            return _run(parser().parse_args(argv), signals)
+            words = sys.argv[1:] if argv is None else list(argv)
+            return _run(parser().parse_args(words, argparse.Namespace(words=words)), signals)
         except BrokenPipeError:
             return _unread()
         except KeyboardInterrupt:  # before it was known which command it is, or after its last word
@@ -88,17 +90,17 @@ def parser() -> argparse.ArgumentParser:
 
 def _run(arguments, signals: _Signals) -> int:
     try:
-        if getattr(arguments, "threads", None):
+        if isinstance(getattr(arguments, "threads", None), int):  # a list is for processes that a benchmark starts
             from fastconv.kernels.threads import set_num_threads
 
             try:
                 set_num_threads(arguments.threads)
             except ValueError as error:
                 raise UsageError(f"--threads {arguments.threads}: {error}") from error
-        arguments.run(arguments)
+        code = arguments.run(arguments) or 0
         if sys.stdout is not None:  # where there is none, print() did nothing
             sys.stdout.flush()
-        return 0
+        return code
     except (KeyboardInterrupt, SystemExit) as stop:
         if isinstance(stop, SystemExit) and stop.code != 128 + signal.SIGTERM:
             raise

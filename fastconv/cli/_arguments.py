@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import math
 import re
+import sys
+from collections.abc import Callable, Mapping
 
 PRECISIONS = ("highest", "high", "medium")
 MODEL = "a model file, or the name of a network of fastconv.zoo (with untrained weights)"
@@ -15,11 +17,36 @@ class UsageError(Exception):
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser whose errors are one line."""
+    """A parser whose errors are one line.
 
-    def __init__(self, *arguments, **keywords):
+    ``fill(parser)`` adds its options when they are first needed, if making them takes long. Words that begin with none of
+    the names in ``commands`` go to the parser ``otherwise``, if there is one; the help is this one's.
+    """
+
+    def __init__(self, *arguments, fill: Callable[[Parser], None] | None = None, **keywords):
         keywords.setdefault("allow_abbrev", False)
         super().__init__(*arguments, **keywords)
+        self._fill = fill
+        self.commands: Mapping[str, argparse.ArgumentParser] = {}
+        self.otherwise: argparse.ArgumentParser | None = None
+
+    def filled(self) -> Parser:
+        fill, self._fill = self._fill, None
+        if fill is not None:
+            fill(self)
+        return self
+
+    def parse_known_args(self, args=None, namespace=None):
+        self.filled()
+        if self.otherwise is None:
+            return super().parse_known_args(args, namespace)
+        words = sys.argv[1:] if args is None else list(args)
+        if words and words[0] in self.commands:
+            return self.commands[words[0]].parse_known_args(words[1:], namespace)
+        if "-h" in words or "--help" in words:
+            self.print_help()
+            self.exit()
+        return self.otherwise.parse_known_args(words, namespace)
 
     def error(self, message):
         self.exit(2, f"{self.prog}: error: {message} (see {self.prog} --help)\n")
@@ -28,7 +55,12 @@ class Parser(argparse.ArgumentParser):
 def command(commands, name: str, run, help: str, *,
             threads: bool = True, precision: bool = True, tuned: bool = True):
     """A command's parser, with the options that (nearly) all have."""
-    parser = commands.add_parser(name, help=help, description=help[0].upper() + help[1:] + ".")
+    return shared(commands.add_parser(name, help=help, description=help[0].upper() + help[1:] + "."), run, threads=threads,
+                  precision=precision, tuned=tuned)
+
+
+def shared(parser: argparse.ArgumentParser, run, *, threads: bool = True, precision: bool = True, tuned: bool = True):
+    """Adds these options to a parser."""
     parser.set_defaults(run=run)
     if precision:
         parser.add_argument("--precision", choices=PRECISIONS, default="highest",
@@ -50,6 +82,15 @@ def choices_of(path):
     from fastconv.graph.choices import Choices
 
     return Choices.load(path)
+
+
+def check_isa(name: str | None) -> None:
+    """A UsageError where ``--isa`` names an instruction set that is not there."""
+    from fastconv.kernels._runtime import isa_info
+
+    available = isa_info()["available"]
+    if name and name not in available:
+        raise UsageError(f"--isa {name}: this machine and build have {', '.join(available)}")
 
 
 def whole(text: str) -> int:

@@ -6,7 +6,7 @@ import argparse
 
 SHELLS = ("bash", "zsh", "tcsh")
 FILES = {"FILE", "PATH", "CHECKPOINT"}  # metavars; positionals by their names
-POSITIONAL_FILES = {"model", "images"}
+POSITIONAL_FILES = {"model", "images", "files"}
 
 
 class PrintCompletion(argparse.Action):
@@ -29,12 +29,14 @@ class PrintCompletion(argparse.Action):
 
                 action.choices = sorted(NETWORKS)
         print(shtab.complete(parser, shell=shell))
+        if shell == "bash":  # files where nothing else fits: shtab takes commands or files for a place, bench either
+            print(f"complete -o bashdefault -o default -F _shtab_{parser.prog} {parser.prog}")
         parser.exit()
 
 
 def actions(parser):
     """The arguments of a parser and of all its commands."""
-    for action in parser._actions:
+    for action in parser.filled()._actions:
         yield action
         if isinstance(action, argparse._SubParsersAction):
             for command in action.choices.values():

@@ -5,17 +5,48 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import os
 import tempfile
 
-from fastconv.cli._arguments import MODEL, UsageError, choices_of, command, extent, positive, whole
+from fastconv.bench import BENCHMARKS
+from fastconv.bench.arguments import share as threshold
+from fastconv.cli._arguments import MODEL, Parser, UsageError, check_isa, choices_of, extent, positive, shared, whole
 from fastconv.measure import CAPS, PEERS, READ_ONNX
 
 ROUNDS = 7
+USAGE = """fastconv bench [NETWORK|MODEL] [options]
+       fastconv bench BENCHMARK [its options]
+       fastconv bench --compare OLD NEW [--threshold SHARE]"""
+DESCRIPTION = """Time a network, alone or against other engines with the same weights; or run a benchmark, whose options
+'fastconv bench BENCHMARK --help' lists (a file of a benchmark's name is ./NAME); or compare two runs of one."""
 
 
 def add(commands) -> None:
-    parser = command(commands, "bench", run, "time a network, alone or against other engines with the same weights")
-    parser.add_argument("model", nargs="?", default="lenet5", help=MODEL + "; default lenet5")
+    """One parser shows everything; of two commands in one, what is no benchmark's name is a network's or a model's."""
+    what = "time a network, alone or against other engines with the same weights; or run a benchmark"
+    parser = commands.add_parser("bench", help=what, description=DESCRIPTION, formatter_class=argparse.RawTextHelpFormatter)
+    parser.usage = USAGE
+    benchmarks = parser.add_subparsers(metavar="BENCHMARK", parser_class=Parser, prog=parser.prog, help="one of")
+    network = Parser(prog=parser.prog, add_help=False)
+    for either in (network, parser):
+        _options(either)
+    for name, about in BENCHMARKS.items():
+        benchmarks.add_parser(name, help=about, description=f"{about[0].upper()}{about[1:]}.", fill=_filler(name))
+    parser.commands, parser.otherwise = benchmarks.choices, network
+
+
+def _filler(name: str):
+    def fill(parser) -> None:
+        from fastconv.bench import options
+
+        options.fill(parser, name)
+
+    return fill
+
+
+def _options(parser) -> None:
+    shared(parser, run)
+    parser.add_argument("model", nargs="?", help=MODEL + "; default lenet5")
     parser.add_argument("--batch-size", type=whole, default=1, metavar="N", help="default 1")
     parser.add_argument("--input-size", type=extent, metavar="SIZE", help="height and width, such as 224 or 224x160")
     parser.add_argument("--training", action="store_true", help="time a training step, not an inference")
@@ -26,6 +57,10 @@ def add(commands) -> None:
     parser.add_argument("--seconds", type=positive, default=1.0, metavar="X", help="how long each is timed (default 1)")
     parser.add_argument("--memory", action="store_true", help="also the peak memory of each, in one more process")
     parser.add_argument("--profile", action="store_true", help="also the time of each step")
+    parser.add_argument("--compare", nargs=2, metavar=("OLD", "NEW"), help="what is slower between two JSON files of a "
+                        "benchmark")
+    parser.add_argument("--threshold", type=threshold, default=0.05, metavar="SHARE", help="with --compare: a smaller "
+                        "change is nothing, however steady the machine; default 0.05")
 
 
 def _peers(text: str) -> list[str]:
@@ -38,13 +73,22 @@ def _peers(text: str) -> list[str]:
     return list(dict.fromkeys(names))
 
 
-def run(arguments) -> None:
-    """Prints the median time of a run, its share of the machine's peak, and the peers' times."""
+def run(arguments) -> int:
+    """Prints the median time of a run, its share of the machine's peak, and the peers' times. Or compares two runs."""
+    if arguments.compare:
+        from fastconv.bench import compare
+
+        if arguments.model is not None:
+            raise UsageError(f"--compare and {arguments.model}: one thing at a time")
+        arguments.command = "bench --compare"
+        old, new = arguments.compare
+        return compare.main(old, new, arguments.threshold, arguments.json)
     from fastconv.cli._model import open_model
     from fastconv.kernels.threads import get_num_threads
     from fastconv.measure import machine, race, subject
     from fastconv.measure.peers import PeerError
 
+    arguments.model = arguments.model or "lenet5"
     _check(arguments)
     choices_of(arguments.tuned)  # here, where its errors are this command's
     model, threads = open_model(arguments.model, arguments.input_size), get_num_threads()
@@ -72,15 +116,18 @@ def run(arguments) -> None:
     facts = {**_facts(arguments.model, row, known), "noise": noise, "machine": known}
     if arguments.json:
         print(json.dumps({**facts, **({"profile": json.loads(profile["json"])} if profile else {})}))
-        return
+        return 0
     _show(facts, row)
     if profile:
         print(profile["text"])
+    return 0
 
 
 def _check(arguments) -> None:
-    from fastconv.kernels._runtime import isa_info
     from fastconv.measure.peers import missing
+
+    if arguments.model in BENCHMARKS and not os.path.exists(arguments.model):
+        raise UsageError(f"{arguments.model}: a benchmark's name comes first, before its options")
 
     asked = f"--against {','.join(arguments.against)}"
     lacking = [module for name in arguments.against for module in missing(name)]
@@ -92,9 +139,7 @@ def _check(arguments) -> None:
     wrong = [name for name in arguments.against if arguments.training and name in READ_ONNX]
     if wrong:
         raise UsageError(f"{asked} --training: {' and '.join(wrong)} cannot train")
-    available = isa_info()["available"]
-    if arguments.isa and arguments.isa not in available:
-        raise UsageError(f"--isa {arguments.isa}: this machine and build have {', '.join(available)}")
+    check_isa(arguments.isa)
 
 
 @contextlib.contextmanager

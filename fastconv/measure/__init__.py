@@ -1,4 +1,4 @@
-"""Networks timed beside the peers: what ``fastconv bench`` and, in the source tree, ``python -m bench`` share.
+"""Networks timed beside the peers: what ``fastconv bench NETWORK`` and the benchmarks of :mod:`fastconv.bench` share.
 
 Each library has a process of its own (``peers.py``), which is given the same network and weights (``subject.py``), and
 stands still while another is timed (``timing.py``). ``networks.py`` says what is timed; ``machine.py`` on what.

@@ -26,7 +26,7 @@ def opened(names: Sequence[str], threads: int, isa: str | None) -> Iterator[dict
 def describe(peers: Mapping[str, Peer], known: dict | None = None) -> dict:
     """The machine and everyone's versions; asked once, the environment of each process for each number of threads."""
     said = {name: peer.ask(do="hello") for name, peer in peers.items()}
-    if known is None:
+    if not known:
         ours = said["fastconv"]
         known = {"cpu": cpu_model(), "cores": cores(), "caches": caches(), "memory": memory_bytes(),
                  "isa": ours["isa"], "isa_reason": ours["isa_reason"], "isa_available": ours["isa_available"],

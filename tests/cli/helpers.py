@@ -78,6 +78,11 @@ def call(capsys, *arguments):
     return code, *capsys.readouterr()
 
 
+def benchmark(arguments):
+    """The exit code of ``fastconv bench`` within this process."""
+    return main(["bench", *map(str, arguments)])
+
+
 def done(capsys, *arguments):
     """What a command that succeeds prints; its JSON where that was asked for."""
     code, output, error = call(capsys, *arguments)

@@ -3,6 +3,7 @@
 What single commands say to what is wrong with them alone is in test_refusals.py.
 """
 
+import argparse
 import json
 import os
 import shutil
@@ -15,14 +16,34 @@ import pytest
 
 import fastconv as fc
 from cli.helpers import ROOT, call, command, environment, refused
-from cli.test_refusals import COMMANDS, place  # noqa: F401  (a fixture)
+from cli.test_refusals import COMMANDS, Place
+from fastconv import cli
 from fastconv.cli import _Signals, parser
-from fastconv.cli._completion import actions
 
-GOOD = {**COMMANDS, "config": ("config",)}
+QUICK = ("--peers", "none", "--threads", "1", "--quick", "--rounds", "1", "--seconds", "0.0005")
+NETWORK = ("--networks", "lenet5", "--batch", "1")
+BENCHMARKS = {
+    "bench conv": ("bench", "conv", "--shapes", "lenet5/conv1", "--batch", "1", "--passes", "forward", *QUICK),
+    "bench goals": ("bench", "goals", "{conv}"),
+    "bench accuracy": ("bench", "accuracy", "--passes", "forward", "--algorithms", "direct", "--precision",
+                       "highest", *QUICK),
+    "bench nets": ("bench", "nets", "--modes", "inference", *NETWORK, *QUICK),
+    "bench infer": ("bench", "infer", *QUICK),
+    "bench train": ("bench", "train", "--batch", "2", *QUICK),
+    "bench overhead": ("bench", "overhead", *NETWORK, *QUICK),
+    "bench memory": ("bench", "memory", "--modes", "inference", *NETWORK, *QUICK[:4]),
+    "bench report": ("bench", "report", "{nets}"),
+}
+GOOD = {**COMMANDS, "config": ("config",), **BENCHMARKS}
 PARSERS = next(action.choices for action in parser()._actions if action.dest == "command")
-NUMBERS = {"whole", "seed", "positive", "share", "extent"}
+PARSERS = {**PARSERS, **{f"bench {name}": sub.filled() for name, sub in PARSERS["bench"].commands.items()}}
+# where a process is started for each: of the benchmarks, which are run by one function, two
+APART = [name for name in PARSERS if name not in BENCHMARKS or name in ("bench conv", "bench infer")]
+NUMBERS = {"whole", "seed", "positive", "share", "extent", "duration", "part"}
+LISTS = {"counts", "threads"}  # numbers, with commas between
 GARBAGE = ("", "x", "-1", "0x", "nan", "inf", "-inf", "1e999", "1.5.2", "²", "9" * 400, "1 2", "\0", "½", "None", "1,5")
+
+PROGRESS = ("epoch ", "[")
 
 # says when main() listens to signals, and when it has done its work
 LISTENING = """
@@ -50,15 +71,42 @@ ROLES = {
     ("train", "tuned"): READS, ("predict", "model"): READS, ("predict", "images"): READS, ("predict", "tuned"): READS,
     ("evaluate", "model"): READS, ("evaluate", "data"): READS, ("evaluate", "tuned"): READS, ("summary", "model"): READS,
     ("bench", "model"): READS, ("bench", "tuned"): READS, ("bench", "against"): WORDS, ("tune", "model"): READS,
-    ("tune", "save"): WRITES,
+    ("tune", "save"): WRITES, ("bench", "compare"): WORDS,  # two files: tests/test_bench_compare.py
+    **{(name, "json"): WRITES for name in BENCHMARKS}, **{(name, "peers"): WORDS for name in BENCHMARKS},
+    **{(name, "markdown"): WRITES for name in BENCHMARKS}, **{(name, "picture"): WRITES for name in BENCHMARKS},
+    **{(name, dest): WORDS for name in BENCHMARKS for dest in ("networks", "modes", "passes", "algorithms")},
+    **{(name, "bars"): WRITES for name in ("bench conv", "bench goals")},
+    **{("bench conv", dest): WORDS for dest in ("shapes", "group", "precision")},
+    **{("bench accuracy", dest): WORDS for dest in ("precision", "data")},
+    ("bench memory", "wheel"): READS, ("bench goals", "files"): READS, ("bench report", "files"): READS,
 }
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """What the benchmarks that read files are given."""
+    folder = tmp_path_factory.mktemp("runs")
+    for name in ("conv", "nets"):
+        assert cli.main([*GOOD[f"bench {name}"], "--json", str(folder / f"{name}.json")]) == 0
+    return {name: str(folder / f"{name}.json") for name in ("conv", "nets")}
+
+
+@pytest.fixture
+def place(tmp_path, runs):
+    made = Place(tmp_path)
+    made.names |= runs
+    return made
+
+
+def arguments(sub):
+    return [action for action in sub._actions if not isinstance(action, argparse._SubParsersAction)]
 
 
 def options(kind):
     """(command, action) of all arguments of a kind."""
     found = []
     for name, sub in PARSERS.items():
-        for action in actions(sub):
+        for action in arguments(sub):
             role = kind_of(action)
             if kind == role or role == "text" and kind == ROLES.get((name, action.dest)):
                 found.append((name, action))
@@ -70,7 +118,7 @@ def kind_of(action):
         return "switch"
     if action.choices is not None:
         return "choice"
-    return "number" if getattr(action.type, "__name__", "") in NUMBERS else "text"
+    return "number" if getattr(action.type, "__name__", "") in NUMBERS | LISTS else "text"
 
 
 def ids(found):
@@ -83,7 +131,7 @@ def each(kind):
     return pytest.mark.parametrize(("name", "action"), found, ids=ids(found))
 
 
-def given(place, name, action, value):  # noqa: F811
+def given(place, name, action, value):
     """A good command line with one argument replaced or added."""
     words = [str(word) for word in GOOD[name]]
     if action.option_strings:
@@ -92,19 +140,20 @@ def given(place, name, action, value):  # noqa: F811
             words[words.index(option) + 1] = "{value}"
             return [word.format(**place.names, value=value) for word in words]
         return [word.format(**place.names) for word in words] + [f"{option}={value}"]
-    position = 1 + [a.dest for a in PARSERS[name]._actions if not a.option_strings].index(action.dest)
+    position = len(name.split()) + [a.dest for a in arguments(PARSERS[name]) if not a.option_strings].index(action.dest)
     words[position] = "{value}"
     return [word.format(**place.names, value=value) for word in words]
 
 
 def test_no_command_and_no_option_escapes():
     assert set(GOOD) == set(PARSERS), "a command without a good command line in test_refusals.COMMANDS"
-    texts = {(name, action.dest) for name, sub in PARSERS.items() for action in actions(sub) if kind_of(action) == "text"}
-    assert texts == set(ROLES), "ROLES says what each text argument is"
+    texts = {(name, action.dest) for name, sub in PARSERS.items() for action in arguments(sub)
+             if kind_of(action) == "text"}
+    assert texts <= set(ROLES), "ROLES says what each text argument is"
 
 
 @pytest.mark.parametrize("name", PARSERS)
-def test_json(name, place, capfd):  # noqa: F811
+def test_json(name, place, capfd):
     """One object on stdout and nothing else, also from C; standard JSON: no NaN, no infinity."""
     words = [str(word).format(**place.names) for word in GOOD[name]]
     code, output, error = call(capfd, *words, "--json")
@@ -120,28 +169,29 @@ def test_json(name, place, capfd):  # noqa: F811
 @pytest.mark.parametrize("name", PARSERS)
 def test_help(name, capsys):
     """Each argument is described."""
-    code, output, error = call(capsys, name, "--help")
+    code, output, error = call(capsys, *name.split(), "--help")
     assert code == 0 and error == "" and f"fastconv {name}" in output
-    assert all(action.help for action in PARSERS[name]._actions)
+    assert all(action.help for action in arguments(PARSERS[name]))
     assert {"--json", "--debug"} <= set(PARSERS[name]._option_string_actions)
 
 
 @each("number")
-def test_numbers(name, action, place, capsys):  # noqa: F811
+def test_numbers(name, action, place, capsys):
     before = place.files()
     for value in GARBAGE:
-        refused(capsys, 2, (action.option_strings or [action.dest])[-1], *given(place, name, action, value))
+        if value != "1,5" or action.type.__name__ not in LISTS:
+            refused(capsys, 2, (action.option_strings or [action.dest])[-1], *given(place, name, action, value))
     assert place.files() == before
 
 
 @each("choice")
-def test_choices(name, action, place, capsys):  # noqa: F811
+def test_choices(name, action, place, capsys):
     for value in ("", "x", next(iter(action.choices)) + " "):
         refused(capsys, 2, "invalid choice", *given(place, name, action, value))
 
 
 @each(READS)
-def test_what_is_read(name, action, place, capsys):  # noqa: F811
+def test_what_is_read(name, action, place, capsys):
     """Nothing there, an empty file, a folder, a link to itself, a pipe that nobody writes, a device without end, garbage."""
     folder = place.path / "nothing"
     folder.mkdir()
@@ -160,7 +210,7 @@ def test_what_is_read(name, action, place, capsys):  # noqa: F811
 
 
 @each(WRITES)
-def test_what_is_written(name, action, place, capsys):  # noqa: F811
+def test_what_is_written(name, action, place, capsys):
     into = (lambda folder: folder) if action.metavar == "DIR" else (lambda folder: folder / "file.json")
     before = place.files()
     for folder in (place.path / "none", place.path / "data.npz", place.path / "none" / ".." / "x"):
@@ -173,7 +223,7 @@ def test_what_is_written(name, action, place, capsys):  # noqa: F811
 @pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0 and shutil.which("setpriv") is None,
                     reason="root writes everywhere, and there is no setpriv to be somebody else")
 @each(WRITES)
-def test_a_folder_without_permission(name, action, place, tmp_path_factory):  # noqa: F811
+def test_a_folder_without_permission(name, action, place, tmp_path_factory):
     """As another user where the tests run as root."""
     folder = tmp_path_factory.mktemp("theirs")
     folder.chmod(0o500)
@@ -189,8 +239,8 @@ def test_a_folder_without_permission(name, action, place, tmp_path_factory):  # 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("delay", [0.0, 0.05, 0.3])
-@pytest.mark.parametrize("name", PARSERS)
-def test_signals(name, delay, number, place):  # noqa: F811
+@pytest.mark.parametrize("name", APART)
+def test_signals(name, delay, number, place):
     """Real ones, early, amid the imports and in the work; a command may have been done before."""
     before = place.files()
     words = [str(word).format(**place.names) for word in GOOD[name]]
@@ -205,7 +255,7 @@ def test_signals(name, delay, number, place):  # noqa: F811
         output, error = process.communicate(timeout=120)
     finally:
         process.kill()
-    lines = [line for line in error.splitlines() if not line.startswith("epoch ")]
+    lines = [line for line in error.splitlines() if not line.startswith(PROGRESS)]
     if process.returncode == 0 or output.endswith("end\n"):
         assert name != "train" and not lines
         return
@@ -231,14 +281,14 @@ def test_a_signal_in_a_finalizer_is_not_lost(number):
     assert signals.received == number and sys.unraisablehook != signals._ignored
 
 
-@pytest.mark.parametrize("name", PARSERS)
+@pytest.mark.parametrize("name", APART)
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no /dev/full")
-def test_output_that_cannot_be_written(name, place):  # noqa: F811
+def test_output_that_cannot_be_written(name, place):
     words = [str(word).format(**place.names) for word in GOOD[name]]
     with open("/dev/full", "w") as full:
         ran = subprocess.run([sys.executable, "-m", "fastconv", *words, "--json"], stdout=full, stderr=subprocess.PIPE,
                              text=True, env=environment(), cwd=ROOT, timeout=120)
-    lines = [line for line in ran.stderr.splitlines() if not line.startswith("epoch ")]
+    lines = [line for line in ran.stderr.splitlines() if not line.startswith(PROGRESS)]
     assert ran.returncode == 1 and lines == [f"fastconv {name}: error: [Errno 28] No space left on device"]
 
 
@@ -251,7 +301,7 @@ def test_closed_streams(closed):
     assert ran.stdout == "" and ran.stderr == "" and ran.returncode == (0 if number == 1 else 1)
 
 
-def test_out_of_memory(capsys, place, monkeypatch):  # noqa: F811
+def test_out_of_memory(capsys, place, monkeypatch):
     for name in ("bench", "tune"):
         refused(capsys, 1, "more than the", *place.command(name), "--batch-size", 2**31 - 1)
     monkeypatch.setattr(fc.graph.engine.Engine, "__init__", lambda *_, **__: (_ for _ in ()).throw(MemoryError()))
@@ -265,7 +315,7 @@ def test_out_of_memory(capsys, place, monkeypatch):  # noqa: F811
 def test_completion_scripts(shell, capsys):
     pytest.importorskip("shtab")
     code, script, error = call(capsys, "--print-completion", shell)
-    assert code == 0 and error == "" and all(name in script for name in PARSERS)
+    assert code == 0 and error == "" and all(name.split()[-1] in script for name in PARSERS)
     if shutil.which(shell) and shell != "tcsh":
         assert subprocess.run([shell, "-n"], input=script, text=True, capture_output=True).returncode == 0
 
@@ -273,7 +323,9 @@ def test_completion_scripts(shell, capsys):
 @pytest.mark.skipif(shutil.which("bash") is None, reason="bash is not installed")
 @pytest.mark.parametrize(("words", "expected"), [
     (("tr",), ["train"]), (("train", "res"), ["resnet101", "resnet18", "resnet34", "resnet50"]),
-    (("bench", "--precision", "m"), ["medium"]), (("train", "--checkpoint-e"), ["--checkpoint-every"]),
+    (("bench", "--precision", "m"), ["medium"]), (("bench", "ove"), ["overhead"]),
+    (("bench", "infer", "--isa", "p"), ["portable"]), (("bench", "report", "lice"), ["license.txt"]),
+    (("train", "--checkpoint-e"), ["--checkpoint-every"]),
     (("predict", "lice"), ["license.txt"]), (("summary", "lice"), ["license.txt"]), (("tune", "x", "--save", "lice"),
                                                                                      ["license.txt"]),
     (("train", "lenet5", "--out", "fol"), ["folder"])])

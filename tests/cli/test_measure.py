@@ -174,6 +174,22 @@ def test_tune(tmp_path, capsys):
     assert path.read_text() == "{}"
 
 
+def test_a_model_may_have_the_name_of_a_benchmark(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    save_model(tmp_path / "model.safetensors")
+    os.rename("model.safetensors", "infer")
+    assert done(capsys, "bench", "./infer", "--seconds", 0.01, "--json")["model"] == "./infer"
+    assert done(capsys, "bench", "infer", "--quick", "--peers", "none", "--threads", 1, "--json")["benchmark"] == "infer"
+    refused(capsys, 2, "conv: a benchmark's name comes first", "bench", "--seconds", 1, "conv")
+
+
+def test_what_a_benchmark_reads_is_not_written(tmp_path, capsys):
+    (tmp_path / "part.json").write_text("{}")
+    refused(capsys, 2, "it is one of the files that are read", "bench", "report", tmp_path / "none.json",
+            tmp_path / "x" / ".." / "part.json", "--json", tmp_path / "part.json")
+    assert (tmp_path / "part.json").read_text() == "{}"
+
+
 def test_help_is_complete():
     """Every command and option has a help text, and help imports nothing heavy."""
     from fastconv.cli import COMMANDS, parser

@@ -1,16 +1,18 @@
 """What is timed of a convolution: fastconv's algorithms, in fastconv's own process; the peers' are imported from here too.
 
-A job is a dict that went through JSON: ``conv`` (a :class:`bench.shapes.Conv`), ``batch``, ``threads``, ``pass``,
+A job is a dict that went through JSON: ``conv`` (a :class:`fastconv.bench.shapes.Conv`), ``batch``, ``threads``, ``pass``,
 ``precisions``, ``algorithms``, ``end_to_end``.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
-from bench.shapes import from_json
-from bench.variants_onnx import prepare_onnxruntime, prepare_openvino  # noqa: F401  (found by name)
-from bench.variants_torch import prepare_torch  # noqa: F401
+from fastconv.bench.shapes import from_json
+from fastconv.bench.variants_onnx import prepare_onnxruntime, prepare_openvino  # noqa: F401  (found by name)
+from fastconv.bench.variants_torch import prepare_torch  # noqa: F401
 from fastconv.measure.peak import peaks
 from fastconv.measure.timing import Variant
 
@@ -41,7 +43,7 @@ def prepare_fastconv(job: dict) -> list[Variant]:
                     raise
                 continue
             same = next((v for v in made if v.info["algorithm"] == variant.info["algorithm"]
-                         and np.array_equal(v.output, variant.output)), None)
+                         and same_bits(v, variant)), None)
             if same is None:
                 made.append(variant)
             elif name is None:
@@ -49,13 +51,19 @@ def prepare_fastconv(job: dict) -> list[Variant]:
     return peaks(job["threads"]) + made
 
 
+def same_bits(one: Variant, other: Variant) -> bool:
+    assert one.output is not None and other.output is not None
+    return np.array_equal(one.output, other.output)
+
+
 def compiled(job: dict, algorithm: str | None, precision: str, operands: tuple | None = None, keep: bool = False):
     """The engine of one convolution as a network of its own, and its inputs; operands: default :func:`arrays`.
 
     keep: the inputs are outputs too, so that no buffer is laid over theirs and the steps between the doors can be repeated.
     """
-    import fastconv as fc
     from fastconv import functional as F
+    from fastconv.graph.engine import compile
+    from fastconv.graph.parameter import Parameter
 
     c, which = from_json(job["conv"]), job["pass"]
     x, w, gy = operands or arrays(job)
@@ -67,14 +75,15 @@ def compiled(job: dict, algorithm: str | None, precision: str, operands: tuple |
         options["algorithm"] = algorithm
     name = f"conv{'_transpose' if c.transposed else ''}{c.dims}d"
     call = getattr(F, name if which == "forward" else f"{name}_{which}")
-    weight = fc.Parameter(w)
-    function, inputs = {
+    weight = Parameter(w)
+    cases: dict[str, tuple[Callable, list]] = {
         "forward": (lambda x: call(x, weight, **options), [x]),
         "backward_data": (lambda g: call(g, weight, x.shape, **options), [gy]),
         "backward_weight": (lambda g, x: call(g, x, w.shape, **options), [gy, x]),
-    }[which]
+    }
+    function, inputs = cases[which]
     whole = (lambda *xs: (function(*xs), *xs)) if keep else function
-    return fc.compile(whole, [a.shape for a in inputs], threads=job["threads"], precision=precision), inputs
+    return compile(whole, [a.shape for a in inputs], threads=job["threads"], precision=precision), inputs
 
 
 def described(engine, precision: str) -> tuple[str, dict]:

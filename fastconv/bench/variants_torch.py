@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from bench.shapes import Conv, from_json
+from fastconv.bench.shapes import Conv, from_json
 from fastconv.measure.timing import Variant
 
 FORMATS = ("contiguous", "channels_last")
@@ -14,7 +14,7 @@ def prepare_torch(job: dict) -> list[Variant]:
     """Each memory format; forward also the weight packed beforehand, and for one pixel and one tap the matrix product."""
     import torch
 
-    from bench.variants import arrays
+    from fastconv.bench.variants import arrays
 
     torch.set_num_threads(job["threads"])
     c = from_json(job["conv"])
@@ -91,7 +91,7 @@ def whole(job: dict, c: Conv, name: str, x, w, gy) -> Variant:
         return gx
 
     if job["pass"] == "forward":
-        uses = ("x",)
+        uses: tuple[str, ...] = ("x",)
 
         def compute(x):
             return convolution(padded(x), weight, None, stride, low, dilation, c.transposed, more, c.groups)
@@ -105,7 +105,7 @@ def whole(job: dict, c: Conv, name: str, x, w, gy) -> Variant:
     else:
         uses = ("gy", "x")
 
-        def compute(gy, x):
+        def compute(gy, x):  # type: ignore[misc]
             return backward(gy, padded(x), weight, None, stride, low, dilation, c.transposed, more, c.groups,
                             [False, True, False])[1]
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from bench import bandwidth, goals, picture, report
-from bench.shapes import Conv, select
+from fastconv.bench import bandwidth, goals, picture, report
+from fastconv.bench.shapes import Conv, select
 from fastconv.measure import timing
 from fastconv.measure.peers import Peer
 from fastconv.measure.timing import Measurement
@@ -27,7 +27,10 @@ def main(options) -> dict:
     names = ["fastconv", *options.peers]
     todo = {which: [c for c in convs if not (c.first and which == "backward_data")] for which in options.passes}
     total = sum(map(len, todo.values())) * len(options.batch) * len(options.threads)
-    results, peaks, failures, machine, bandwidths = [], [], [], None, {}
+    results: list[dict] = []
+    failures: list[tuple] = []
+    machine: dict = {}
+    peaks, bandwidths = [], {}
     print(NOTES[options.end_to_end])
     for threads in options.threads:
         with report.opened(names, threads, options.isa) as peers:
@@ -57,7 +60,7 @@ def main(options) -> dict:
 def measure_bandwidth(options, peers: dict[str, Peer], threads: int) -> dict[str, float]:
     """GB/s by level and kind, in fastconv's process."""
     job = {"name": "bandwidth", "threads": threads}
-    measured, _ = timing.compare({"fastconv": peers["fastconv"]}, "bench.bandwidth", job, min(3, options.rounds),
+    measured, _ = timing.compare({"fastconv": peers["fastconv"]}, "fastconv.bench.bandwidth", job, min(3, options.rounds),
                                  options.seconds)
     found = bandwidth.gigabytes_per_second(measured)
     print(f"\nBandwidth of {threads} thread(s), GB/s: " + ", ".join(f"{name} {value:.0f}" for name, value in found.items()))
@@ -70,7 +73,7 @@ def measure(options, peers: dict[str, Peer], c: Conv, batch: int, threads: int, 
     job = {"name": f"{c.network}/{c.layer} {which}", "conv": list(c), "batch": batch, "threads": threads, "pass": which,
            "precisions": options.precision, "algorithms": options.algorithms, "end_to_end": options.end_to_end}
     failed: list = []
-    measured, difference = timing.compare(peers, "bench.variants", job, options.rounds, options.seconds, failed)
+    measured, difference = timing.compare(peers, "fastconv.bench.variants", job, options.rounds, options.seconds, failed)
     failures += [(f"{job['name']}, batch {batch}", *who) for who in failed]
     peak_times = {m.variant: m for m in measured if m.info.get("peak")}
     peak_time = peak_times["peak"]
@@ -79,8 +82,9 @@ def measure(options, peers: dict[str, Peer], c: Conv, batch: int, threads: int, 
     flops, cases = 2 * c.multiply_adds(batch), []
     for m in timed:
         case = {**m.json(), "gflops": flops / m.median / 1e9, "share_of_peak": timing.share_of_peak(m, flops, peak_time)}
-        if m.peer == "fastconv" and best.get("torch"):
-            case["ratio"] = timing.ratio(m, best["torch"])["ratio"]
+        torch = best.get("torch")
+        if m.peer == "fastconv" and torch:
+            case["ratio"] = timing.ratio(m, torch)["ratio"]
         cases.append(case)
     defaults = {p: m.variant for m in timed for p in m.info.get("default", ())}
     chosen = next(m for m in timed if m.variant == defaults[options.precision[0]] and m.peer == "fastconv")
@@ -128,7 +132,7 @@ def summary(results: list[dict]) -> list[dict]:
         group = [r for r in results if (r["pass"], r["batch"], r["threads"]) == (which, batch, threads)]
         for network in [*dict.fromkeys(r["network"] for r in group), "all"]:
             some = [r for r in group if network in (r["network"], "all")]
-            shares = [goals.case_of(r, r["default"])["share_of_peak"] for r in some]
+            shares = [case["share_of_peak"] for r in some if (case := goals.case_of(r, r["default"]))]
             ratios = {name: [r["ratios"][name]["ratio"] for r in some if name in r["ratios"]] for name in peers}
             means.append({"pass": which, "batch": batch, "threads": threads, "network": network, "shapes": len(some),
                           "share_of_peak": timing.geometric_mean(shares),

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Sequence
-from pathlib import Path
 
-from bench import BadOption
-from fastconv._atomic import write_atomic
+from fastconv._atomic import open_regular, write_atomic
 from fastconv.measure import machine as machines
 from fastconv.measure import timing
 from fastconv.measure.machine import describe as machine  # noqa: F401  (report.machine, report.opened)
 from fastconv.measure.machine import opened  # noqa: F401
 
 FORMAT = 1  # of the JSON
+STDOUT = "-"  # in place of the name of a file
 
 
 def table(head: Sequence[str], lines: Sequence[Sequence[str]]) -> None:
@@ -34,8 +32,7 @@ def markdown(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
 
 
 def write_text(name: str, text: str) -> None:
-    """Writes a file, and the folder that it lies in."""
-    Path(name).parent.mkdir(parents=True, exist_ok=True)
+    """Writes a file, whole or not at all."""
     with write_atomic(name) as file:
         file.write((text.strip() + "\n").encode())
 
@@ -53,11 +50,15 @@ def footer(known: dict, warnings: Sequence[str]) -> None:
         print(line)
 
 
-def write(path: str, content: dict, options) -> None:
-    """Writes the JSON, whole or not at all."""
-    whole = {"format": FORMAT, "benchmark": options.benchmark, "command": ["bench", *sys.argv[1:]],
-             "options": {k: v for k, v in vars(options).items() if not callable(v)}, **content}
-    write_text(path, json.dumps(whole, indent=1))
+def write(options, content: dict) -> None:
+    """What ``--json`` says: one line on stdout, or a file."""
+    kept = {k: v for k, v in vars(options).items() if not callable(v) and k not in ("command", "words")}
+    whole = {"format": FORMAT, "benchmark": options.benchmark, "command": ["fastconv", *options.words],
+             "options": kept, **content}
+    if options.json == STDOUT:
+        print(json.dumps(whole))
+    elif options.json:
+        write_text(options.json, json.dumps(whole, indent=1))
 
 
 def read(name: str, benchmarks: Sequence[str] = ()) -> dict:
@@ -65,19 +66,20 @@ def read(name: str, benchmarks: Sequence[str] = ()) -> dict:
 
     Raises
     ------
-    BadOption
+    ValueError
         When the file cannot be read, or is something else.
     """
     try:
-        content = json.loads(Path(name).read_text())
+        with open_regular(name) as file:
+            content = json.loads(file.read())
     except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else f"not JSON ({error})"
-        raise BadOption(f"{name}: {reason}") from None
+        reason = error.strerror or error if isinstance(error, OSError) else f"not JSON ({error})"
+        raise ValueError(f"{name!r}: {reason}") from None
     written = isinstance(content, dict) and {"format", "benchmark", "machine", "results"} <= content.keys()
     if not written or not isinstance(content["machine"], dict) or not isinstance(content["results"], list):
-        raise BadOption(f"{name}: not what python -m bench ... --json has written")
+        raise ValueError(f"{name!r}: not what fastconv bench ... --json has written")
     if content["format"] != FORMAT:
-        raise BadOption(f"{name}: format {content['format']!r}, this reads format {FORMAT}")
+        raise ValueError(f"{name!r}: format {content['format']!r}, this reads format {FORMAT}")
     if benchmarks and content["benchmark"] not in benchmarks:
-        raise BadOption(f"{name}: of the benchmark {content['benchmark']!r}, expected {' or '.join(benchmarks)}")
+        raise ValueError(f"{name!r}: of the benchmark {content['benchmark']!r}, expected {' or '.join(benchmarks)}")
     return content

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from bench.shapes import Conv, from_json
+from fastconv.bench.shapes import Conv, from_json
 from fastconv.measure.networks import openvino_options
 from fastconv.measure.timing import Variant
 
@@ -13,7 +13,7 @@ def model(c: Conv, batch: int, weight: np.ndarray) -> bytes:
     """The convolution as an ONNX model."""
     from onnx import TensorProto, checker, helper, numpy_helper
 
-    more = {"output_padding": c.output_padding} if c.transposed else {}
+    more: dict = {"output_padding": c.output_padding} if c.transposed else {}
     node = helper.make_node(
         "ConvTranspose" if c.transposed else "Conv", ["x", "w"], ["y"], kernel_shape=c.kernel, strides=c.stride,
         dilations=c.dilation, group=c.groups, pads=[p[0] for p in c.padding] + [p[1] for p in c.padding], **more)
@@ -31,7 +31,7 @@ def prepare_onnxruntime(job: dict) -> list[Variant]:
         return []
     import onnxruntime
 
-    from bench.variants import arrays
+    from fastconv.bench.variants import arrays
 
     c = from_json(job["conv"])
     x, w, _ = arrays(job)
@@ -49,7 +49,7 @@ def prepare_openvino(job: dict) -> list[Variant]:
     """Bound tensors: N C ... in and out, and (unless end to end) channels last, which its own layout is."""
     if job["pass"] != "forward":
         return []
-    from bench.variants import arrays
+    from fastconv.bench.variants import arrays
 
     c = from_json(job["conv"])
     x, w, _ = arrays(job)

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from bench import report, variants
-from bench.shapes import Conv, conv, from_json
+from fastconv.bench import report, variants
+from fastconv.bench.shapes import Conv, conv, from_json
 from fastconv.measure import timing
 
 YARDSTICK = "one float32 FMA accumulator"
@@ -124,7 +124,8 @@ def compute_fastconv(job: dict) -> list[dict]:
     """Each algorithm at each precision; where a higher precision was kept with the same bits it is not repeated."""
     from fastconv.ops.conv import choose
 
-    exact, made, seen = exactly(job), [], {}
+    exact, made = exactly(job), []
+    seen: dict = {}
     for precision in job["precisions"]:
         for algorithm in job["algorithms"] or choose.names():
             try:
@@ -181,7 +182,7 @@ def main(options) -> dict:
                            "precisions": options.precision, "algorithms": options.algorithms}
                     found = yardsticks(job)
                     for peer in peers.values():
-                        found += peer.ask(do="compute", module="bench.accuracy", job=job)["result"]
+                        found += peer.ask(do="compute", module="fastconv.bench.accuracy", job=job)["result"]
                     length = matrices(job)[0].shape[1]
                     rows += [{"problem": c.layer, "length": length, "pass": which, "data": data, **row} for row in found]
     kept, text = promises(rows), markdown(rows, machine)
@@ -201,10 +202,10 @@ def promises(rows: list[dict]) -> list[dict]:
     for r in rows:
         at = (r["pass"], r["data"], r["problem"])
         if r["who"] == YARDSTICK:
-            allowed[(*at, "highest")] = r["l2"]
-            allowed[(*at, "high")] = 1e-5
+            allowed[at + ("highest",)] = r["l2"]
+            allowed[at + ("high",)] = 1e-5
         if r["who"] == BFLOAT16:
-            allowed[(*at, "medium")] = 1.1 * r["l2"]
+            allowed[at + ("medium",)] = 1.1 * r["l2"]
     worst: dict[tuple, tuple[float, str]] = {}
     for r in rows:
         if r.get("keeps"):

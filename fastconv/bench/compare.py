@@ -1,4 +1,4 @@
-"""``python -m bench --compare OLD.json NEW.json``: what of fastconv has become slower, or larger, beyond the noise.
+"""``fastconv bench --compare OLD.json NEW.json``: what of fastconv has become slower, or larger, beyond the noise.
 
 A change counts when it exceeds the threshold (a share; 5 % unless said otherwise) and what the two files say of their own
 noise: the root of the sum of the squares of both spreads (interquartile range of the rounds by their median).
@@ -6,13 +6,15 @@ noise: the root of the sum of the squares of both spreads (interquartile range o
 
 from __future__ import annotations
 
+import json
 import math
 import statistics
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from bench import BadOption, report
-from bench.nets import WHOLE
+from fastconv.bench import report
+from fastconv.bench.nets import WHOLE
+from fastconv.cli._arguments import UsageError
 from fastconv.measure import machine, timing
 
 FIELDS = ("what", "name", "network", "layer", "mode", "pass", "batch", "precision", "threads", "isa")
@@ -44,26 +46,39 @@ class Change(NamedTuple):
         worse, better = ("larger", "smaller") if self.old.unit == "bytes" else ("SLOWER", "faster")
         return worse.upper() if self.ratio > 1 + self.allowed else better if self.ratio < 1 / (1 + self.allowed) else ""
 
+    def json(self) -> dict:
+        return {"what": self.what, "old": self.old.median, "new": self.new.median, "unit": self.old.unit,
+                "ratio": self.ratio, "noise": self.allowed, "verdict": self.verdict.lower()}
 
-def main(old_name: str, new_name: str, threshold: float) -> int:
+
+def main(old_name: str, new_name: str, threshold: float, as_json: bool = False) -> int:
     """Prints the changes; 1 where something is worse, else 0.
 
     Raises
     ------
-    BadOption
+    UsageError
         For files that cannot be read, and for runs that cannot be compared: of other benchmarks, machines, instruction sets
         or numbers of threads.
     """
-    old, new = report.read(old_name), report.read(new_name)
+    try:
+        old, new = report.read(old_name), report.read(new_name)
+        ours = values(old, old_name, "fastconv"), values(new, new_name, "fastconv")
+        drift = drifted(values(old, old_name), values(new, new_name))
+    except ValueError as error:
+        raise UsageError(str(error)) from None
     comparable(old, new)
-    changes = compared(values(old, old_name, "fastconv"), values(new, new_name, "fastconv"), threshold)
+    changes = compared(*ours, threshold)
     if not changes:
-        raise BadOption(f"{old_name} and {new_name} have nothing in common")
-    show(changes, old, new)
-    drift = drifted(values(old, old_name), values(new, new_name))
-    for line in [*notes(old, new), *([drift] if drift else [])]:
-        print(line)
+        raise UsageError(f"{old_name!r} and {new_name!r} have nothing in common")
     worse = [c for c in changes if c.verdict in ("SLOWER", "LARGER")]
+    said = [*notes(old, new), *([drift] if drift else [])]
+    if as_json:
+        print(json.dumps({"old": old_name, "new": new_name, "threshold": threshold, "worse": len(worse),
+                          "changes": [c.json() for c in changes], "notes": said}))
+        return 1 if worse else 0
+    show(changes, old, new)
+    for line in said:
+        print(line)
     print(f"{len(worse)} of {len(changes)} worse beyond noise, {sum(c.verdict in ('faster', 'smaller') for c in changes)} "
           "better")
     return 1 if worse else 0
@@ -71,13 +86,13 @@ def main(old_name: str, new_name: str, threshold: float) -> int:
 
 def comparable(old: dict, new: dict) -> None:
     if len({"nets" if c["benchmark"] in WHOLE else c["benchmark"] for c in (old, new)}) > 1:
-        raise BadOption(f"of different benchmarks, {old['benchmark']} and {new['benchmark']}: not compared")
+        raise UsageError(f"of different benchmarks, {old['benchmark']} and {new['benchmark']}: not compared")
     other = machine.differences(old["machine"], new["machine"])
     if other:
-        raise BadOption(f"from different machines or instruction sets, {'; '.join(other)}: not compared")
+        raise UsageError(f"from different machines or instruction sets, {'; '.join(other)}: not compared")
     asked = [content.get("options", {}).get("threads") for content in (old, new)]
     if asked[0] != asked[1]:
-        raise BadOption(f"with different numbers of threads, {asked[0]} and {asked[1]}: not compared")
+        raise UsageError(f"with different numbers of threads, {asked[0]} and {asked[1]}: not compared")
 
 
 def values(content: dict, name: str, peer: str | None = None) -> dict[tuple, Value]:
@@ -85,7 +100,7 @@ def values(content: dict, name: str, peer: str | None = None) -> dict[tuple, Val
 
     Raises
     ------
-    BadOption
+    ValueError
         When the rows are not as the benchmarks write them.
     """
     found: dict[tuple, Value] = {}
@@ -95,9 +110,9 @@ def values(content: dict, name: str, peer: str | None = None) -> dict[tuple, Val
             for case in row["cases"]:
                 if (case["peer"] == "fastconv") == (peer == "fastconv"):
                     for variant, value in _of_case(row, case):
-                        found[(*setting, *variant)] = value
+                        found[setting + variant] = value
         except (KeyError, TypeError, ValueError, AttributeError, statistics.StatisticsError) as error:
-            raise BadOption(f"{name}: result {number} is not what python -m bench writes ({type(error).__name__}: "
+            raise ValueError(f"{name!r}: result {number} is not what fastconv bench writes ({type(error).__name__}: "
                             f"{error})") from None
     return found
 

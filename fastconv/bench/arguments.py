@@ -1,34 +1,26 @@
-"""What the options of ``python -m bench`` may be."""
+"""What the options of the benchmarks may be: lists, durations, shares, parts."""
 
 from __future__ import annotations
 
 import argparse
-import os
-from pathlib import Path
 
-from bench import BadOption
+from fastconv.cli._arguments import whole
 
 
 def names(text: str) -> list[str]:
     return list(dict.fromkeys(part for part in text.split(",") if part))
 
 
-def count(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or len(text) > 9 or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r}: expected an integer of at least 1")
-    return int(text)
-
-
-def positive(text: str) -> list[int]:
+def counts(text: str) -> list[int]:
     if not names(text):
-        raise argparse.ArgumentTypeError(f"{text!r}: expected integers of at least 1")
-    return [count(part) for part in names(text)]
+        raise argparse.ArgumentTypeError(f"{text!r} must be integers of at least 1")
+    return [whole(part) for part in names(text)]
 
 
 def threads(text: str) -> list[int]:
     from fastconv.kernels.threads import MOST
 
-    found = positive(text)
+    found = counts(text)
     if max(found) > MOST:
         raise argparse.ArgumentTypeError(f"{text!r}: expected at most {MOST} threads")
     return found
@@ -57,7 +49,7 @@ def share(text: str) -> float:
 def part(text: str) -> tuple[int, int]:
     """"2/5"."""
     try:
-        which, of = map(count, text.split("/"))
+        which, of = map(whole, text.split("/"))
     except (ValueError, argparse.ArgumentTypeError):
         which, of = 1, 0
     if which > of:
@@ -76,23 +68,3 @@ def among(known):
             raise argparse.ArgumentTypeError(f"{text!r}: expected some of {', '.join(known)}")
         return values
     return parse
-
-
-def check_target(option: str, name: str) -> None:
-    """Before anything is measured: whether a file can be written. Folders that are not there will be made.
-
-    Raises
-    ------
-    BadOption
-        When it cannot.
-    """
-    target = Path(name)
-    if target.is_dir():
-        raise BadOption(f"{option} {name}: it is a folder, not a file")
-    folder = target.resolve().parent
-    while not folder.exists():
-        folder = folder.parent
-    if not folder.is_dir():
-        raise BadOption(f"{option} {name}: {folder} is not a folder")
-    if not os.access(folder, os.W_OK | os.X_OK) or str(folder).startswith(("/proc", "/sys")):
-        raise BadOption(f"{option} {name}: cannot write in {folder}")

@@ -1,6 +1,6 @@
 """A convolution of any dimension as the benchmarks describe it, and how they are selected.
 
-The tables are in :mod:`bench.networks`.
+The tables are in :mod:`fastconv.bench.networks`.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from math import prod
 from typing import NamedTuple
 
-from bench import BadOption
+from fastconv.cli._arguments import UsageError
 
 
 class Conv(NamedTuple):
@@ -21,7 +21,7 @@ class Conv(NamedTuple):
 
     network: str
     layer: str
-    count: int
+    count: int  # type: ignore[assignment]
     channels: int
     size: tuple[int, ...]
     filters: int
@@ -151,7 +151,7 @@ def is_odd(c: Conv) -> bool:
 
 
 def is_figure(c: Conv) -> bool:
-    from bench.networks import FIGURES
+    from fastconv.bench.networks import FIGURES
 
     return c.network in FIGURES
 
@@ -183,10 +183,10 @@ def select(names: list[str], groups: list[str] | None = None, sample: int | None
 
     Raises
     ------
-    BadOption
+    UsageError
         For a name that selects nothing, or when nothing is left.
     """
-    from bench.networks import NETWORKS
+    from fastconv.bench.networks import NETWORKS
 
     found: list[Conv] = []
     for name in names:
@@ -195,7 +195,7 @@ def select(names: list[str], groups: list[str] | None = None, sample: int | None
         rows = [c for c in known if c.layer == layer] or [c for c in known if c.layer.startswith(layer)]
         if not rows:
             layers = "; its layers are " + ", ".join(c.layer for c in NETWORKS[network]) if network in NETWORKS else ""
-            raise BadOption(f"shapes={name!r}: expected one of {', '.join(NETWORKS)}, or network/layer{layers}")
+            raise UsageError(f"shapes={name!r}: expected one of {', '.join(NETWORKS)}, or network/layer{layers}")
         found += [c for c in rows if c not in found]
     if groups:
         found = [c for c in found if any(GROUPS[g](c) for g in groups)]
@@ -206,5 +206,5 @@ def select(names: list[str], groups: list[str] | None = None, sample: int | None
     if part is not None:
         found = found[part[0] - 1::part[1]]
     if not found:
-        raise BadOption("nothing is selected: no convolution of these shapes is in these groups and this slice")
+        raise UsageError("nothing is selected: no convolution of these shapes is in these groups and this slice")
     return found

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from bench import nets, report, subjects
 from fastconv import nn
+from fastconv.bench import nets, report, subjects
 from fastconv.measure import race, subject, timing
 from fastconv.measure.timing import Measurement, Variant
 
@@ -32,7 +32,8 @@ IMPORTS = {
 def main(options) -> dict:
     """Measures, prints the table, returns what goes into the JSON."""
     print(NOTE)
-    results, machine, names = [], None, ["fastconv", *options.peers]
+    results, names = [], ["fastconv", *options.peers]
+    machine: dict = {}
     for threads in options.threads:
         with report.opened(names, threads, options.isa) as peers:
             machine = report.machine(peers, machine)
@@ -64,7 +65,8 @@ def rows(options, peers: dict, threads: int) -> Iterator[dict]:
     for name in FUNCTIONAL:
         present = {n: p for n, p in peers.items() if n in ("fastconv", "torch")}
         job = {"name": name, "function": name, "threads": threads}
-        yield row("functional", name, timing.compare(present, "bench.overhead", job, options.rounds, options.seconds)[0])
+        measured, _ = timing.compare(present, __name__, job, options.rounds, options.seconds)
+        yield row("functional", name, measured)
     for network in options.networks:
         timing.progress(f"compile {network}, {threads} thread(s)")
         for batch in options.batch:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from bench import BadOption
 from fastconv._picture import Picture
+from fastconv.cli._arguments import UsageError
 from fastconv.measure import timing
 
 COLOURS = ("#4477aa", "#ee6677", "#228833", "#ccbb44", "#66ccee", "#aa3377", "#bbbbbb")  # Tol's bright, for any eyes
@@ -17,7 +15,7 @@ def check(options) -> None:
 
     Raises
     ------
-    BadOption
+    UsageError
         Without matplotlib, or for a name that is not that of a PNG.
     """
     for option in ("picture", "bars"):
@@ -25,11 +23,10 @@ def check(options) -> None:
             try:
                 Picture("bench", getattr(options, option), 1, 1)
             except (ValueError, ImportError) as error:
-                raise BadOption(f"--{option}: {error}") from None
+                raise UsageError(f"--{option}: {error}") from None
 
 
 def _picture(name: str, width: float, height: float) -> Picture:
-    Path(name).parent.mkdir(parents=True, exist_ok=True)
     return Picture("bench", name, width, height)
 
 
@@ -108,7 +105,7 @@ def bars(name: str, results: list[dict]) -> None:
 
 def ratios(name: str, results: list[dict]) -> None:
     """Whole networks: for each setting a panel, in it for each network a bar per library, its time by fastconv's."""
-    from bench.nets import LABELS, libraries, settings
+    from fastconv.bench.nets import LABELS, libraries, settings
 
     panels = [(title, rows) for title, rows in settings(results) if libraries(rows)]
     if not panels:

@@ -7,9 +7,10 @@ import tempfile
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from bench.unet import UNet
-from fastconv import manual_seed, zoo
+from fastconv import zoo
+from fastconv.bench.unet import UNet
 from fastconv.cli._recipes import recipe
+from fastconv.graph.random import manual_seed
 from fastconv.measure import subject
 
 

@@ -1,4 +1,4 @@
-"""U-Net (Ronneberger et al., 2015) as :mod:`bench.networks` has it: padding "same", 2x2 transposed convolutions upwards."""
+"""U-Net (Ronneberger et al., 2015) as ``networks.py`` has it: padding "same", 2x2 transposed convolutions upwards."""
 
 from __future__ import annotations
 

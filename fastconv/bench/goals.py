@@ -1,6 +1,6 @@
 """The figures that convolution is to reach, and whether a run reached them: a table from the rows of ``bench conv``.
 
-    python -m bench goals FILE...     from the JSON of several runs, where one would take too long
+    fastconv bench goals FILE...     from the JSON of several runs, where one would take too long
 """
 
 from __future__ import annotations
@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from bench import BadOption, picture, report
-from bench.shapes import GROUPS, Conv, from_json
+from fastconv.bench import picture, report
+from fastconv.bench.shapes import GROUPS, Conv, from_json
 from fastconv.measure import timing
 
 MET, MISSED, UNMEASURED, IMPOSSIBLE = "met", "NOT MET", "not in this run", "not measurable here"
@@ -62,7 +62,7 @@ def case_of(row: dict, variant: str | None) -> dict | None:
 def _share(pick: Callable[[Row], dict | None]) -> Callable[[Row], float | None]:
     def value(r: Row) -> float | None:
         case = pick(r)
-        return case and case["share_of_peak"]
+        return case["share_of_peak"] if case else None
     return value
 
 
@@ -82,7 +82,7 @@ def _by_direct(tile: str) -> Callable[[Row], float | None]:
 
 def _by_torch(r: Row) -> float | None:
     case = r.default("highest")
-    return case and case.get("ratio")
+    return case.get("ratio") if case else None
 
 
 def _by_forward(r: Row) -> float | None:
@@ -172,18 +172,21 @@ def goals_table(reached: list[dict]) -> tuple[list[str], list[list[str]]]:
 
 def main(options) -> dict:
     """The tables of several runs together; of a row that is in several files, the last one counts."""
-    from bench import conv
+    from fastconv.bench import conv
 
     picture.check(options)
-    merged, bandwidths, machines, tables = {}, {}, [], []
+    merged: dict[tuple, dict] = {}
+    bandwidths: dict[str, dict] = {}
+    machines, tables = [], []
     for name in options.files:
         content = report.read(name, ("conv",))
         machines.append(content["machine"])
         if content["machine"]["cpu"] != machines[0]["cpu"]:
-            raise BadOption(f"{name}: measured on {content['machine']['cpu']}, {options.files[0]} on {machines[0]['cpu']}")
+            raise ValueError(f"{name!r}: measured on {content['machine']['cpu']}, {options.files[0]!r} on "
+                             f"{machines[0]['cpu']}")
         bandwidths |= content["bandwidths"]
         for row in content["results"]:
-            merged[(*_key(row), row["pass"])] = row
+            merged[_key(row) + (row["pass"],)] = row
     results = list(merged.values())
     for isa in dict.fromkeys(r["isa"] for r in results):
         print(f"\n{machines[0]['cpu']}, {isa}; {len(options.files)} file(s)")

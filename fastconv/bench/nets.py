@@ -7,7 +7,8 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from bench import BadOption, picture, report, subjects
+from fastconv.bench import picture, report, subjects
+from fastconv.cli._arguments import UsageError
 from fastconv.measure import machine as machines
 from fastconv.measure import networks, race, timing
 
@@ -34,7 +35,7 @@ def cases(options) -> list[Case]:
     part, parts = options.slice or (1, 1)
     made = made[part - 1::parts]
     if not made:
-        raise BadOption(f"--slice {part}/{parts}: nothing is left")
+        raise UsageError(f"--slice {part}/{parts}: nothing is left")
     return made
 
 
@@ -43,7 +44,9 @@ def main(options) -> dict:
     picture.check(options)
     todo = cases(options)
     notes = [networks.NOTE[mode] for mode in dict.fromkeys(case.mode for case in todo)]
-    results, failures, machine = [], [], None
+    results: list[dict] = []
+    failures: list[tuple] = []
+    machine: dict = {}
     print("\n".join(notes))
     for threads, some in itertools.groupby(todo, key=lambda case: case.threads):
         with report.opened(["fastconv", *options.peers], threads, options.isa) as peers:
@@ -67,7 +70,7 @@ def merge(options) -> dict:
 
     Raises
     ------
-    BadOption
+    ValueError
         For files that cannot be read, or are from different machines.
     """
     picture.check(options)
@@ -79,7 +82,7 @@ def merge(options) -> dict:
         machine = machine or content["machine"]
         other = machines.differences(machine, content["machine"], HARDWARE)
         if other:
-            raise BadOption(f"{options.files[0]} and {name} are from different machines, {'; '.join(other)}")
+            raise ValueError(f"{options.files[0]!r} and {name!r} are from different machines, {'; '.join(other)}")
         machine["versions"] = {**content["machine"]["versions"], **machine["versions"]}
         noise += [f"{name}: {line}" for line in content.get("noise", [])]
         for number, row in enumerate(content["results"]):
@@ -87,7 +90,7 @@ def merge(options) -> dict:
                 key = tuple(row[field] for field in ("network", "mode", "batch", "threads", "isa", "precision"))
                 table([row])
             except (KeyError, TypeError, ValueError, AttributeError, StopIteration) as error:
-                raise BadOption(f"{name}: result {number} is not what python -m bench writes ({type(error).__name__}: "
+                raise ValueError(f"{name!r}: result {number} is not what fastconv bench writes ({type(error).__name__}: "
                                 f"{error})") from None
             merged[key] = join(merged[key], row) if key in merged else row
     results = list(merged.values())

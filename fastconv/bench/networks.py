@@ -12,7 +12,7 @@ as many samples more as its taps reach back. "heads" are fully connected layers 
 
 from __future__ import annotations
 
-from bench.shapes import Conv, conv, merged
+from fastconv.bench.shapes import Conv, conv, merged
 
 # layer, count, channels, size, filters, kernel, stride, padding, groups
 _TABLES = {
@@ -101,7 +101,8 @@ _INCEPTION = {
 
 
 def _googlenet() -> list[Conv]:
-    rows = [("conv1", 1, 3, 224, 64, 7, 2, 3), ("conv2.reduce", 1, 64, 56, 64, 1), ("conv2", 1, 64, 56, 192, 3, 1, 1)]
+    rows: list[tuple] = [("conv1", 1, 3, 224, 64, 7, 2, 3),
+                         ("conv2.reduce", 1, 64, 56, 64, 1), ("conv2", 1, 64, 56, 192, 3, 1, 1)]
     for name, (size, channels, one, reduce3, three, reduce5, five, pool) in _INCEPTION.items():
         rows += [(f"{name}.1x1", 1, channels, size, one, 1), (f"{name}.reduce3", 1, channels, size, reduce3, 1),
                  (f"{name}.3x3", 1, reduce3, size, three, 3, 1, 1), (f"{name}.reduce5", 1, channels, size, reduce5, 1),

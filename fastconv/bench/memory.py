@@ -5,9 +5,10 @@ from __future__ import annotations
 import importlib.metadata
 import importlib.util
 import itertools
+import zipfile
 from pathlib import Path
 
-from bench import BadOption, nets, report, subjects
+from fastconv.bench import nets, report, subjects
 from fastconv.measure import race, timing
 from fastconv.measure.peers import PeerError
 
@@ -20,9 +21,11 @@ PLANNED = ("arena", "weights", "scratch")
 
 def main(options) -> dict:
     """Measures, prints the tables, returns what goes into the JSON."""
-    if options.wheel and not Path(options.wheel).is_file():
-        raise BadOption(f"--wheel {options.wheel}: no such file")
-    todo, results, failures, machine = nets.cases(options), [], [], None
+    if options.wheel and not (Path(options.wheel).is_file() and zipfile.is_zipfile(options.wheel)):
+        raise ValueError(f"--wheel {options.wheel!r}: no such file, or no wheel")
+    todo, failures = nets.cases(options), []
+    results: list[dict] = []
+    machine: dict = {}
     print(NOTE)
     for threads, some in itertools.groupby(todo, key=lambda case: case.threads):
         with report.opened(["fastconv", *options.peers], threads, options.isa) as peers:
