@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from fastconv.functional._call import activation, define, flat, shape_like
@@ -20,18 +21,25 @@ def shaped(name: str, ndim: int):
     return lambda shown, attrs: given(shown, {**attrs, name: shape_like(shown, name, attrs[name], ndim)})
 
 
-_conv1d, _conv2d, _conv3d = (
-    define("conv", f"conv{d}d", activation("input", ndim=d + 2), flat("weight", ndim=d + 2),
-           flat("bias", ndim=1, optional=True), attrs=GEOMETRY, check=given) for d in DIMS)
-_conv1d_backward_data, _conv2d_backward_data, _conv3d_backward_data = (
-    define("conv_backward_data", f"conv{d}d_backward_data", activation("grad_output", ndim=d + 2),
-           flat("weight", ndim=d + 2), attrs=("input_shape", *GEOMETRY), check=shaped("input_shape", d + 2)) for d in DIMS)
-_conv1d_backward_weight, _conv2d_backward_weight, _conv3d_backward_weight = (
-    define("conv_backward_weight", f"conv{d}d_backward_weight", activation("grad_output", ndim=d + 2),
-           activation("input", ndim=d + 2), attrs=("weight_shape", *GEOMETRY), check=shaped("weight_shape", d + 2))
-    for d in DIMS)
-_conv1d_backward_bias, _conv2d_backward_bias, _conv3d_backward_bias = (
-    define("channel_sum", f"conv{d}d_backward_bias", activation("grad_output", ndim=d + 2)) for d in DIMS)
+def declared(op: str, ending: str, arrays: Sequence[str], geometry: Sequence[str], shape: str = "") -> Iterator[Any]:
+    """An operator for each number of dimensions, by the names of its arrays and of its attributes."""
+    for d in DIMS:
+        made = {"weight": flat("weight", ndim=d + 2), "bias": flat("bias", ndim=1, optional=True)}
+        yield define(op + ending, f"{op}{d}d{ending}", *(made.get(name) or activation(name, ndim=d + 2) for name in arrays),
+                     attrs=(shape, *geometry) if shape else geometry, check=shaped(shape, d + 2) if shape else given)
+
+
+def sums(op: str) -> Iterator[Any]:
+    """Gradients with respect to the bias."""
+    return (define("channel_sum", f"{op}{d}d_backward_bias", activation("grad_output", ndim=d + 2)) for d in DIMS)
+
+
+_conv1d, _conv2d, _conv3d = declared("conv", "", ("input", "weight", "bias"), GEOMETRY)
+_conv1d_backward_data, _conv2d_backward_data, _conv3d_backward_data = declared(
+    "conv", "_backward_data", ("grad_output", "weight"), GEOMETRY, "input_shape")
+_conv1d_backward_weight, _conv2d_backward_weight, _conv3d_backward_weight = declared(
+    "conv", "_backward_weight", ("grad_output", "input"), GEOMETRY, "weight_shape")
+_conv1d_backward_bias, _conv2d_backward_bias, _conv3d_backward_bias = sums("conv")
 _linear = define("linear", "linear", activation("input"), flat("weight", ndim=2), flat("bias", ndim=1, optional=True))
 _linear_backward_data = define("linear_backward_data", "linear_backward_data", activation("grad_output", ndim=2),
                                flat("weight", ndim=2), attrs=("input_shape",))

@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-from fastconv.functional._call import activation, define, flat
-from fastconv.functional.conv import DIMS, given, shaped
+from fastconv.functional.conv import declared, sums
 
 GEOMETRY = ("stride", "padding", "output_padding", "groups", "dilation", "algorithm", "precision")
 
-_forward1d, _forward2d, _forward3d = (
-    define("conv_transpose", f"conv_transpose{d}d", activation("input", ndim=d + 2), flat("weight", ndim=d + 2),
-           flat("bias", ndim=1, optional=True), attrs=GEOMETRY, check=given) for d in DIMS)
-_backward_data1d, _backward_data2d, _backward_data3d = (
-    define("conv_transpose_backward_data", f"conv_transpose{d}d_backward_data", activation("grad_output", ndim=d + 2),
-           flat("weight", ndim=d + 2), attrs=("input_shape", *GEOMETRY), check=shaped("input_shape", d + 2)) for d in DIMS)
-_backward_weight1d, _backward_weight2d, _backward_weight3d = (
-    define("conv_transpose_backward_weight", f"conv_transpose{d}d_backward_weight", activation("input", ndim=d + 2),
-           activation("grad_output", ndim=d + 2), attrs=("weight_shape", *GEOMETRY), check=shaped("weight_shape", d + 2))
-    for d in DIMS)
-_backward_bias1d, _backward_bias2d, _backward_bias3d = (
-    define("channel_sum", f"conv_transpose{d}d_backward_bias", activation("grad_output", ndim=d + 2)) for d in DIMS)
+_forward1d, _forward2d, _forward3d = declared("conv_transpose", "", ("input", "weight", "bias"), GEOMETRY)
+_backward_data1d, _backward_data2d, _backward_data3d = declared(
+    "conv_transpose", "_backward_data", ("grad_output", "weight"), GEOMETRY, "input_shape")
+_backward_weight1d, _backward_weight2d, _backward_weight3d = declared(
+    "conv_transpose", "_backward_weight", ("input", "grad_output"), GEOMETRY, "weight_shape")
+_backward_bias1d, _backward_bias2d, _backward_bias3d = sums("conv_transpose")
 
 
 def conv_transpose1d(input, weight, bias=None, stride=1, padding=0, output_padding=0, groups=1, dilation=1, *,

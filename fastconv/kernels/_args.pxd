@@ -16,7 +16,7 @@ cdef extern from "fastconv/args.h" nogil:
         float* flat
         float* packed
         const int32_t* taps
-        int64_t G, K, C, T, crun, krun, sg, sk, sc, st, scrun, skrun, block, parts, part_stride, accumulate
+        int64_t G, K, C, T, crun, krun, sg, sk, sc, st, scrun, skrun, block, parts, part_stride
 
     ctypedef struct FoldArgs:
         const float* w
@@ -57,7 +57,7 @@ cdef extern from "fastconv/args.h" nogil:
     ctypedef struct PartialArgs:
         const float* part
         float* out
-        int64_t parts, part_stride, count, accumulate
+        int64_t parts, part_stride, count
 
     ctypedef struct ColumnSumArgs:
         const float* x

@@ -129,7 +129,7 @@ def column_sum(*, size_t x, size_t part, rows_per_image, channels, ld, parts) ->
     return step
 
 
-def sum_partials(*, size_t part, size_t out, parts, part_stride, count, accumulate=False) -> Step:
+def sum_partials(*, size_t part, size_t out, parts, part_stride, count) -> Step:
     """out[i]: the sum over p, in order, of part[p * part_stride + i]."""
     cdef Step step = Step()
     cdef PartialArgs* a = <PartialArgs*> step.bind_name("f32_sum_partials", sizeof(PartialArgs))
@@ -138,7 +138,6 @@ def sum_partials(*, size_t part, size_t out, parts, part_stride, count, accumula
     a.parts = parts
     a.part_stride = part_stride
     a.count = count
-    a.accumulate = accumulate
     return step
 
 

@@ -139,7 +139,6 @@ cdef Step _pack(str name, size_t flat, size_t packed, dict p):
     a.block = p.get("block", 0)
     a.parts = p.get("parts", 1)
     a.part_stride = p.get("part_stride", 0)
-    a.accumulate = p.get("accumulate", 0)
     return step
 
 

@@ -54,7 +54,6 @@ typedef struct PackArgs {
     int64_t scrun, skrun;   // strides of a run element
     int64_t block;          // filters per block; 0: what f32_conv_direct of this ISA reads
     int64_t parts, part_stride;  // unpack: partial sums to add up, in order
-    int64_t accumulate;     // unpack: add to what is there
 } PackArgs;
 
 // Inference-time BatchNorm folded into the convolution before it: weights times gamma / sqrt(var + eps), per filter.
@@ -118,7 +117,7 @@ typedef struct PartialArgs {
     int64_t n;
     const float* part;
     float* out;
-    int64_t parts, part_stride, count, accumulate;
+    int64_t parts, part_stride, count;
 } PartialArgs;
 
 // part[p][c] = sum over the p-th of `parts` ranges of rows of x[row][c]; rows_per_image * n rows.

@@ -190,7 +190,7 @@ inline void f32_sum_partials_run(const PartialArgs* a, int64_t begin, int64_t en
     for (int64_t i = begin * 4096; i < min64(a->count, end * 4096); ++i) {
         float sum = a->part[i];
         for (int64_t p = 1; p < a->parts; ++p) sum += a->part[p * a->part_stride + i];
-        a->out[i] = a->accumulate ? a->out[i] + sum : sum;
+        a->out[i] = sum;
     }
 }
 

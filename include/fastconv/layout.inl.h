@@ -182,11 +182,7 @@ inline void f32_unpack_weight_run(const PackArgs* a, int64_t begin, int64_t end,
             const float* part = b.at + p * a->part_stride;
             for (int64_t i = 0; i < a->T * a->C * a->crun * b.width; ++i) b.at[i] += part[i];
         }
-        if (a->accumulate) {
-            for_each_weight(a, b, [](float& user, const float& packed) { user += packed; });
-        } else {
-            for_each_weight(a, b, [](float& user, const float& packed) { user = packed; });
-        }
+        for_each_weight(a, b, [](float& user, const float& packed) { user = packed; });
     }
 }
 
