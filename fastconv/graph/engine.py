@@ -5,91 +5,23 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
 
 import numpy as np
 
 from fastconv._atomic import check_writable
-from fastconv.graph import passes
-from fastconv.graph.arrays import as_float32, check_shape, refuse_out
+from fastconv.graph.arrays import as_float32, check_shape
 from fastconv.graph.autodiff import differentiate
 from fastconv.graph.choices import Choices
-from fastconv.graph.ir import Graph
-from fastconv.graph.lower import ARENA, PRECISIONS, SEGMENTS, WEIGHTS, Lowering
+from fastconv.graph.listing import StepInfo, list_memory, list_steps
+from fastconv.graph.lower import SEGMENTS
+from fastconv.graph.options import check_count, check_options
+from fastconv.graph.planning import Plan, bring, optimise, several
 from fastconv.graph.profile import Profile, profile, times
 from fastconv.graph.program import Program, Snapshot
-from fastconv.graph.trace import Structure, trace
+from fastconv.graph.trace import trace
 from fastconv.graph.tune import tune
-from fastconv.kernels.call import Call
-from fastconv.kernels.threads import MOST, check_threads, reset_in_children, threads_for
-from fastconv.ops.conv.choose import PASSES, names
-
-
-class StepInfo(NamedTuple):
-    """One step of a tape, as :meth:`Engine.steps` lists it."""
-
-    segment: str
-    path: str
-    op: str
-    algorithm: str
-    why: str
-    kernel: str
-    input: tuple | None
-    output: tuple | None
-    multiply_adds: int
-    nbytes: int
-
-
-def optimise(graph: Graph, training: bool) -> None:
-    """The passes that come before differentiation."""
-    passes.absorb_flatten(graph)
-    passes.absorb_padding(graph)
-    if not training:
-        passes.fold_batchnorm(graph)
-
-
-class Plan:
-    """A lowered graph for one set of input shapes, with what is needed to call it."""
-
-    def __init__(self, graph: Graph, structure: Structure, batch: int, algorithm, gradients: Sequence = (),
-                 finish: Callable | None = None, precision: str = "highest"):
-        self.graph, self.structure, self.batch = graph, structure, batch
-        if not graph.fused:  # a clone's plan is made from the same graph
-            passes.fuse_epilogue(graph)
-            graph.fused = True
-        self.outputs = graph.outputs
-        for i, tensor in enumerate(self.outputs):
-            if not tensor.name:
-                tensor.name = f"output{i}"
-        self.lowered = Lowering(graph, batch, algorithm, precision)
-        self.lowered.placed = passes.place_concatenations(graph)
-        self.lowered.kept = {g for g in gradients if g is not None}
-        self.lowered.run()
-        self.exits = []
-        for i, tensor in enumerate(self.outputs):
-            name = f"output:{i}"
-            self.lowered.exit(tensor, "forward", name)
-            self.exits.append(name)
-        if finish is not None:
-            finish(self.lowered)
-        self.lowered.finish()
-        for tensor in graph.inputs:
-            if tensor.dtype == "float32":
-                self.lowered.slot(tensor).expect(tensor.shape, tensor.layout == "pixels")
-        for name, tensor in zip(self.exits, self.outputs, strict=True):
-            self.lowered.slots[name].expect(tensor.shape, tensor.layout == "pixels")
-        self.call = Call()
-
-    def open(self, program: Program) -> None:
-        """Lets calls that need nothing but a forward go straight to their steps."""
-        if not (self.graph.late_inputs or self.lowered.checks or self.lowered.changed):
-            slots = self.lowered.slots
-            self.call.open([slots[t.name] for t in self.graph.inputs], [slots[name] for name in self.exits],
-                           [program.segments["forward"]], MOST)
-
-    def output_shapes(self, n: int) -> list[tuple[int, ...]]:
-        """Shapes of the outputs for a batch of ``n``; a scalar or a parameter has the same for each."""
-        return [(n, *t.shape[1:]) if t.layout == "pixels" else t.shape for t in self.outputs]
+from fastconv.kernels.threads import reset_in_children, threads_for
+from fastconv.ops.conv.choose import names
 
 
 class Engine:
@@ -181,18 +113,12 @@ class Engine:
             if result is not None:
                 return result if plan.structure.plain or out is not None else plan.structure.build(
                     result if isinstance(result, tuple) else (result,))
-            slots = plan.lowered.slots
-            n = -1
-            if len(inputs) == 1 and len(plan.graph.inputs) == 1:
-                n = slots["input"].take(inputs[0], False)
-            if n < 0:
-                plan, program, n = self._bring(inputs)
-                slots = plan.lowered.slots
+            plan, program, n = self._bring(inputs)
             if out is None:
                 arrays: Sequence = [np.empty(shape, np.float32) for shape in plan.output_shapes(n)]
             else:
-                arrays = (out,) if isinstance(out, np.ndarray) else self._several(plan, out)
-            self._point(plan, arrays, n, out is not None)
+                arrays = (out,) if isinstance(out, np.ndarray) else several(plan.outputs, out)
+            plan.point(arrays, n)
             program.run("forward", n)
             self._ran = (plan, program, n)
             if out is not None:
@@ -201,20 +127,8 @@ class Engine:
 
     def _bring(self, inputs) -> tuple[Plan, Program, int]:
         """The careful way in: converts what can be taken without a copy, names what is wrong, replans when needed."""
-        expected = self._current[0].graph.inputs if not self._training else \
-            [t for t in self._current[0].graph.inputs if t not in self._current[0].graph.late_inputs]
-        if len(inputs) != len(expected):
-            raise TypeError(f"engine: {len(inputs)} inputs given, {len(expected)} expected")
-        arrays = [as_float32("engine", t.name, x) for t, x in zip(expected, inputs, strict=True)]
-        for t, a in zip(expected, arrays, strict=True):
-            if a.ndim != len(t.shape):
-                raise ValueError(f"engine: {t.name} of shape {a.shape} has {a.ndim} dimensions: expected {len(t.shape)}, "
-                                 f"like {('N', *t.shape[1:])}")
-            if 0 in a.shape[1:]:
-                raise ValueError(f"engine: {t.name} of shape {a.shape}: every extent but the batch must be at least 1")
-            if a.shape[0] != arrays[0].shape[0]:
-                raise ValueError(f"engine: {t.name} of shape {a.shape}: its batch differs from the first input's, "
-                                 f"{arrays[0].shape[0]}")
+        graph = self._current[0].graph
+        arrays = bring([t for t in graph.inputs if t not in graph.late_inputs], inputs)
         plan, program = self._current = self._plan([a.shape for a in arrays])
         n = arrays[0].shape[0]
         self._held = arrays
@@ -222,29 +136,6 @@ class Engine:
             if plan.lowered.slots[t.name].take(a, False) != n:
                 raise RuntimeError(f"engine: {t.name} of shape {a.shape} was not accepted by its own plan")
         return plan, program, n
-
-    @staticmethod
-    def _several(plan: Plan, out) -> Sequence:
-        """An ``out`` that is no array: a sequence of arrays, no two of which share memory."""
-        if not isinstance(out, (list, tuple)):
-            shapes = ", ".join(str(t.shape) for t in plan.outputs)
-            raise TypeError(f"engine: out is a {type(out).__name__}: expected a float32 array, or a list of them, for "
-                            f"{shapes}")
-        for i, a in enumerate(out):
-            for j, b in enumerate(out[:i]):
-                if isinstance(a, np.ndarray) and isinstance(b, np.ndarray) and np.may_share_memory(a, b) and \
-                        np.shares_memory(a, b):
-                    raise ValueError(f"engine: out[{j}] and out[{i}] share memory")
-        return out
-
-    @staticmethod
-    def _point(plan: Plan, arrays: Sequence, n: int, given: bool) -> None:
-        if len(arrays) != len(plan.exits):
-            raise ValueError(f"engine: out has {len(arrays)} arrays: the network has {len(plan.exits)} outputs")
-        for name, tensor, array in zip(plan.exits, plan.outputs, arrays, strict=True):
-            got = plan.lowered.slots[name].take(array, True)
-            if got != (n if tensor.layout == "pixels" else 1):
-                refuse_out("engine", array, plan.output_shapes(n)[plan.outputs.index(tensor)])
 
     def backward(self, *grad_outputs) -> None:
         """Runs the backward tape of the last call, once, and sets ``grad`` of every parameter.
@@ -356,34 +247,11 @@ class Engine:
         """Bytes: ``arena`` (activations, gradients, scratch), ``weights`` (packed), ``scratch`` per thread, ``unshared``
         (the sum of all buffers of the arena, what it would be without reuse), ``peak`` (most bytes alive at one step), and
         ``tensors``: name, bytes, offset, first and last step of each buffer."""
-        lowered = self._current[0].lowered
-        arena = [b for b in lowered.buffers if b.kind == ARENA and b.first >= 0]
-        steps = sum(len(lowered.specs[s]) for s in SEGMENTS)
-        live = [0] * (steps + 1)
-        for b in arena:
-            live[b.first] += b.nbytes
-            live[b.last + 1] -= b.nbytes
-        peak = most = 0
-        for change in live:
-            peak += change
-            most = max(most, peak)
-        scratch = max(s.scratch_bytes for s in self._current[1].segments.values())
-        return {"arena": lowered.arena_bytes, "weights": lowered.weights_bytes, "scratch": scratch,
-                "unshared": sum(b.nbytes for b in arena), "peak": most,
-                "tensors": [{"name": b.name, "kind": b.kind, "nbytes": b.nbytes, "offset": b.offset, "first": b.first,
-                             "last": b.last} for b in lowered.buffers if b.kind == WEIGHTS or b.first >= 0]}
+        return list_memory(self._current[1])
 
     def steps(self) -> list[StepInfo]:
         """The steps of the tape in order: path of the module, operator, algorithm, kernel, shapes, bytes touched."""
-        plan = self._current[0]
-        rows = []
-        for segment in SEGMENTS:
-            for spec, kernel in zip(plan.lowered.specs[segment], self._current[1].segments[segment].kernels(),
-                                    strict=True):
-                rows.append(StepInfo(segment, spec.path, spec.op, spec.algorithm, spec.why, kernel, spec.info.get("input"),
-                                     spec.info.get("output"), spec.info.get("multiply_adds", 0),
-                                     sum(r.buffer.nbytes for r in {r.buffer: r for r in spec.refs()}.values())))
-        return rows
+        return list_steps(self._current[1])
 
     def profile(self, rounds: int = 10) -> Profile:
         """Times every step of the tape, forward and backward, at the planned batch, on random arrays in memory of its own.
@@ -472,36 +340,6 @@ class Engine:
 
 def _compile_again(function: Callable, shapes: list, frozen: bool, options: dict) -> Engine:
     return Engine(function, shapes, snapshot=Snapshot(copied=False) if frozen else None, **options)
-
-
-def check_options(op: str, precision, algorithm, threads) -> None:
-    """The options that engines and trainers share."""
-    if precision not in PRECISIONS:
-        raise ValueError(f"{op}: precision={precision!r}: expected one of {', '.join(PRECISIONS)}")
-    check_algorithm(op, algorithm)
-    if threads is not None:
-        check_threads(op, "threads", threads)
-
-
-def check_algorithm(op: str, algorithm) -> None:
-    """A name, a dict from path to name (or to a dict from pass to name), Choices, or None."""
-    if algorithm is None or isinstance(algorithm, Choices):
-        return
-    if not isinstance(algorithm, (str, dict)):
-        raise TypeError(f"{op}: algorithm is a {type(algorithm).__name__}: expected a name, a dict or Choices")
-    for name in algorithm.values() if isinstance(algorithm, dict) else [algorithm]:
-        if isinstance(name, dict):
-            wrong = [which for which in name if which not in PASSES]
-            if wrong:
-                raise ValueError(f"{op}: algorithm names the pass {wrong[0]!r}: expected {', '.join(PASSES)}")
-        for one in name.values() if isinstance(name, dict) else [name]:
-            if one is not None and one not in names():
-                raise ValueError(f"{op}: algorithm={one!r}: expected one of {', '.join(names())}")
-
-
-def check_count(op: str, name: str, value) -> None:
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
-        raise ValueError(f"{op}: {name}={value!r}: expected an integer of at least 1")
 
 
 def compile(module, input_shape, *, training: bool = False, precision: str = "highest",

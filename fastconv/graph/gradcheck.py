@@ -19,11 +19,12 @@ import numpy as np
 from fastconv.graph.arrays import as_float32, as_int64
 from fastconv.graph.autodiff import differentiate
 from fastconv.graph.eager import leave
-from fastconv.graph.engine import Engine, optimise
+from fastconv.graph.engine import Engine
 from fastconv.graph.ir import FLAT, PIXELS, Graph, Tensor, building
 from fastconv.graph.lower import Lowering
 from fastconv.graph.parameter import Parameter
 from fastconv.graph.passes import fuse_epilogue, place_concatenations
+from fastconv.graph.planning import optimise
 from fastconv.graph.program import Program
 from fastconv.graph.trace import Structure
 

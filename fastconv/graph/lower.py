@@ -13,10 +13,9 @@ from typing import Any, NamedTuple
 from fastconv.graph.choices import Choices
 from fastconv.graph.ir import FLAT, Graph, Node, Tensor, building, fail
 from fastconv.graph.parameter import Parameter
-from fastconv.graph.plan import aligned, check_memory, plan_memory
+from fastconv.graph.plan import ARENA, PARAMETER, WEIGHTS, place
 from fastconv.kernels import layout as layout_kernels
 
-ARENA, WEIGHTS, PARAMETER = "arena", "weights", "parameter"
 PRECISIONS = ("highest", "high", "medium")  # what a convolution may promise, the strictest first
 SEGMENTS = ("prepare", "forward", "backward", "accumulate", "update")
 
@@ -320,29 +319,7 @@ class Lowering:
 
     def finish(self) -> None:
         """Lifetimes and offsets: forward, backward and update are one time line."""
-        position = 0
-        for segment in SEGMENTS:
-            for spec in self.specs[segment]:
-                for ref in spec.refs():
-                    buffer = ref.buffer
-                    buffer.first = position if buffer.first < 0 else buffer.first
-                    buffer.last = position
-                position += 1
-        arena = [b for b in self.buffers if b.kind == ARENA and b.first >= 0]
-        offsets, self.arena_bytes = plan_memory([(b.nbytes, b.first, b.last) for b in arena])
-        for buffer, offset in zip(arena, offsets, strict=True):
-            buffer.offset = offset
-        # what only the prepare segment names (folded weights on their way to being packed) is reused like an arena
-        passing = [b for b in self.buffers if b.kind == WEIGHTS and 0 <= b.last < len(self.specs["prepare"])]
-        offsets, self.weights_bytes = plan_memory([(b.nbytes, b.first, b.last) for b in passing])
-        for buffer, offset in zip(passing, offsets, strict=True):
-            buffer.offset = offset
-        held = set(map(id, passing))
-        for buffer in self.buffers:
-            if buffer.kind == WEIGHTS and id(buffer) not in held:
-                buffer.offset = self.weights_bytes
-                self.weights_bytes += aligned(buffer.nbytes)
-        check_memory(self.arena_bytes + self.weights_bytes)
+        self.arena_bytes, self.weights_bytes = place([self.specs[segment] for segment in SEGMENTS], self.buffers)
 
     def weights_layout(self) -> list[tuple[str, int, int]]:
         """Name, size and offset of everything that is kept from run to run: equal for lowerings that may share it."""

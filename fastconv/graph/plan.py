@@ -1,4 +1,4 @@
-"""The memory planner: offsets in one arena for buffers with known lifetimes."""
+"""The memory planner: lifetimes of buffers, and their offsets in one arena."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 from collections.abc import Sequence
 
 ALIGN = 64
+ARENA, WEIGHTS, PARAMETER = "arena", "weights", "parameter"  # kinds of buffers
 
 
 def aligned(nbytes: int) -> int:
@@ -53,6 +54,41 @@ def plan_memory(buffers: Sequence[tuple[int, int, int]]) -> tuple[list[int], int
             at = next((k for k, p in enumerate(placed) if p[0] > best), len(placed))
             placed.insert(at, (best, best + size, first, last))
     return offsets, total
+
+
+def place(segments: Sequence[Sequence], buffers: Sequence) -> tuple[int, int]:
+    """Sets lifetimes and offsets of buffers from the steps that name them; ``segments`` are one time line.
+
+    The first of them, which makes what is kept from run to run, has memory of its own. Returns the bytes of the arena, and
+    of what is kept.
+    """
+    position = 0
+    for steps in segments:
+        for step in steps:
+            for ref in step.refs():
+                buffer = ref.buffer
+                buffer.first = position if buffer.first < 0 else buffer.first
+                buffer.last = position
+            position += 1
+    arena_bytes = _offset([b for b in buffers if b.kind == ARENA and b.first >= 0])
+    # what only the first segment names (folded weights on their way to being packed) is reused like an arena
+    passing = [b for b in buffers if b.kind == WEIGHTS and 0 <= b.last < len(segments[0])]
+    weights_bytes = _offset(passing)
+    held = set(map(id, passing))
+    for buffer in buffers:
+        if buffer.kind == WEIGHTS and id(buffer) not in held:
+            buffer.offset = weights_bytes
+            weights_bytes += aligned(buffer.nbytes)
+    check_memory(arena_bytes + weights_bytes)
+    return arena_bytes, weights_bytes
+
+
+def _offset(buffers: Sequence) -> int:
+    """Sets the offsets of buffers that share memory; how much they need."""
+    offsets, total = plan_memory([(b.nbytes, b.first, b.last) for b in buffers])
+    for buffer, offset in zip(buffers, offsets, strict=True):
+        buffer.offset = offset
+    return total
 
 
 def memory_limit() -> int:

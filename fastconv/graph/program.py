@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from fastconv.graph import parameter as parameters
-from fastconv.graph.lower import ARENA, SEGMENTS, WEIGHTS, Buffer, Lowering, Ref
+from fastconv.graph.lower import SEGMENTS, Buffer, Lowering, Ref
 from fastconv.graph.parameter import Parameter
+from fastconv.graph.plan import ARENA, WEIGHTS
 from fastconv.kernels._runtime import Memory, StepList
 from fastconv.kernels.threads import threads_for
 

@@ -13,9 +13,9 @@ import numpy as np
 from fastconv.graph.arrays import as_float32
 from fastconv.graph.autodiff import differentiate
 from fastconv.graph.diagnose import first_not_finite
-from fastconv.graph.engine import Plan, optimise
 from fastconv.graph.ir import Tensor
 from fastconv.graph.parameter import Parameter, touch
+from fastconv.graph.planning import Plan, optimise
 from fastconv.graph.program import Program
 from fastconv.graph.trace import trace
 from fastconv.kernels import loss as loss_kernels

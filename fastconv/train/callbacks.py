@@ -12,7 +12,7 @@ import os
 
 import numpy as np
 
-from fastconv.graph.engine import check_count
+from fastconv.graph.options import check_count
 from fastconv.train.curve import plot_curve
 
 log = logging.getLogger("fastconv")

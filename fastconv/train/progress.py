@@ -70,3 +70,9 @@ class _Silent:
 
     def close(self):
         pass
+
+
+def epoch_line(row: dict, last: int) -> str:
+    """What is said of an epoch that is over."""
+    values = "  ".join(f"{name} {value:.4g}" for name, value in row.items() if name not in ("epoch", "seconds"))
+    return f"epoch {row['epoch']}/{last}  {values}  {row['seconds']:.1f} s"

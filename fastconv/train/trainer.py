@@ -5,23 +5,24 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Sequence
-from numbers import Real
 from typing import Any
 
 import numpy as np
 
-from fastconv.data import ArrayDataset, DataLoader
+from fastconv.data import DataLoader
 from fastconv.graph.arrays import as_float32
 from fastconv.graph.choices import Choices
-from fastconv.graph.engine import Engine, check_count, check_options, compile
+from fastconv.graph.engine import Engine, compile
+from fastconv.graph.options import check_count, check_options
 from fastconv.graph.parameter import touch
-from fastconv.graph.training import RULES, LossTape, TrainingTape
+from fastconv.graph.training import LossTape, TrainingTape
 from fastconv.train import state
+from fastconv.train.arguments import check_fit, check_schedule, check_trainer, loader_of
 from fastconv.train.checkpoint import Saver, load_checkpoint, save_checkpoint
 from fastconv.train.meters import Meters
 from fastconv.train.metrics import MetricLog
 from fastconv.train.model import save
-from fastconv.train.progress import progress, silent
+from fastconv.train.progress import epoch_line, progress, silent
 
 
 class Trainer:
@@ -74,22 +75,8 @@ class Trainer:
     def __init__(self, module, loss: Callable, optimizer, *, schedule=None, metrics: Any = ("accuracy",),
                  clip_grad_norm: float | None = None, clip_grad_value: float | None = None, accumulate: int = 1,
                  algorithm=None, precision: str = "highest", threads: int | None = None, seed: int = 0):
-        if not hasattr(module, "symbolic") or isinstance(module, type):
-            raise TypeError(f"Trainer: module is a {type(module).__name__}: expected an nn.Module")
-        if not callable(loss):
-            raise TypeError(f"Trainer: loss is a {type(loss).__name__}: expected a loss such as nn.CrossEntropyLoss()")
-        if getattr(optimizer, "name", None) not in RULES or not hasattr(optimizer, "hyper") or \
-                isinstance(optimizer, type):
-            raise TypeError(f"Trainer: optimizer is a {type(optimizer).__name__}: expected an update rule of "
-                            "fastconv.optim, such as SGD(lr=0.05, momentum=0.9)")
-        if schedule is not None and getattr(schedule, "optimizer", None) is not optimizer:
-            raise ValueError(f"Trainer: schedule={type(schedule).__name__} must be made for this trainer's optimizer")
+        check_trainer(module, loss, optimizer, schedule, seed, clip_grad_norm, clip_grad_value)
         check_options("Trainer", precision, algorithm, threads)
-        if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or not 0 <= seed < 2**64:
-            raise ValueError(f"Trainer: seed={seed!r}: expected an integer from 0 to 2**64 - 1")
-        for name, value in (("clip_grad_norm", clip_grad_norm), ("clip_grad_value", clip_grad_value)):
-            if value is not None and (isinstance(value, bool) or not isinstance(value, Real) or not value > 0):
-                raise ValueError(f"Trainer: {name}={value!r}: expected a number above 0")
         self.module, self.loss, self.optimizer, self.schedule = module, loss, optimizer, schedule
         self.seed, self.epoch, self.log = seed, 0, MetricLog()
         self.notes: dict = {}
@@ -189,31 +176,19 @@ class Trainer:
         KeyboardInterrupt
             The network, the optimizer and :attr:`log` are then usable as they are.
         """
-        if isinstance(epochs, bool) or not isinstance(epochs, (int, np.integer)) or epochs < 1:
-            raise ValueError(f"Trainer.fit: epochs={epochs!r}: expected an integer of at least 1")
-        if not isinstance(callbacks, (list, tuple)):
-            raise TypeError(f"Trainer.fit: callbacks is a {type(callbacks).__name__}: expected a list or tuple of callables")
-        if checkpoint_every is not None:
-            check_count("Trainer.fit", "checkpoint_every", checkpoint_every)
-            if checkpoint is None:
-                raise ValueError(f"Trainer.fit: checkpoint_every={checkpoint_every} without checkpoint=: where to?")
-        for callback in callbacks:
-            if not callable(callback):
-                raise TypeError(f"Trainer.fit: callbacks has a {type(callback).__name__}: expected callables")
-        if isinstance(train, DataLoader) and batch_size is not None:
-            raise ValueError(f"Trainer.fit: batch_size={batch_size} was given, but train is a DataLoader and has one")
-        loader = self._load("train", train, 32 if batch_size is None else batch_size, shuffle=True)
+        check_fit(train, epochs, batch_size, callbacks, checkpoint, checkpoint_every)
+        loader = loader_of("train", train, 32 if batch_size is None else batch_size, self.seed, shuffle=True)
         if loader is not train:
             loader.set_epoch(self.epoch)
         own_validation = validation is not None and not isinstance(validation, DataLoader)
         if validation is not None:
-            validation = self._load("validation", validation, 256 if batch_size is None else batch_size)
+            validation = loader_of("validation", validation, 256 if batch_size is None else batch_size, self.seed)
         done = 0  # batches of the epoch that is under way
         if self._loader_state is not None:
             loader.load_state_dict(self._loader_state)
             done = -(-self._loader_state["position"] // loader.batch_size)
             self._loader_state = None
-        self._check_schedule(len(loader) * int(epochs) - done)
+        check_schedule(self.schedule, (len(loader) * int(epochs) - done) // self._tape.accumulate)
         if own_validation and int(epochs):
             self.evaluate(validation)  # a wrong shape or class index in it is an error now, not after an epoch of training
         self._loader, self._stopped = loader, False
@@ -231,7 +206,7 @@ class Trainer:
             self.log.append(row)
             self._end_epoch(row)
             if verbose and sys.stderr is not None:
-                print(_line(row, last), file=sys.stderr, flush=True)
+                print(epoch_line(row, last), file=sys.stderr, flush=True)
             for callback in callbacks:
                 callback(self, row)
             saver.after_epoch()
@@ -267,15 +242,6 @@ class Trainer:
             names = self._meters().names() or names
         schedule.step(row.get(f"val_{names[0]}", row.get(names[0])))
 
-    def _check_schedule(self, batches: int) -> None:
-        total = getattr(self.schedule, "total_steps", None)
-        if total is None or self.schedule.interval != "step":
-            return
-        updates = batches // self._tape.accumulate
-        if self.schedule.last_epoch + updates > total:
-            raise ValueError(f"Trainer.fit: {updates} updates after {self.schedule.last_epoch} are more than the schedule's "
-                             f"total_steps={total}")
-
     # ---- evaluation -----------------------------------------------------------------------------------------------
 
     def evaluate(self, data, batch_size: int | None = None) -> dict[str, float]:
@@ -292,7 +258,7 @@ class Trainer:
         dict
             "loss" and the metrics: averages of the batches, weighted with their sizes.
         """
-        loader = self._load("data", data, 256 if batch_size is None else batch_size)
+        loader = loader_of("data", data, 256 if batch_size is None else batch_size, self.seed)
         if self._evaluation is None:
             self._evaluation = LossTape(self.module.symbolic(False), self.loss, **self._options)
         meters = self._meters()
@@ -318,8 +284,7 @@ class Trainer:
         x = as_float32("Trainer.predict", "x", x)
         if x.ndim < 2:
             raise ValueError(f"Trainer.predict: x of shape {x.shape} has {x.ndim} dimensions: expected (N, C, ...)")
-        if isinstance(batch_size, bool) or not isinstance(batch_size, (int, np.integer)) or batch_size < 1:
-            raise ValueError(f"Trainer.predict: batch_size={batch_size!r}: expected an integer of at least 1")
+        check_count("Trainer.predict", "batch_size", batch_size)
         if self._engine is None:
             shape = (min(max(len(x), 1), int(batch_size)), *x.shape[1:])
             self._engine = compile(self.module, shape, **self._options)
@@ -436,21 +401,3 @@ class Trainer:
 
     def _meters(self) -> Meters:
         return Meters(self._metrics, self._ignore)
-
-    def _load(self, name: str, data, batch_size: int, shuffle: bool = False) -> DataLoader:
-        """A loader over data, which may be one already; it has a batch."""
-        if isinstance(data, (tuple, list)) and data and all(hasattr(a, "shape") for a in data):
-            data = ArrayDataset(*data)
-        if not isinstance(data, DataLoader):
-            if not hasattr(data, "__len__") or not hasattr(data, "__getitem__"):
-                raise TypeError(f"Trainer: {name} is a {type(data).__name__}: expected a DataLoader, a dataset with __len__ "
-                                "and __getitem__, or arrays (x, y)")
-            data = DataLoader(data, batch_size, shuffle=shuffle, seed=self.seed)
-        if len(data) == 0:
-            raise ValueError(f"Trainer: {name} has no batch")
-        return data
-
-
-def _line(row: dict, last: int) -> str:
-    values = "  ".join(f"{name} {value:.4g}" for name, value in row.items() if name not in ("epoch", "seconds"))
-    return f"epoch {row['epoch']}/{last}  {values}  {row['seconds']:.1f} s"

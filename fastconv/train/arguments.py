@@ -1,0 +1,71 @@
+"""What a trainer is given: checked, and data made into loaders."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from numbers import Real
+
+import numpy as np
+
+from fastconv.data import ArrayDataset, DataLoader
+from fastconv.graph.options import check_count
+from fastconv.graph.training import RULES
+
+
+def check_trainer(module, loss: Callable, optimizer, schedule, seed: int, clip_grad_norm: float | None,
+                  clip_grad_value: float | None) -> None:
+    """The arguments of a trainer that are its own."""
+    if not hasattr(module, "symbolic") or isinstance(module, type):
+        raise TypeError(f"Trainer: module is a {type(module).__name__}: expected an nn.Module")
+    if not callable(loss):
+        raise TypeError(f"Trainer: loss is a {type(loss).__name__}: expected a loss such as nn.CrossEntropyLoss()")
+    if getattr(optimizer, "name", None) not in RULES or not hasattr(optimizer, "hyper") or \
+            isinstance(optimizer, type):
+        raise TypeError(f"Trainer: optimizer is a {type(optimizer).__name__}: expected an update rule of "
+                        "fastconv.optim, such as SGD(lr=0.05, momentum=0.9)")
+    if schedule is not None and getattr(schedule, "optimizer", None) is not optimizer:
+        raise ValueError(f"Trainer: schedule={type(schedule).__name__} must be made for this trainer's optimizer")
+    if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or not 0 <= seed < 2**64:
+        raise ValueError(f"Trainer: seed={seed!r}: expected an integer from 0 to 2**64 - 1")
+    for name, value in (("clip_grad_norm", clip_grad_norm), ("clip_grad_value", clip_grad_value)):
+        if value is not None and (isinstance(value, bool) or not isinstance(value, Real) or not value > 0):
+            raise ValueError(f"Trainer: {name}={value!r}: expected a number above 0")
+
+
+def check_fit(train, epochs: int, batch_size: int | None, callbacks: Sequence[Callable], checkpoint,
+              checkpoint_every: int | None) -> None:
+    """The arguments of :meth:`Trainer.fit`."""
+    check_count("Trainer.fit", "epochs", epochs)
+    if not isinstance(callbacks, (list, tuple)):
+        raise TypeError(f"Trainer.fit: callbacks is a {type(callbacks).__name__}: expected a list or tuple of callables")
+    if checkpoint_every is not None:
+        check_count("Trainer.fit", "checkpoint_every", checkpoint_every)
+        if checkpoint is None:
+            raise ValueError(f"Trainer.fit: checkpoint_every={checkpoint_every} without checkpoint=: where to?")
+    for callback in callbacks:
+        if not callable(callback):
+            raise TypeError(f"Trainer.fit: callbacks has a {type(callback).__name__}: expected callables")
+    if isinstance(train, DataLoader) and batch_size is not None:
+        raise ValueError(f"Trainer.fit: batch_size={batch_size} was given, but train is a DataLoader and has one")
+
+
+def check_schedule(schedule, updates: int) -> None:
+    """So many updates are not more than a schedule goes on for."""
+    total = getattr(schedule, "total_steps", None)
+    if total is not None and schedule.interval == "step" and schedule.last_epoch + updates > total:
+        raise ValueError(f"Trainer.fit: {updates} updates after {schedule.last_epoch} are more than the schedule's "
+                         f"total_steps={total}")
+
+
+def loader_of(name: str, data, batch_size: int, seed: int, shuffle: bool = False) -> DataLoader:
+    """A loader over data, which may be one already; it has a batch."""
+    if isinstance(data, (tuple, list)) and data and all(hasattr(a, "shape") for a in data):
+        data = ArrayDataset(*data)
+    if not isinstance(data, DataLoader):
+        if not hasattr(data, "__len__") or not hasattr(data, "__getitem__"):
+            raise TypeError(f"Trainer: {name} is a {type(data).__name__}: expected a DataLoader, a dataset with __len__ "
+                            "and __getitem__, or arrays (x, y)")
+        data = DataLoader(data, batch_size, shuffle=shuffle, seed=seed)
+    if len(data) == 0:
+        raise ValueError(f"Trainer: {name} has no batch")
+    return data
