@@ -8,7 +8,7 @@ import threading
 
 import numpy as np
 import pytest
-from test_trainer import RULES, data, make, same, small_net
+from trainers import RULES, data, make, same, small_net
 
 import fastconv as fc
 from fastconv import nn, optim

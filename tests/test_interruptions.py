@@ -12,7 +12,7 @@ import time
 import numpy as np
 import pytest
 from test_checkpoint import samples, trainer
-from test_trainer import same
+from trainers import same
 
 import fastconv as fc
 from fastconv.data import save_idx

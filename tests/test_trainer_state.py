@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from test_trainer import RNG, RULES, data, make, same, small_net
+from trainers import RNG, RULES, data, make, same, small_net
 
 import fastconv as fc
 from fastconv import nn
