@@ -1,11 +1,8 @@
-// Moves between layouts: the door (NCHW and any other strided array to channels-last and back), weight packing.
+// The door: NCHW and any other strided array to channels-last and back.
 // Bound by memory; the inner loops go along whichever side is contiguous, 16 x 16 at a time where neither is both.
-#include "fastconv/blocks.inl.h"
 
 namespace FC_CAT2(fc_, FC_ISA) {
 namespace {
-
-// ---- door ---------------------------------------------------------------------------------------------------------
 
 FC_INLINE int64_t door_rows_per_tile(const DoorArgs* a) {
     return max64(1, 16384 / max64(1, a->BW * a->C));
@@ -108,98 +105,6 @@ inline void f32_copy_strided_run(const DoorArgs* a, int64_t begin, int64_t end, 
                     }
                 }
             }
-}
-
-// ---- weights ------------------------------------------------------------------------------------------------------
-
-struct PackedBlock {
-    int64_t g, k0, width, valid;
-    float* at;
-};
-
-FC_INLINE PackedBlock packed_block(const PackArgs* a, int64_t tile) {
-    const int64_t block = a->block ? a->block : kBlock, K = a->K * a->krun, C = a->C * a->crun;
-    const int64_t blocks = ceil_div(K, block), g = tile / blocks, b = tile % blocks, k0 = b * block;
-    const int64_t left = min64(block, K - k0);
-    const int64_t width = a->block ? left : block_width(left);
-    const int64_t per_group = a->T * C * ((blocks - 1) * block + (a->block ? K - (blocks - 1) * block
-                                                                           : block_width(K - (blocks - 1) * block)));
-    return {g, k0, width, left, a->packed + g * per_group + k0 * a->T * C};
-}
-
-// Eight filters at a time, channels and taps in the user's order: eight streams on the user's side, each read or written
-// along its lines; on the packed side eight neighbours per element of a stream.
-template <int N, class F>
-FC_INLINE void for_filters(const PackArgs* a, const PackedBlock& b, int64_t k, F f) {
-    const int64_t C = a->C * a->crun;
-    float* row[N];
-    for (int i = 0; i < N; ++i) {
-        const int64_t filter = b.k0 + k + i;
-        row[i] = a->flat + b.g * a->sg + filter / a->K * a->skrun + filter % a->K * a->sk;
-    }
-    for (int64_t c = 0; c < a->C; ++c)
-        for (int64_t run = 0; run < a->crun; ++run) {
-            float* at = b.at + (run * a->C + c) * b.width + k;
-            const int64_t offset = c * a->sc + run * a->scrun;
-            for (int64_t t = 0; t < a->T; ++t) {
-                float* packed = at + t * C * b.width;
-                const int64_t user = offset + a->taps[t] * a->st;
-#pragma GCC unroll 8
-                for (int i = 0; i < N; ++i) f(row[i][user], packed[i]);
-            }
-        }
-}
-
-template <class F>
-FC_INLINE void for_each_weight(const PackArgs* a, const PackedBlock& b, F f) {
-    int64_t k = 0;
-    for (; k + 8 <= b.valid; k += 8) for_filters<8>(a, b, k, f);
-    for (; k < b.valid; ++k) for_filters<1>(a, b, k, f);
-}
-
-FC_INLINE int64_t pack_tiles(const PackArgs* a) {
-    return a->G * ceil_div(a->K * a->krun, a->block ? a->block : kBlock);
-}
-FC_INLINE int64_t f32_pack_weight_tiles(const PackArgs* a) { return pack_tiles(a); }
-FC_INLINE size_t f32_pack_weight_scratch(const PackArgs*) { return 0; }
-FC_INLINE int64_t f32_unpack_weight_tiles(const PackArgs* a) { return pack_tiles(a); }
-FC_INLINE size_t f32_unpack_weight_scratch(const PackArgs*) { return 0; }
-
-inline void f32_pack_weight_run(const PackArgs* a, int64_t begin, int64_t end, void*) {
-    for (int64_t tile = begin; tile < end; ++tile) {
-        const PackedBlock b = packed_block(a, tile);
-        for_each_weight(a, b, [](const float& user, float& packed) { packed = user; });
-        if (b.valid < b.width)
-            for (int64_t row = 0; row < a->T * a->C * a->crun; ++row)
-                for (int64_t k = b.valid; k < b.width; ++k) b.at[row * b.width + k] = 0;
-    }
-}
-
-inline void f32_unpack_weight_run(const PackArgs* a, int64_t begin, int64_t end, void*) {
-    for (int64_t tile = begin; tile < end; ++tile) {
-        const PackedBlock b = packed_block(a, tile);
-        for (int64_t p = 1; p < a->parts; ++p) {
-            const float* part = b.at + p * a->part_stride;
-            for (int64_t i = 0; i < a->T * a->C * a->crun * b.width; ++i) b.at[i] += part[i];
-        }
-        for_each_weight(a, b, [](float& user, const float& packed) { user = packed; });
-    }
-}
-
-FC_INLINE int64_t f32_fold_batchnorm_tiles(const FoldArgs* a) { return ceil_div(a->filters, 16); }
-FC_INLINE size_t f32_fold_batchnorm_scratch(const FoldArgs*) { return 0; }
-
-inline void f32_fold_batchnorm_run(const FoldArgs* a, int64_t begin, int64_t end, void*) {
-    for (int64_t k = begin * 16; k < min64(a->filters, end * 16); ++k) {
-        const double scale = (a->gamma ? a->gamma[k] : 1.0) / __builtin_sqrt(a->var[k] + a->eps);
-        const int64_t per_group = a->filters / a->groups, g = k / per_group, pitch = per_group * a->per_filter;
-        for (int64_t o = 0; o < a->outer; ++o) {
-            const int64_t at = (g * a->outer + o) * pitch + k % per_group * a->per_filter;
-            for (int64_t i = 0; i < a->per_filter; ++i) a->w_out[at + i] = static_cast<float>(a->w[at + i] * scale);
-        }
-        const double bias = a->bias ? a->bias[k] : 0.0, beta = a->beta ? a->beta[k] : 0.0;
-        a->bias_out[k] = static_cast<float>((bias - a->mean[k]) * scale + beta);
-    }
 }
 
 }  // namespace

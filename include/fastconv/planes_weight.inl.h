@@ -17,6 +17,7 @@
 
 #include "fastconv/planes_amx.inl.h"
 #include "fastconv/planes_direct.inl.h"
+#include "fastconv/transpose.inl.h"
 
 namespace FC_CAT2(fc_, FC_ISA) {
 namespace {
@@ -103,29 +104,12 @@ FC_INLINE void pixel_panel(const PlaneWeightArgs* a, const Slab& s, const float*
 // to[c][i] = from[i][c], 16 x 16 values; rows of `from` lie `row` apart, those of `to` 16.
 FC_INLINE void transpose16(const int32_t* from, int64_t row, int32_t* to) {
 #if defined(__AVX512F__)
-    __m512i r[16];
+    Vf<16> r[16];  // bits that are moved
 #pragma GCC unroll 16
-    for (int i = 0; i < 16; ++i) r[i] = _mm512_loadu_si512(from + i * row);
-    // exchange blocks of s x s off the diagonal, s = 1, 2, 4, 8
-#pragma GCC unroll 4
-    for (int s = 1; s < 16; s *= 2) {
-        alignas(64) int32_t upper[16], lower[16];
+    for (int i = 0; i < 16; ++i) r[i] = load<16>(reinterpret_cast<const float*>(from + i * row));
+    transpose<16>(r);
 #pragma GCC unroll 16
-        for (int l = 0; l < 16; ++l) {
-            upper[l] = l & s ? 16 + (l ^ s) : l;
-            lower[l] = l & s ? 16 + l : l | s;
-        }
-        const __m512i u = _mm512_load_si512(upper), d = _mm512_load_si512(lower);
-#pragma GCC unroll 16
-        for (int i = 0; i < 16; ++i) {
-            if (i & s) continue;
-            const __m512i a = r[i], b = r[i | s];
-            r[i] = _mm512_permutex2var_epi32(a, u, b);
-            r[i | s] = _mm512_permutex2var_epi32(a, d, b);
-        }
-    }
-#pragma GCC unroll 16
-    for (int i = 0; i < 16; ++i) _mm512_storeu_si512(to + i * 16, r[i]);
+    for (int i = 0; i < 16; ++i) store<16>(reinterpret_cast<float*>(to + i * 16), r[i]);
 #else
     for (int64_t c = 0; c < 16; ++c)
         for (int64_t i = 0; i < 16; ++i) to[c * 16 + i] = from[i * row + c];
