@@ -42,6 +42,8 @@ class Depthwise(Algorithm):
         # multiply-adds of vectors, with a permutation each where groups have several channels or filters; per vector of
         # outputs its store or load, and what surrounds a tile
         one = 1.1 if read == made == 1 else 1.7
+        if which == "backward_weight" and (p.kernel[1:] != (3, 3) or p.stride[2] > 1 and read > 1):
+            one *= 2.5  # its sums do not stay in registers
         arithmetic = vectors * p.n * outputs * (read * p.taps * one + 3) * cpu.width / cpu.madds
         nbytes = 4 * p.n * p.groups * (prod(p.x) * p.C + prod(p.y) * p.K)
         return max(arithmetic, nbytes / (2 * cpu.memory_bytes))

@@ -83,17 +83,19 @@ def by_group(p: Problem) -> dict:
 
 
 def estimate(which: str, p: Problem, cpu: Cpu) -> float:
-    """Multiply-adds in whole vectors of filters, a table of pointers, and the bytes that pass through main memory."""
+    """Multiply-adds in whole vectors of filters, a table of pointers, a cycle per weight of a gradient that is unpacked, and the
+    bytes that pass through main memory."""
     filters = p.C if which == "backward_data" else p.K
     lanes = -(-filters // cpu.width) * cpu.width  # half a vector takes as long as a whole one,
     if lanes == cpu.width:
-        lanes *= 2.5 if which == "backward_weight" else 1.25  # and a single one waits for loads
+        lanes *= 2.5 if which == "backward_weight" and not runs_of_taps(p) else 1.25  # and a single one waits for loads
     if kernels.prefers_few(filters, p.K if which == "backward_data" else p.C):
         lanes = filters * 1.3
     arithmetic = p.multiply_adds / filters * lanes / cpu.madds
     pixels = p.n * prod(p.y)
     pointers = pixels * p.groups * p.taps // (p.kernel[2] if which != "backward_data" and runs_of_taps(p) else 1)
-    return max(1.08 * arithmetic + pointers, p.nbytes / cpu.memory_bytes)
+    unpacked = p.groups * p.K * p.C * p.taps if which == "backward_weight" else 0
+    return max(1.08 * arithmetic + pointers + unpacked, p.nbytes / cpu.memory_bytes)
 
 
 def convolve(cx: Lowering, kernel: str, geometry: dict, pack: dict, w: Tensor, x: View, y: View, row: int, info: dict,

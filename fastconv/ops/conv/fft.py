@@ -80,9 +80,10 @@ def candidates(s: Shape, axis: int) -> list[tuple[int, int]]:
     return best + [c for c in found[:3] if c not in best]
 
 
-def transform_cycles(samples: int) -> float:
+def transform_cycles(sizes: tuple[int, ...]) -> float:
     """Of a real transform of a tile, one vector of channels, to or from a spectrum: measured."""
-    return 800 + 1.6 * samples * log2(samples)
+    samples = prod(sizes)
+    return (800 if sum(size > 1 for size in sizes) > 1 else 200) + 1.6 * samples * log2(samples)
 
 
 def estimate(s: Shape, sizes: tuple[int, ...], tiles: int, cpu: Cpu) -> tuple[float, int]:
@@ -90,7 +91,7 @@ def estimate(s: Shape, sizes: tuple[int, ...], tiles: int, cpu: Cpu) -> tuple[fl
     samples, tiles = prod(sizes), tiles * s.n
     last = max(i for i in range(3) if s.kernel[i] > 1)
     frequencies = samples // sizes[last] * (sizes[last] // 2 + 1)
-    one = transform_cycles(samples)
+    one = transform_cycles(sizes)
     if s.channels == 1 and s.filters == 1 and s.groups > 1:
         vectors, nbytes = -(-s.groups // cpu.width), frequencies * s.groups * 8
         return vectors * (tiles * 2.2 * one + (2 * one if s.training or s.weight else 0)), nbytes
@@ -101,7 +102,7 @@ def estimate(s: Shape, sizes: tuple[int, ...], tiles: int, cpu: Cpu) -> tuple[fl
     # the register tile keeps both units busy from four tiles on; it is left and entered once per vector of filters
     madds = max(4, tiles) * frequencies * outputs * cpu.width * (s.channels + 4) * (3 if cpu.width == 16 else 4)
     product_ = max(madds / cpu.madds * 1.15, ranges * nbytes * (2 if s.weight else 1) / (1.25 * cpu.memory_bytes))
-    weights = outputs * s.channels * one * (2 if s.training or s.weight else 0)
+    weights = outputs * s.channels * one * (1.2 if s.weight else 2 if s.training else 0)
     return 1.12 * (tiles * (inputs + outputs) * one + product_ + weights), nbytes
 
 

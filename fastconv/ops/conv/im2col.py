@@ -30,6 +30,8 @@ class Im2col(Algorithm):
         panel = 8 * p.n * prod(p.y) * p.groups * p.C * p.taps
         filters = p.C if which == "backward_data" else p.K
         products = 2 * p.multiply_adds / filters * -(-filters // 16) * 16
+        if which == "backward_weight":
+            products += 64 * p.groups * p.K * p.C * p.taps  # the result, where it is a product of few pixels
         return max(products / cpu.madds, p.nbytes / cpu.memory_bytes) + panel / cpu.l2_bytes * 4
 
     def lower_forward(self, node: Node, p: Problem, cx: Lowering) -> None:

@@ -185,6 +185,7 @@ def estimate(which: str, p: Problem, form: Form, cpu: Cpu) -> float:
     transforms = tiles * (depth + filters) / cpu.width * elements * (9.5 if max(form.tile) == 4 else 6.7)
     weights = 4 * elements * depth * filters * p.groups
     if which == "backward_weight":
+        products *= space["depth"] * space["channels"] / depth  # channels are rows of the register tile, not lanes
         return 1.15 * products + 1.5 * transforms + weights / cpu.memory_bytes
     runs = -(-tiles // max(1, cut(p.n, space, cpu)["tiles"] * p.groups))
     stream = weights / cpu.memory_bytes if weights > LARGE // 4 else 0
