@@ -99,11 +99,11 @@ def estimate(s: Shape, sizes: tuple[int, ...], tiles: int, cpu: Cpu) -> tuple[fl
     nbytes = frequencies * outputs * s.channels * 2 * cpu.width * 4
     spectra = frequencies * (inputs + outputs) * 2 * cpu.width * 4
     ranges = -(-tiles // range_of_tiles(tiles, spectra, nbytes))
-    # the register tile keeps both units busy from four tiles on; it is left and entered once per vector of filters
-    madds = max(4, tiles) * frequencies * outputs * cpu.width * (s.channels + 4) * (3 if cpu.width == 16 else 4)
+    # the register tile keeps both units busy from two tiles on; it is left and entered once per vector of filters
+    madds = max(2, tiles) * frequencies * outputs * cpu.width * (s.channels + 4) * (3 if cpu.width == 16 else 4)
     product_ = max(madds / cpu.madds * 1.15, ranges * nbytes * (2 if s.weight else 1) / (1.25 * cpu.memory_bytes))
     weights = outputs * s.channels * one * (1.2 if s.weight else 2 if s.training else 0)
-    return 1.12 * (tiles * (inputs + outputs) * one + product_ + weights), nbytes
+    return (1.25 if s.weight else 1.06) * (tiles * (inputs + outputs) * one + product_ + weights), nbytes
 
 
 def range_of_tiles(tiles: int, spectra: int, packed: int) -> int:

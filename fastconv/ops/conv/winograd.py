@@ -181,15 +181,16 @@ def estimate(which: str, p: Problem, form: Form, cpu: Cpu) -> float:
     space = geometry(which if which == "backward_data" else "forward", p, form.tile)
     elements, depth, filters = sizes_of(space, cpu)
     tiles = tiles_of(p.n, space) * p.groups
-    products = tiles * elements * depth * filters / cpu.madds
+    products = tiles * elements * space["depth"] * space["channels"] * filters / cpu.madds
     transforms = tiles * (depth + filters) / cpu.width * elements * (9.5 if max(form.tile) == 4 else 6.7)
     weights = 4 * elements * depth * filters * p.groups
     if which == "backward_weight":
-        products *= space["depth"] * space["channels"] / depth  # channels are rows of the register tile, not lanes
         return 1.15 * products + 1.5 * transforms + weights / cpu.memory_bytes
     runs = -(-tiles // max(1, cut(p.n, space, cpu)["tiles"] * p.groups))
     stream = weights / cpu.memory_bytes if weights > LARGE // 4 else 0
     packing = 2 * weights / cpu.memory_bytes if p.training else 0
+    if weights < LARGE:  # what fits the cache arrives while products are computed
+        return max(1.04 * products + runs * weights / 64, stream) + transforms + packing
     return 1.04 * products + transforms + max(stream, runs * weights / 64) + packing
 
 
