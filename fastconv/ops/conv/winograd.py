@@ -182,6 +182,8 @@ def estimate(which: str, p: Problem, form: Form, cpu: Cpu) -> float:
     elements, depth, filters = sizes_of(space, cpu)
     tiles = tiles_of(p.n, space) * p.groups
     products = tiles * elements * space["depth"] * space["channels"] * filters / cpu.madds
+    if filters == cpu.width:
+        products *= 1.5  # a single vector waits for loads
     transforms = tiles * (depth + filters) / cpu.width * elements * (9.5 if max(form.tile) == 4 else 6.7)
     weights = 4 * elements * depth * filters * p.groups
     if which == "backward_weight":
