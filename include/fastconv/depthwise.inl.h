@@ -218,15 +218,34 @@ FC_INLINE void fetch_rows(const float* p, int64_t rows, int64_t row, int64_t col
 
 // ---- loads ------------------------------------------------------------------------------------------------------------
 
+// The first n floats; under a mask where there are masks, for a branch at each load would cost more than the load.
+template <int W>
+FC_INLINE Vf<W> load_lanes(const float* p, int n) {
+    if constexpr (W > 4) return Ops<W>::load_n(p, n);
+    return load_n<W>(p, n);
+}
+// The vectors of a tile's pixels next to each other, each loaded once: pixels often lie a power of two apart, and before a
+// group's last channel is reached the first-level cache would have lost those of the first.
+template <int W, int I, int J, bool kInside>
+FC_INLINE void gather_pixels(const float* x, int64_t row, int64_t column, uint32_t rows, uint32_t columns, int span,
+                             float* px) {
+    for (int i = 0; i < I; ++i) {
+        if (!kInside && !(rows >> i & 1u)) continue;
+#pragma GCC unroll 16
+        for (int j = 0; j < J; ++j)
+            if (kInside || columns >> j & 1u) store<W>(px + (i * J + j) * W, load_lanes<W>(x + i * row + j * column, span));
+    }
+}
 // The channels that one channel number of the groups is, in the lanes of their filters.
 template <int W, bool kPlain>
 FC_INLINE Vf<W> load_channels(const float* p, int span, Vi<W> which) {
     if constexpr (kPlain) return load<W>(p);
-    return permute<W>(load_n<W>(p, span), which);
+    return permute<W>(load_lanes<W>(p, span), which);
 }
 template <int W, bool kPlain>
 FC_INLINE Vf<W> load_filters(const float* p, int n) {
-    return kPlain ? load<W>(p) : load_n<W>(p, n);
+    if constexpr (kPlain) return load<W>(p);
+    return load_lanes<W>(p, n);
 }
 
 }  // namespace

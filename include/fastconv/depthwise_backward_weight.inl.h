@@ -27,7 +27,9 @@ FC_NOINLINE void depthwise_weight_tile(const DepthwiseArgs* a, const Spot& s, co
     const int64_t C = kPlain ? 1 : a->C, step = kPlain ? W : C * v.n;
     float* w = dw + v.w + s.d0 * 9 * step;
     const float* x = s.x + v.c + s.d0 * s.depth;
+    alignas(64) float px[kPlain ? 1 : I * J * W];
     for (int64_t d = s.d0; d < s.d1; ++d, x += s.depth, w += 9 * step) {
+        if constexpr (!kPlain) gather_pixels<W, I, J, kInside>(x, s.row, s.column, rows, columns, v.span, px);
         for (int64_t c = 0; c < C; ++c) {
             Vf<W> acc[9];
 #pragma GCC unroll 9
@@ -41,7 +43,12 @@ FC_NOINLINE void depthwise_weight_tile(const DepthwiseArgs* a, const Spot& s, co
 #pragma GCC unroll 9
                 for (int j = 0; j < J; ++j) {
                     if (!kInside && !(columns >> j & 1u)) continue;
-                    const Vf<W> p = load_channels<W, kPlain>(row + j * s.column, v.span, which);
+                    Vf<W> p;
+                    if constexpr (kPlain) {
+                        p = load<W>(row + j * s.column);
+                    } else {
+                        p = permute<W>(load<W>(px + (i * J + j) * W), which);
+                    }
 #pragma GCC unroll 8
                     for (int r = 0; r < R; ++r)
 #pragma GCC unroll 8
@@ -117,9 +124,9 @@ FC_INLINE void weight_columns(const DepthwiseArgs* a, const Spot& s, const Lane&
                               float* dw) {
     switch (m) {
         case 4:
-            if constexpr (kPlain && R == (kWeightRows + ST - 1) / ST) {
+            if constexpr (R == (kWeightRows + ST - 1) / ST) {
                 if (s.rows == (2u << (R * ST - ST + 2)) - 1 && s.columns == (2u << (4 * ST - ST + 2)) - 1)
-                    return depthwise_weight_tile<kWidth, R, 4, ST, true, true>(a, s, v, channel, dw);
+                    return depthwise_weight_tile<kWidth, R, 4, ST, kPlain, true>(a, s, v, channel, dw);
             }
             depthwise_weight_tile<kWidth, R, 4, ST, kPlain, false>(a, s, v, channel, dw);
             break;

@@ -72,7 +72,9 @@ FC_NOINLINE void depthwise_tile(const DepthwiseArgs* a, const Spot& s, const Lan
     const int64_t C = kPlain ? 1 : a->C, step = kPlain ? W : C * v.n;
     const float* w = a->w + v.w + s.d0 * 9 * step;
     const float* x = s.x + v.c + s.d0 * s.depth;
+    alignas(64) float px[kPlain ? 1 : I * J * W];
     for (int64_t d = s.d0; d < s.d1; ++d, x += s.depth, w += 9 * step) {
+        if constexpr (!kPlain) gather_pixels<W, I, J, kInside>(x, s.row, s.column, rows, columns, v.span, px);
         for (int64_t c = 0; c < C; ++c) {
             Vf<W> f[9];
 #pragma GCC unroll 9
@@ -86,7 +88,12 @@ FC_NOINLINE void depthwise_tile(const DepthwiseArgs* a, const Spot& s, const Lan
 #pragma GCC unroll 9
                 for (int j = 0; j < J; ++j) {
                     if (!kInside && !(columns >> j & 1u)) continue;
-                    const Vf<W> p = load_channels<W, kPlain>(row + j * s.column, v.span, which);
+                    Vf<W> p;
+                    if constexpr (kPlain) {
+                        p = load<W>(row + j * s.column);
+                    } else {
+                        p = permute<W>(load<W>(px + (i * J + j) * W), which);
+                    }
 #pragma GCC unroll 8
                     for (int r = 0; r < R; ++r)
 #pragma GCC unroll 8
@@ -165,9 +172,9 @@ template <int R, int ST, bool kPlain>
 FC_INLINE void tile_columns(const DepthwiseArgs* a, const Spot& s, const Lane& v, const int32_t* channel, int64_t m) {
     switch (m) {
         case 4:
-            if constexpr (kPlain && R == kTileRows / ST) {
+            if constexpr (R == kTileRows / ST) {
                 if (s.rows == (2u << (R * ST - ST + 2)) - 1 && s.columns == (2u << (4 * ST - ST + 2)) - 1)
-                    return depthwise_tile<kWidth, R, 4, ST, true, true>(a, s, v, channel);
+                    return depthwise_tile<kWidth, R, 4, ST, kPlain, true>(a, s, v, channel);
             }
             depthwise_tile<kWidth, R, 4, ST, kPlain, false>(a, s, v, channel);
             break;

@@ -46,6 +46,8 @@ FC_NOINLINE void depthwise_pairs(const DepthwiseArgs* a, const Spot& s, const La
         for (int m = 0; m < 2 * M; ++m) acc[r][m] = Vf<W>{};
     const int64_t C = kPlain ? 1 : a->C, step = kPlain ? W : C * v.n;
     const float *w = a->w + v.w, *x = s.x + v.c;
+    alignas(64) float px[kPlain ? 1 : I * J * W];
+    if constexpr (!kPlain) gather_pixels<W, I, J, false>(x, s.row, s.column, s.rows, s.columns, v.span, px);
     for (int64_t c = 0; c < C; ++c, w += v.n) {
         Vi<W> which{};
         if constexpr (!kPlain) which = load<W>(channel) + splat_i<W>(static_cast<int32_t>(c));
@@ -55,7 +57,12 @@ FC_NOINLINE void depthwise_pairs(const DepthwiseArgs* a, const Spot& s, const La
 #pragma GCC unroll 8
             for (int j = 0; j < J; ++j) {
                 if (!(s.columns >> j & 1u)) continue;
-                const Vf<W> p = load_channels<W, kPlain>(x + i * s.row + j * s.column, v.span, which);
+                Vf<W> p;
+                if constexpr (kPlain) {
+                    p = load<W>(x + i * s.row + j * s.column);
+                } else {
+                    p = permute<W>(load<W>(px + (i * J + j) * W), which);
+                }
 #pragma GCC unroll 2
                 for (int r = 0; r < 2; ++r) {
                     const int tr = r + O - 2 * (i - B);

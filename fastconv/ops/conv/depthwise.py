@@ -41,8 +41,11 @@ class Depthwise(Algorithm):
         vectors = count_vectors(p.groups, read, made)
         # multiply-adds of vectors, with a permutation each where groups have several channels or filters; per vector of
         # outputs its store or load, and what surrounds a tile
-        one = 1.1 if read == made == 1 else 1.7
-        if which == "backward_weight" and (p.kernel[1:] != (3, 3) or p.stride[2] > 1 and read > 1):
+        square = p.kernel[1:] == (3, 3)
+        one = 1.1 if read == made == 1 else 1.4 if square else 1.7
+        if p.stride[2] > 1 and read > 1:
+            one *= 1.6  # fewer products per permutation
+        if which == "backward_weight" and not square:
             one *= 2.5  # its sums do not stay in registers
         arithmetic = vectors * p.n * outputs * (read * p.taps * one + 3) * cpu.width / cpu.madds
         nbytes = 4 * p.n * p.groups * (prod(p.x) * p.C + prod(p.y) * p.K)
