@@ -45,7 +45,7 @@ def run(function, arrays, gy=None, *, flat=(), constant=(), batch=None):
         gradients = [None if g is None else apply("scale", [g], a=1.0) for g in gradients]
     graph.segment = "forward"
     graph.outputs = [y]
-    passes.fuse_epilogue(graph)
+    passes.fuse(graph)
     outputs = [y, *(g for g in gradients if g is not None)]
     lowered = Lowering(graph, planned)
     lowered.placed = passes.place_concatenations(graph)

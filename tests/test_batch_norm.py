@@ -5,7 +5,9 @@ import pytest
 import reference as ref
 
 import fastconv as fc
+import fastconv.functional as F
 from fastconv import nn
+from fastconv.graph import passes
 from fastconv.graph.ir import apply
 from fastconv.graph.parameter import Parameter
 
@@ -230,4 +232,54 @@ def test_threads_give_the_same_bits():
         engine.backward(normal((4, 24, 40, 40), 3))
         results.append([y, model.first.weight.grad.copy(), model.inner.weight.grad.copy(), model.inner.running_var.numpy()])
     for a, b in zip(*results, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("activation", [nn.ReLU(), nn.ReLU6(), nn.Hardtanh(-0.4, 0.3), nn.LeakyReLU(0.1)])
+@pytest.mark.parametrize("affine", [True, False])
+def test_the_gradient_goes_through_the_activation_behind_it(activation, affine, monkeypatch):
+    """In the same steps, with the same bits, where that is possible."""
+    def gradients():
+        fc.manual_seed(1)
+        net = nn.Sequential(nn.Conv2d(3, 17, 3), nn.BatchNorm2d(17, affine=affine), activation, nn.Conv2d(17, 4, 1))
+        engine = fc.compile(net, (2, 3, 9, 8), training=True)
+        engine(normal((2, 3, 9, 8)))
+        engine.backward(normal((2, 4, 7, 6), 1))
+        return [p.grad.copy() for p in net.parameters()], {step.op for step in engine.steps()}
+
+    fused, ops = gradients()
+    monkeypatch.setattr(passes, "fuse_gradient", lambda graph: None)
+    plain, more = gradients()
+    assert len(fused) == (6 if affine else 4)
+    for a, b in zip(fused, plain, strict=True):
+        np.testing.assert_array_equal(a, b)
+    gone = {"ReLU": {"relu_backward"}, "LeakyReLU": set()}.get(type(activation).__name__, {"clip_backward"})
+    assert more - ops == gone
+
+
+@pytest.mark.parametrize("what", ["residual", "residual behind", "read twice"])
+def test_where_the_gradient_is_wanted_elsewhere(what, monkeypatch):
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b, self.norm = nn.Conv2d(3, 5, 1), nn.Conv2d(5, 5, 1), nn.BatchNorm2d(5)
+
+        def forward(self, x):
+            y = self.a(x)
+            if what == "residual":
+                return self.b(F.relu(self.norm(y) + y))
+            z = self.norm(y)
+            return self.b(F.relu(z) + y) if what == "residual behind" else self.b(F.relu(z)) + z
+
+    def gradients():
+        fc.manual_seed(1)
+        net = Net()
+        engine = fc.compile(net, (2, 3, 4, 5), training=True)
+        engine(normal((2, 3, 4, 5)))
+        engine.backward(normal((2, 5, 4, 5), 1))
+        return [p.grad.copy() for p in net.parameters()]
+
+    fused = gradients()
+    monkeypatch.setattr(passes, "fuse_gradient", lambda graph: None)
+    for a, b in zip(fused, gradients(), strict=True):
         np.testing.assert_array_equal(a, b)

@@ -23,7 +23,7 @@ from fastconv.graph.engine import Engine
 from fastconv.graph.ir import FLAT, PIXELS, Graph, Tensor, building
 from fastconv.graph.lower import Lowering
 from fastconv.graph.parameter import Parameter
-from fastconv.graph.passes import fuse_epilogue, place_concatenations
+from fastconv.graph.passes import fuse, place_concatenations
 from fastconv.graph.planning import optimise
 from fastconv.graph.program import Program
 from fastconv.graph.trace import Structure
@@ -140,7 +140,7 @@ def function_problem(function: Callable, arrays: list[np.ndarray], rng) -> Probl
     seeds = [graph.input(t.shape, f"grad:{i}", t.layout) for i, t in enumerate(graph.outputs)]
     graph.late_inputs.update(seeds)
     gradients = differentiate(graph, list(zip(graph.outputs, seeds, strict=True)), wanted)
-    fuse_epilogue(graph)
+    fuse(graph)
     lowered = Lowering(graph, batch.pop())
     lowered.placed = place_concatenations(graph)
     lowered.run()

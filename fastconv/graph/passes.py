@@ -67,8 +67,14 @@ def fold_batchnorm(graph: Graph) -> None:
     remove_dead(graph)
 
 
+def fuse(graph: Graph) -> None:
+    """What is done while a value is at hand anyway. After differentiation."""
+    fuse_epilogue(graph)
+    fuse_gradient(graph)
+
+
 def fuse_epilogue(graph: Graph) -> None:
-    """Residual addition and activation move into the producer. After differentiation."""
+    """Residual addition and activation move into the producer."""
     for node in list(graph.nodes):
         if node not in graph.nodes:
             continue
@@ -79,6 +85,24 @@ def fuse_epilogue(graph: Graph) -> None:
             if _sole(graph, producer) and not producer.attrs.get("act"):
                 producer.attrs["act"] = ACTIVATIONS[node.op.name](node.attrs)
                 _take_over(graph, node, producer)
+
+
+def fuse_gradient(graph: Graph) -> None:
+    """The gradient of an activation moves into that of the normalisation which the activation was fused into."""
+    users = graph.users()
+    for node in list(graph.nodes):
+        activation = node.op.name.removesuffix("_backward")
+        if node.op.name == activation or activation not in ("relu", "clip"):
+            continue
+        gradient, output = node.inputs
+        norm, readers = output.node, users.get(node.output, [])
+        if norm is None or norm.op.name != "batch_norm" or norm.attrs.get("act") != ACTIVATIONS[activation](node.attrs) or \
+                len(norm.inputs) > FUSES_EPILOGUE["batch_norm"]:  # with a residual, its gradient is wanted as well
+            continue
+        if len(readers) == 1 and readers[0].op.name == "batch_norm_backward" and readers[0].attrs["forward"] is norm and \
+                node.output not in graph.outputs:
+            readers[0].inputs[0], readers[0].attrs["act"] = gradient, norm.attrs["act"]
+            graph.nodes.remove(node)
 
 
 def _fuse_residual(graph: Graph, node: Node) -> None:

@@ -31,7 +31,7 @@ class Plan:
                  finish: Callable | None = None, precision: str = "highest"):
         self.graph, self.structure, self.batch = graph, structure, batch
         if not graph.fused:  # a clone's plan is made from the same graph
-            passes.fuse_epilogue(graph)
+            passes.fuse(graph)
             graph.fused = True
         self.outputs = graph.outputs
         for i, tensor in enumerate(self.outputs):

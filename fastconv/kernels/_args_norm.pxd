@@ -32,11 +32,10 @@ cdef extern from "fastconv/args_norm.h" nogil:
         const float* x
         const float* gy
         const float* stats
-        const float* y
         double* part
         float* coef
         float* ggamma
         float* gbeta
         float* gx
-        float* gresidual
-        int64_t pixels, C, ldx, ldg, ldy, ldgx, ldgr, per_part, training
+        int64_t pixels, C, ldx, ldg, ldgx, per_part, training, act
+        double act_a, act_b

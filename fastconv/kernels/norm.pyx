@@ -110,9 +110,17 @@ def apply(size_t x, size_t stats, size_t y, *, channels, pixels, ldx, ldy, size_
     return step
 
 
-def backward_sums(size_t x, size_t gy, size_t stats, size_t part, *, channels, pixels, ldx, ldg, per_part,
-                  size_t y=0, ldy=0) -> Step:
-    """Sums of g and of g * (x - mean) over each range of pixels; y is the output of a fused relu."""
+cdef void _activation(NormBackwardArgs* a, act, act_a, act_b) except *:
+    if act == "leaky_relu":
+        raise ValueError("batch_norm: the backward has no fused leaky_relu")
+    a.act = ACTIVATIONS[act]
+    a.act_a = act_a
+    a.act_b = act_b
+
+
+def backward_sums(size_t x, size_t gy, size_t stats, size_t part, *, channels, pixels, ldx, ldg, per_part, act=None,
+                  act_a=0.0, act_b=0.0) -> Step:
+    """Sums of g and of g * (x - mean) over each range of pixels; `act` is what apply did behind the normalisation."""
     cdef Step step = Step()
     cdef NormBackwardArgs* a = <NormBackwardArgs*> step.bind_name("f32_batchnorm_backward_sums",
                                                                  sizeof(NormBackwardArgs))
@@ -120,13 +128,12 @@ def backward_sums(size_t x, size_t gy, size_t stats, size_t part, *, channels, p
     a.gy = <const float*> gy
     a.stats = <const float*> stats
     a.part = <double*> part
-    a.y = <const float*> y
     a.pixels = pixels
     a.C = channels
     a.ldx = ldx
     a.ldg = ldg
-    a.ldy = ldy
     a.per_part = per_part
+    _activation(a, act, act_a, act_b)
     return step
 
 
@@ -149,11 +156,8 @@ def backward_merge(size_t part, size_t stats, *, channels, pixels, per_part, tra
 
 
 def backward_data(size_t gy, size_t stats, size_t gx, *, channels, pixels, ldg, ldgx, training, size_t x=0, ldx=0,
-                  size_t coef=0, size_t y=0, ldy=0, size_t grad_residual=0, ldgr=0) -> Step:
-    """The gradient of x, and the masked gradient for the other addend of a fused sum; gx may be gy.
-
-    x and coef are read in training only.
-    """
+                  size_t coef=0, act=None, act_a=0.0, act_b=0.0) -> Step:
+    """The gradient of x; gx may be gy. coef is read in training only, x there and where there is an activation."""
     cdef Step step = Step()
     cdef NormBackwardArgs* a = <NormBackwardArgs*> step.bind_name("f32_batchnorm_backward_data",
                                                                  sizeof(NormBackwardArgs))
@@ -162,14 +166,11 @@ def backward_data(size_t gy, size_t stats, size_t gx, *, channels, pixels, ldg, 
     a.stats = <const float*> stats
     a.coef = <float*> coef
     a.gx = <float*> gx
-    a.gresidual = <float*> grad_residual
-    a.y = <const float*> y
     a.pixels = pixels
     a.C = channels
     a.ldx = ldx
     a.ldg = ldg
-    a.ldy = ldy
     a.ldgx = ldgx
-    a.ldgr = ldgr
     a.training = bool(training)
+    _activation(a, act, act_a, act_b)
     return step

@@ -145,23 +145,23 @@ class EnoughValues:
 
 
 def lower_backward(node: Node, cx: Lowering) -> None:
-    gy, x, *masks = node.inputs
+    gy, x = node.inputs
     forward, training = node.attrs["forward"], node.attrs["forward"].attrs["training"]
     p, stats = Problem(x, cx), cx.extra["batch_norm", forward]
     g, view = cx.read(gy), cx.read(x)
-    mask: dict = {}
-    if masks:
-        y = cx.read(masks[0])
-        mask = {"y": y.ref, "ldy": y.ld}
-    data = {**p.size, **mask, "training": training}
+    act: dict = {}
+    if node.attrs.get("act"):
+        act = dict(zip(("act", "act_a", "act_b"), node.attrs["act"], strict=True))
+    data = {**p.size, **act, "training": training}
+    if training or act:
+        data.update(x=view.ref, ldx=view.ld)
     if training or node.attrs["affine"]:
         part = p.part(cx)
         merge = {**references_to_write(cx, node), "training": training}
         if training:
             merge["coef"] = data["coef"] = cx.temp(8 * p.size["channels"], "batch_norm coefficients")
-            data.update(x=view.ref, ldx=view.ld)
         cx.step(kernels.backward_sums, view.ref, g.ref, stats, part, ldx=view.ld, ldg=g.ld, op="batch_norm_backward sums",
-                **p.cut, **mask)
+                **p.cut, **act)
         cx.step(kernels.backward_merge, part, stats, op="batch_norm_backward merge", **p.cut, **merge)
     gx = cx.write(node.outputs[0])
     cx.step(kernels.backward_data, g.ref, stats, gx.ref, ldg=g.ld, ldgx=gx.ld, info={"output": x.shape}, **data)

@@ -45,18 +45,18 @@ typedef struct NormApplyArgs {
     double act_a, act_b;
 } NormApplyArgs;
 
-// The backward pass; g is gy, or 0 where relu cut the output y off.
+// The backward pass; g is gy, or 0 where the activation behind the normalisation (relu or clip, none) let nothing through.
 typedef struct NormBackwardArgs {
     int64_t n;
     const float *x, *gy, *stats;
-    const float* y;         // the output of a fused relu, or null
     double* part;           // sums of g and of g * (x - mean)
     float* coef;            // [2][C]: what merge found for data
     float *ggamma, *gbeta;  // or null
     float* gx;
-    float* gresidual;       // g, for the other addend, or null
-    int64_t pixels, C, ldx, ldg, ldy, ldgx, ldgr, per_part;
+    int64_t pixels, C, ldx, ldg, ldgx, per_part;
     int64_t training;       // 0: the statistics are constants
+    int64_t act;
+    double act_a, act_b;
 } NormBackwardArgs;
 
 #endif

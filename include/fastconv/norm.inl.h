@@ -22,6 +22,14 @@ constexpr int kNormVectors = kWidth == 16 ? 4 : 2;
 constexpr int64_t kMergeChannels = 64;  // channels per tile of a merge
 constexpr int64_t kApplyValues = 16384;
 
+// Where memory goes on when the vectors that hold `channels` channels from c on are through a chunk: at the channels behind
+// them, up to stop, of the same pixels, or at the first ones, start, of the next chunk. A distance in elements, at which lines
+// are asked for ahead: a chunk's pixels are too far apart for the processor to see that their channels follow one another.
+// (Zen 5, one thread, MobileNet v2 at batch 16: sums of the backward 43 -> 27 ms, statistics 17 -> 14 ms.)
+FC_INLINE int64_t next_group(int64_t c, int64_t channels, int64_t start, int64_t stop, int64_t ld) {
+    return c + channels < stop ? channels : kNormChunk * ld + start - c;
+}
+
 template <int W, bool Full>
 FC_INLINE Vf<W> load_lanes(const float* p, int lanes) {
     if constexpr (Full) {
@@ -43,7 +51,7 @@ FC_INLINE void store_lanes(float* p, Vf<W> v, int lanes) {
 
 // mean of `count` pixels (up to rounding), and the sums of x - mean and of its square.
 template <int W, int NV, bool Full>
-FC_NOINLINE void chunk_moments(const float* x, int64_t ld, int64_t count, int lanes, float* mean, float* s1,
+FC_NOINLINE void chunk_moments(const float* x, int64_t ld, int64_t count, int lanes, int64_t ahead, float* mean, float* s1,
                                float* s2) {
     constexpr int U = 4 / NV;  // pixels at a time: as many sums under way as an addition takes cycles
     Vf<W> a[U][NV] = {}, b[U][NV] = {}, m[NV];
@@ -52,7 +60,10 @@ FC_NOINLINE void chunk_moments(const float* x, int64_t ld, int64_t count, int la
 #pragma GCC unroll 4
         for (int u = 0; u < U; ++u)
 #pragma GCC unroll 4
-            for (int v = 0; v < NV; ++v) a[u][v] += load_lanes<W, Full>(x + (i + u) * ld + v * W, lanes);
+            for (int v = 0; v < NV; ++v) {
+                __builtin_prefetch(x + (i + u) * ld + v * W + ahead);
+                a[u][v] += load_lanes<W, Full>(x + (i + u) * ld + v * W, lanes);
+            }
     for (; i < count; ++i)
 #pragma GCC unroll 4
         for (int v = 0; v < NV; ++v) a[0][v] += load_lanes<W, Full>(x + i * ld + v * W, lanes);
@@ -103,10 +114,10 @@ FC_INLINE void merge_chunk(double* mean, double* m2, int64_t channels, double ha
 
 // The chunk that begins with pixel `have` of its range, into the moments of the range so far.
 template <int W, int NV, bool Full>
-FC_INLINE void moments(const float* x, int64_t ld, int64_t have, int64_t count, int64_t channels, double* mean,
-                       double* m2) {
+FC_INLINE void moments(const float* x, int64_t ld, int64_t have, int64_t count, int64_t channels, int64_t ahead,
+                       double* mean, double* m2) {
     float m[NV * W], s1[NV * W], s2[NV * W];
-    chunk_moments<W, NV, Full>(x, ld, count, static_cast<int>(channels), m, s1, s2);
+    chunk_moments<W, NV, Full>(x, ld, count, static_cast<int>(channels), ahead, m, s1, s2);
     merge_chunk(mean, m2, channels, static_cast<double>(have), static_cast<double>(count), m, s1, s2);
 }
 
@@ -128,9 +139,12 @@ inline void f32_batchnorm_statistics_run(const NormStatisticsArgs* a, int64_t be
             const float* x = a->x + (first + i) * a->ld;
             int64_t c = start;
             for (; c + NV * W <= stop; c += NV * W)
-                moments<W, NV, true>(x + c, a->ld, i, few, NV * W, mean + c, m2 + c);
-            for (; c + W <= stop; c += W) moments<W, 1, true>(x + c, a->ld, i, few, W, mean + c, m2 + c);
-            if (c < stop) moments<W, 1, false>(x + c, a->ld, i, few, stop - c, mean + c, m2 + c);
+                moments<W, NV, true>(x + c, a->ld, i, few, NV * W, next_group(c, NV * W, start, stop, a->ld), mean + c,
+                                     m2 + c);
+            for (; c + W <= stop; c += W)
+                moments<W, 1, true>(x + c, a->ld, i, few, W, next_group(c, W, start, stop, a->ld), mean + c, m2 + c);
+            if (c < stop)
+                moments<W, 1, false>(x + c, a->ld, i, few, stop - c, next_group(c, W, start, stop, a->ld), mean + c, m2 + c);
         }
     }
 }
@@ -194,10 +208,28 @@ inline void f32_batchnorm_fixed_run(const NormMergeArgs* a, int64_t begin, int64
 
 // ---- normalisation ------------------------------------------------------------------------------------------------
 
+// Whether an output goes past the caches, where its reader would not find it; whole vectors at aligned places. (Zen 5, as
+// above: the gradient of x 43 -> 31 ms, the normalisation 25 -> 22 ms.)
+constexpr int64_t kNormStreamed = 16 << 20;
+FC_INLINE bool streams_rows(const float* y, int64_t ld, int64_t C, int64_t pixels) {
+    return pixels * ld * 4 > kNormStreamed && ld % kWidth == 0 && C % kWidth == 0 &&
+           reinterpret_cast<uintptr_t>(y) % (4 * kWidth) == 0;
+}
+
+template <int W, bool Full>
+FC_INLINE void put_lanes(float* p, Vf<W> v, int lanes, bool past_the_caches) {
+    if constexpr (Full) {
+        put<W>(p, v, past_the_caches);
+    } else {
+        store_n<W>(p, v, lanes);
+    }
+}
+
 FC_INLINE int64_t apply_pixels(int64_t C) { return max64(1, kApplyValues / max64(1, C)); }
 
 template <int W, int NV, bool Full>
-FC_NOINLINE void apply_group(const NormApplyArgs* a, int64_t first, int64_t count, int64_t c, int lanes) {
+FC_NOINLINE void apply_group(const NormApplyArgs* a, int64_t first, int64_t count, int64_t c, int lanes, bool past) {
+    const int64_t ahead = next_group(c, NV * W, 0, a->C, a->ldx);
     const float* s = a->stats + c;
     const float a0 = static_cast<float>(a->act_a), a1 = static_cast<float>(a->act_b);
     Vf<W> mean[NV], scale[NV], shift[NV];
@@ -213,9 +245,10 @@ FC_NOINLINE void apply_group(const NormApplyArgs* a, int64_t first, int64_t coun
     for (int64_t i = 0; i < count; ++i, x += a->ldx, y += a->ldy) {
 #pragma GCC unroll 4
         for (int v = 0; v < NV; ++v) {
+            __builtin_prefetch(x + v * W + ahead);
             Vf<W> t = mul_add<W>(load_lanes<W, Full>(x + v * W, lanes) - mean[v], scale[v], shift[v]);
             if (r) t += load_lanes<W, Full>(r + i * a->ldr + v * W, lanes);
-            store_lanes<W, Full>(y + v * W, activate<W>(t, a->act, a0, a1), lanes);
+            put_lanes<W, Full>(y + v * W, activate<W>(t, a->act, a0, a1), lanes, past);
         }
     }
 }
@@ -230,13 +263,15 @@ inline void f32_batchnorm_apply_run(const NormApplyArgs* a, int64_t begin, int64
     const int64_t per = apply_pixels(a->C), pixels = a->n * a->pixels;
     if (begin == 0 && a->batches) ++*a->batches;  // here and not in merge, whose tiles read it
     const int64_t stop = min64(pixels, end * per);
+    const bool past = a->y != a->x && a->y != a->residual && streams_rows(a->y, a->ldy, a->C, pixels);
     for (int64_t first = begin * per; first < stop; first += kNormChunk) {
         const int64_t count = min64(kNormChunk, stop - first);
         int64_t c = 0;
-        for (; c + NV * W <= a->C; c += NV * W) apply_group<W, NV, true>(a, first, count, c, W);
-        for (; c + W <= a->C; c += W) apply_group<W, 1, true>(a, first, count, c, W);
-        if (c < a->C) apply_group<W, 1, false>(a, first, count, c, static_cast<int>(a->C - c));
+        for (; c + NV * W <= a->C; c += NV * W) apply_group<W, NV, true>(a, first, count, c, W, past);
+        for (; c + W <= a->C; c += W) apply_group<W, 1, true>(a, first, count, c, W, past);
+        if (c < a->C) apply_group<W, 1, false>(a, first, count, c, static_cast<int>(a->C - c), past);
     }
+    if (past) stream_end();
 }
 
 }  // namespace

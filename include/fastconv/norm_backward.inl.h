@@ -2,8 +2,9 @@
 //
 // With the statistics of the batch both are functions of x: gx = scale * (g - a - (x - mean) * b), where a is the mean
 // of g and b that of g * (x - mean), over the variance. With fixed statistics gx = scale * g. g is the gradient of the
-// output, or 0 where a relu fused into the forward cut it off. The sums are cut like the statistics of the forward: a
-// tile is a range of pixels and up to 256 channels, float sums of 64 pixels go into doubles. Bound by memory.
+// output, or 0 where the activation fused into the forward cut that off: what it saw is computed again, by the forward's own
+// operations, which costs less than reading its output. The sums are cut like the statistics of the forward: a tile is a
+// range of pixels and up to 256 channels, float sums of 64 pixels go into doubles. Bound by memory.
 #ifndef FASTCONV_NORM_BACKWARD_INL_H
 #define FASTCONV_NORM_BACKWARD_INL_H
 
@@ -12,22 +13,31 @@
 namespace FC_CAT2(fc_, FC_ISA) {
 namespace {
 
-// gy where the fused relu let the value (or a NaN) through.
-template <int W, bool Full>
-FC_INLINE Vf<W> load_gradient(const float* gy, const float* y, int lanes) {
-    const Vf<W> g = load_lanes<W, Full>(gy, lanes);
-    return y ? (load_lanes<W, Full>(y, lanes) <= Vf<W>{} ? Vf<W>{} : g) : g;
+// g where the activation let t through, as f32_relu_backward and f32_clip_backward have it, NaN included.
+template <int W, int Act>
+FC_INLINE Vf<W> let_through(Vf<W> g, Vf<W> t, Vf<W> low, Vf<W> high) {
+    if constexpr (Act == FC_ACT_RELU) return t <= Vf<W>{} ? Vf<W>{} : g;
+    if constexpr (Act == FC_ACT_CLIP) {
+        const Vf<W> below = t < high ? g : Vf<W>{};
+        return t > low ? below : Vf<W>{};
+    }
+    return g;
 }
 
-template <int W, int NV, bool Full>
+template <int W, int NV, bool Full, int Act>
 FC_NOINLINE void chunk_gradient(const NormBackwardArgs* a, int64_t first, int64_t count, int64_t c, int lanes,
-                                float* s1, float* s2) {
+                                int64_t ahead_x, int64_t ahead_g, float* s1, float* s2) {
     constexpr int U = 4 / NV;
-    const float *x = a->x + first * a->ldx + c, *g = a->gy + first * a->ldg + c;
-    const float *y = a->y ? a->y + first * a->ldy + c : nullptr, *mean = a->stats + FC_NORM_MEAN * a->C + c;
-    Vf<W> p[U][NV] = {}, q[U][NV] = {}, m[NV];
+    const float *x = a->x + first * a->ldx + c, *g = a->gy + first * a->ldg + c, *s = a->stats + c;
+    const Vf<W> low = splat<W>(static_cast<float>(a->act_a)), high = splat<W>(static_cast<float>(a->act_b));
+    Vf<W> p[U][NV] = {}, q[U][NV] = {}, m[NV], scale[NV] = {}, shift[NV] = {};
 #pragma GCC unroll 4
-    for (int v = 0; v < NV; ++v) m[v] = load_lanes<W, Full>(mean + v * W, lanes);
+    for (int v = 0; v < NV; ++v) {
+        m[v] = load_lanes<W, Full>(s + FC_NORM_MEAN * a->C + v * W, lanes);
+        if (!Act) continue;
+        scale[v] = load_lanes<W, Full>(s + FC_NORM_SCALE * a->C + v * W, lanes);
+        shift[v] = load_lanes<W, Full>(s + FC_NORM_SHIFT * a->C + v * W, lanes);
+    }
     for (int64_t i = 0; i < count; i += U)
 #pragma GCC unroll 4
         for (int u = 0; u < U; ++u) {
@@ -35,9 +45,13 @@ FC_NOINLINE void chunk_gradient(const NormBackwardArgs* a, int64_t first, int64_
 #pragma GCC unroll 4
             for (int v = 0; v < NV; ++v) {
                 const int64_t at = i + u;
-                const Vf<W> t = load_gradient<W, Full>(g + at * a->ldg + v * W, y ? y + at * a->ldy + v * W : y, lanes);
+                __builtin_prefetch(x + at * a->ldx + v * W + ahead_x);
+                __builtin_prefetch(g + at * a->ldg + v * W + ahead_g);
+                const Vf<W> d = load_lanes<W, Full>(x + at * a->ldx + v * W, lanes) - m[v];
+                const Vf<W> t = let_through<W, Act>(load_lanes<W, Full>(g + at * a->ldg + v * W, lanes),
+                                                    mul_add<W>(d, scale[v], shift[v]), low, high);
                 p[u][v] += t;
-                q[u][v] = mul_add<W>(t, load_lanes<W, Full>(x + at * a->ldx + v * W, lanes) - m[v], q[u][v]);
+                q[u][v] = mul_add<W>(t, d, q[u][v]);
             }
         }
 #pragma GCC unroll 4
@@ -49,11 +63,13 @@ FC_NOINLINE void chunk_gradient(const NormBackwardArgs* a, int64_t first, int64_
     }
 }
 
-template <int W, int NV, bool Full>
+template <int W, int NV, bool Full, int Act>
 FC_INLINE void gradient_sums(const NormBackwardArgs* a, int64_t first, int64_t count, int64_t c, int64_t channels,
-                             double* g, double* gd) {
+                             int64_t start, int64_t stop, double* g, double* gd) {
     float s1[NV * W], s2[NV * W];
-    chunk_gradient<W, NV, Full>(a, first, count, c, static_cast<int>(channels), s1, s2);
+    chunk_gradient<W, NV, Full, Act>(a, first, count, c, static_cast<int>(channels),
+                                     next_group(c, channels, start, stop, a->ldx),
+                                     next_group(c, channels, start, stop, a->ldg), s1, s2);
     for (int64_t k = 0; k < channels; ++k) g[k] += s1[k], gd[k] += s2[k];
 }
 
@@ -62,7 +78,8 @@ FC_INLINE int64_t f32_batchnorm_backward_sums_tiles(const NormBackwardArgs* a) {
 }
 FC_INLINE size_t f32_batchnorm_backward_sums_scratch(const NormBackwardArgs*) { return 0; }
 
-inline void f32_batchnorm_backward_sums_run(const NormBackwardArgs* a, int64_t begin, int64_t end, void*) {
+template <int Act>
+FC_INLINE void backward_sums(const NormBackwardArgs* a, int64_t begin, int64_t end) {
     constexpr int W = kWidth, NV = kNormVectors;
     const int64_t blocks = ceil_div(a->C, kNormChannels), pixels = a->n * a->pixels;
     for (int64_t tile = begin; tile < end; ++tile) {
@@ -74,10 +91,20 @@ inline void f32_batchnorm_backward_sums_run(const NormBackwardArgs* a, int64_t b
             const int64_t few = min64(kNormChunk, first + count - i);
             int64_t c = start;
             for (; c + NV * W <= stop; c += NV * W)
-                gradient_sums<W, NV, true>(a, i, few, c, NV * W, g + c, gd + c);
-            for (; c + W <= stop; c += W) gradient_sums<W, 1, true>(a, i, few, c, W, g + c, gd + c);
-            if (c < stop) gradient_sums<W, 1, false>(a, i, few, c, stop - c, g + c, gd + c);
+                gradient_sums<W, NV, true, Act>(a, i, few, c, NV * W, start, stop, g + c, gd + c);
+            for (; c + W <= stop; c += W) gradient_sums<W, 1, true, Act>(a, i, few, c, W, start, stop, g + c, gd + c);
+            if (c < stop) gradient_sums<W, 1, false, Act>(a, i, few, c, stop - c, start, stop, g + c, gd + c);
         }
+    }
+}
+
+inline void f32_batchnorm_backward_sums_run(const NormBackwardArgs* a, int64_t begin, int64_t end, void*) {
+    if (a->act == FC_ACT_RELU) {
+        backward_sums<FC_ACT_RELU>(a, begin, end);
+    } else if (a->act == FC_ACT_CLIP) {
+        backward_sums<FC_ACT_CLIP>(a, begin, end);
+    } else {
+        backward_sums<FC_ACT_NONE>(a, begin, end);
     }
 }
 
@@ -112,31 +139,36 @@ inline void f32_batchnorm_backward_merge_run(const NormBackwardArgs* a, int64_t 
     }
 }
 
-template <int W, int NV, bool Full>
-FC_NOINLINE void gradient_group(const NormBackwardArgs* a, int64_t first, int64_t count, int64_t c, int lanes) {
+template <int W, int NV, bool Full, int Act>
+FC_NOINLINE void gradient_group(const NormBackwardArgs* a, int64_t first, int64_t count, int64_t c, int lanes, bool past) {
+    const int64_t ahead_g = next_group(c, NV * W, 0, a->C, a->ldg), ahead_x = next_group(c, NV * W, 0, a->C, a->ldx);
     const float* s = a->stats + c;
     const bool training = a->training != 0;
-    Vf<W> mean[NV] = {}, scale[NV], off[NV] = {}, slope[NV] = {};
+    const Vf<W> low = splat<W>(static_cast<float>(a->act_a)), high = splat<W>(static_cast<float>(a->act_b));
+    Vf<W> mean[NV] = {}, scale[NV], shift[NV] = {}, off[NV] = {}, slope[NV] = {};
 #pragma GCC unroll 4
     for (int v = 0; v < NV; ++v) {
         scale[v] = load_lanes<W, Full>(s + FC_NORM_SCALE * a->C + v * W, lanes);
+        if (Act || training) mean[v] = load_lanes<W, Full>(s + FC_NORM_MEAN * a->C + v * W, lanes);
+        if (Act) shift[v] = load_lanes<W, Full>(s + FC_NORM_SHIFT * a->C + v * W, lanes);
         if (!training) continue;
-        mean[v] = load_lanes<W, Full>(s + FC_NORM_MEAN * a->C + v * W, lanes);
         off[v] = load_lanes<W, Full>(a->coef + c + v * W, lanes);
         slope[v] = load_lanes<W, Full>(a->coef + a->C + c + v * W, lanes);
     }
     for (int64_t i = first; i < first + count; ++i) {
-        const float *gy = a->gy + i * a->ldg + c, *y = a->y ? a->y + i * a->ldy + c : nullptr;
-        float *gx = a->gx + i * a->ldgx + c, *gr = a->gresidual ? a->gresidual + i * a->ldgr + c : nullptr;
+        const float* gy = a->gy + i * a->ldg + c;
+        float* gx = a->gx + i * a->ldgx + c;
 #pragma GCC unroll 4
         for (int v = 0; v < NV; ++v) {
-            Vf<W> g = load_gradient<W, Full>(gy + v * W, y ? y + v * W : y, lanes);
-            if (gr) store_lanes<W, Full>(gr + v * W, g, lanes);
-            if (training) {
-                const Vf<W> d = mean[v] - load_lanes<W, Full>(a->x + i * a->ldx + c + v * W, lanes);
-                g = mul_add<W>(d, slope[v], g - off[v]);
+            __builtin_prefetch(gy + v * W + ahead_g);
+            Vf<W> g = load_lanes<W, Full>(gy + v * W, lanes);
+            if (Act || training) {
+                __builtin_prefetch(a->x + i * a->ldx + c + v * W + ahead_x);
+                const Vf<W> d = load_lanes<W, Full>(a->x + i * a->ldx + c + v * W, lanes) - mean[v];
+                g = let_through<W, Act>(g, mul_add<W>(d, scale[v], shift[v]), low, high);
+                if (training) g = mul_add<W>(-d, slope[v], g - off[v]);
             }
-            store_lanes<W, Full>(gx + v * W, g * scale[v], lanes);
+            put_lanes<W, Full>(gx + v * W, g * scale[v], lanes, past);
         }
     }
 }
@@ -146,16 +178,29 @@ FC_INLINE int64_t f32_batchnorm_backward_data_tiles(const NormBackwardArgs* a) {
 }
 FC_INLINE size_t f32_batchnorm_backward_data_scratch(const NormBackwardArgs*) { return 0; }
 
-inline void f32_batchnorm_backward_data_run(const NormBackwardArgs* a, int64_t begin, int64_t end, void*) {
+template <int Act>
+FC_INLINE void backward_data(const NormBackwardArgs* a, int64_t begin, int64_t end) {
     constexpr int W = kWidth, NV = kNormVectors;
     const int64_t per = apply_pixels(a->C), pixels = a->n * a->pixels;
     const int64_t stop = min64(pixels, end * per);
+    const bool past = a->gx != a->gy && streams_rows(a->gx, a->ldgx, a->C, pixels);
     for (int64_t first = begin * per; first < stop; first += kNormChunk) {
         const int64_t count = min64(kNormChunk, stop - first);
         int64_t c = 0;
-        for (; c + NV * W <= a->C; c += NV * W) gradient_group<W, NV, true>(a, first, count, c, W);
-        for (; c + W <= a->C; c += W) gradient_group<W, 1, true>(a, first, count, c, W);
-        if (c < a->C) gradient_group<W, 1, false>(a, first, count, c, static_cast<int>(a->C - c));
+        for (; c + NV * W <= a->C; c += NV * W) gradient_group<W, NV, true, Act>(a, first, count, c, W, past);
+        for (; c + W <= a->C; c += W) gradient_group<W, 1, true, Act>(a, first, count, c, W, past);
+        if (c < a->C) gradient_group<W, 1, false, Act>(a, first, count, c, static_cast<int>(a->C - c), past);
+    }
+    if (past) stream_end();
+}
+
+inline void f32_batchnorm_backward_data_run(const NormBackwardArgs* a, int64_t begin, int64_t end, void*) {
+    if (a->act == FC_ACT_RELU) {
+        backward_data<FC_ACT_RELU>(a, begin, end);
+    } else if (a->act == FC_ACT_CLIP) {
+        backward_data<FC_ACT_CLIP>(a, begin, end);
+    } else {
+        backward_data<FC_ACT_NONE>(a, begin, end);
     }
 }
 

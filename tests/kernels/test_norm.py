@@ -70,23 +70,22 @@ class Problem:
         self.run([*self.statistics(**(running or {})), self.apply(y, **keywords)], threads)
         return self.images(y)
 
-    def backward(self, gy, training=True, y=None, threads=2, wants_residual=False):
-        """(gx, ggamma, gbeta, gresidual); the statistics are there already."""
-        g, gx = pixels(gy, self.ld), self.buffer()
-        gr = self.buffer() if wants_residual else None
+    def backward(self, gy, training=True, threads=2, in_place=False, **act):
+        """(gx, ggamma, gbeta); the statistics are there already."""
+        g = pixels(gy, self.ld)
+        gx = g if in_place else self.buffer()
         ggamma, gbeta = guarded(self.c), guarded(self.c)
-        mask = {"y": address(y), "ldy": self.ld}
         self.run([
             norm.backward_sums(address(self.inputs), address(g), address(self.stats), address(self.part), ldx=self.ld,
-                               ldg=self.ld, per_part=self.per_part, **mask, **self.size),
+                               ldg=self.ld, per_part=self.per_part, **act, **self.size),
             norm.backward_merge(address(self.part), address(self.stats), per_part=self.per_part, training=training,
                                 coef=address(self.coef), grad_gamma=address(ggamma), grad_beta=address(gbeta),
                                 **self.size),
             norm.backward_data(address(g), address(self.stats), address(gx), ldg=self.ld, ldgx=self.ld,
                                training=training, x=address(self.inputs), ldx=self.ld, coef=address(self.coef),
-                               grad_residual=address(gr), ldgr=self.ld, **mask, **self.size),
+                               **act, **self.size),
         ], threads)
-        return self.images(gx), ggamma.copy(), gbeta.copy(), self.images(gr) if wants_residual else None
+        return self.images(gx), ggamma.copy(), gbeta.copy()
 
 
 def address(array):
@@ -110,7 +109,7 @@ def test_training_forward_and_backward(shape, affine):
     truth = ref.batch_norm(problem.x, None, None, problem.gamma, problem.beta, True, eps=EPS)
     close(y, truth.output, 1e-6)
     gy = normal(shape, 1, mean=0.25)
-    gx, ggamma, gbeta, _ = problem.backward(gy)
+    gx, ggamma, gbeta = problem.backward(gy)
     expected = ref.batch_norm_backward(gy, problem.x, None, None, problem.gamma, True, eps=EPS)
     # With two values per channel gx cancels to nothing: its error is measured against the gradient that went in.
     scale = np.abs(problem.stats[3]).max()
@@ -133,7 +132,7 @@ def test_no_cancellation_far_from_zero(mean):
     np.testing.assert_allclose(running_mean, truth.running_mean, rtol=2e-7, atol=1e-7)  # deviations are about 1.2
     np.testing.assert_allclose(running_var, truth.running_var, rtol=2e-7)
     gy = normal(x.shape, 3)
-    gx, ggamma, _, _ = problem.backward(gy)
+    gx, ggamma, _ = problem.backward(gy)
     expected = ref.batch_norm_backward(gy, x, None, None, problem.gamma, True, eps=EPS)
     close(gx, expected[0], 2e-6)
     close(ggamma, expected[1], 2e-6)
@@ -185,7 +184,7 @@ def test_fixed_statistics(shape, affine):
     close(problem.images(y), ref.batch_norm(problem.x, mean, var, problem.gamma, problem.beta, eps=EPS).output, 5e-7)
     gy = normal(shape, 6)
     problem.coef[...] = np.nan  # fixed statistics read neither
-    gx, ggamma, gbeta, _ = problem.backward(gy, training=False)
+    gx, ggamma, gbeta = problem.backward(gy, training=False)
     expected = ref.batch_norm_backward(gy, problem.x, mean, var, problem.gamma, eps=EPS)
     close(gx, expected[0], 5e-7)
     scale = np.abs(gy).sum(axis=(0, *range(2, gy.ndim))).max()
@@ -194,19 +193,48 @@ def test_fixed_statistics(shape, affine):
 
 
 @pytest.mark.parametrize("shape", [(4, 35, 6, 6), (2, 3, 50), (3, 64, 7)])
-def test_fused_residual_and_relu(shape):
+def test_fused_residual(shape):
     problem, r = Problem(normal(shape)), normal(shape, 7)
     residual = pixels(r, problem.ld)
     y = problem.forward(residual=address(residual), ldr=problem.ld, act="relu")
     truth = ref.batch_norm(problem.x, None, None, problem.gamma, problem.beta, True, eps=EPS).output + r
     close(y, np.maximum(truth, 0), 1e-6)
-    gy = normal(shape, 8)
-    gx, ggamma, gbeta, gr = problem.backward(gy, y=pixels(y, problem.ld), wants_residual=True)
-    masked = np.where(y > 0, gy, 0)
-    np.testing.assert_array_equal(gr, masked)
-    expected = ref.batch_norm_backward(masked, problem.x, None, None, problem.gamma, True, eps=EPS)
-    for got, want in zip((gx, ggamma, gbeta), expected, strict=True):
-        close(got, want, 3e-6)
+
+
+@pytest.mark.parametrize("act", [{"act": "relu"}, {"act": "clip", "act_a": -0.5, "act_b": 1.0}])
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_backward_through_an_activation(shape, training, act):
+    """The bits of a backward whose gradient was zeroed by the activation's own output, which it does not read."""
+    x, gy = normal(shape), normal(shape, 8)
+    if x.size > 50:
+        x.flat[0] = np.nan
+    problem = Problem(x)
+    problem.beta[...] = 0
+    y = problem.forward(**act)
+    inside = ~(y <= 0) if act["act"] == "relu" else (y > -0.5) & (y < 1.0)
+    assert x.size < 50 or inside.any() and not inside.all()
+    zeroed = problem.backward(np.where(inside, gy, np.float32(0)), training)
+    for got, want in zip(problem.backward(gy, training, **act), zeroed, strict=True):
+        np.testing.assert_array_equal(got, want)
+
+
+def test_what_the_backward_cannot_go_through():
+    with pytest.raises(ValueError, match="leaky_relu"):
+        norm.backward_sums(1, 1, 1, 1, channels=1, pixels=1, ldx=1, ldg=1, per_part=64, act="leaky_relu")
+
+
+def test_outputs_larger_than_the_caches():
+    """They are written past them, which changes nothing; what is written in place is not."""
+    shape = (1, 64, 264, 259)
+    x, gy = normal(shape), normal(shape, 9)
+    problem = Problem(x, extra=0)
+    assert x.nbytes > 16 << 20
+    y, backward = problem.forward(act="relu"), problem.backward(gy, act="relu")
+    for got, want in zip(problem.backward(gy, act="relu", in_place=True), backward, strict=True):
+        np.testing.assert_array_equal(got, want)
+    problem.run([problem.apply(problem.inputs, act="relu")])
+    np.testing.assert_array_equal(problem.images(problem.inputs), y)
 
 
 @pytest.mark.parametrize("act, keywords", [("relu", {}), ("clip", {"act_a": -0.5, "act_b": 1.0}),
@@ -234,7 +262,7 @@ def test_bits_do_not_depend_on_threads(shape):
     for threads in (1, 2, 3):
         problem = Problem(normal(shape))
         y = problem.forward(threads)
-        results.append([y, problem.stats.copy(), *problem.backward(gy, threads=threads)[:3]])
+        results.append([y, problem.stats.copy(), *problem.backward(gy, threads=threads)])
     for other in results[1:]:
         for a, b in zip(results[0], other, strict=True):
             np.testing.assert_array_equal(a, b)
@@ -269,7 +297,7 @@ def test_empty_batch():
     np.testing.assert_array_equal(running_mean, np.full(7, 3, np.float32))
     np.testing.assert_array_equal(running_var, np.full(7, 4, np.float32))
     assert batches[0] == 5
-    _, ggamma, gbeta, _ = problem.backward(x)
+    _, ggamma, gbeta = problem.backward(x)
     np.testing.assert_array_equal(ggamma, np.zeros(7))
     np.testing.assert_array_equal(gbeta, np.zeros(7))
 
