@@ -187,7 +187,7 @@ def run(options) -> None:
     """Measures, prints tables, writes the files that are asked for."""
     missing = complete(options)
     for line in missing:
-        timing.progress(line)
+        timing.progress(f"left out: {line}")
     module, function = ELSEWHERE.get(options.benchmark, (options.benchmark, "main"))
     assert options.benchmark in BENCHMARKS
     try:

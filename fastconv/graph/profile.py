@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from functools import cache
 from typing import NamedTuple
 
@@ -13,7 +14,7 @@ from fastconv.graph.program import Program, Snapshot
 from fastconv.kernels import conv as kernels
 from fastconv.kernels._runtime import StepList, isa_info
 
-PEAK_TILES, PEAK_ITERATIONS = 64, 4000
+PEAK_TILES, PEAK_ITERATIONS, PEAK_BURSTS = 64, 4000, 8
 
 
 @cache
@@ -21,7 +22,11 @@ def fma_peak(threads: int) -> float:
     """Float32 operations per second of ``threads`` threads that multiply and add in registers alone; measured once."""
     out = np.zeros(PEAK_TILES * kernels.peak_lanes(), np.float32)
     steps = StepList([kernels.fma_peak(out=out.ctypes.data, iterations=PEAK_ITERATIONS)], PEAK_TILES)
-    return 2 * PEAK_TILES * PEAK_ITERATIONS * kernels.peak_lanes() / steps.time(threads, 9)[0]
+    least = float("inf")
+    for _ in range(PEAK_BURSTS):
+        least = min(least, steps.time(threads, 9)[0])
+        time.sleep(0.002)  # idle threads fall asleep: where two were on one processor, the next wake-up parts them
+    return 2 * PEAK_TILES * PEAK_ITERATIONS * kernels.peak_lanes() / least
 
 
 class ProfileRow(NamedTuple):

@@ -35,7 +35,7 @@ def environment(threads: int, isa: str | None) -> dict[str, str]:
 def installed(names: tuple[str, ...] | list[str]) -> tuple[list[str], list[str]]:
     """(those that can be imported, a line about each of the others)."""
     here = [n for n in names if not missing(n)]
-    return here, [f"{n} is left out: {' and '.join(missing(n))} not installed (pip install 'fastconv[bench]')"
+    return here, [f"{n}: {' and '.join(missing(n))} not installed: pip install 'fastconv[bench]'"
                   for n in names if n not in here]
 
 
