@@ -382,4 +382,5 @@ def test_peer_is_stopped_between_questions_and_tells_its_errors():
         os.kill(peer.process.pid, signal.SIGKILL)
         with pytest.raises(RuntimeError, match="process of fastconv ended"):
             peer.ask(do="hello")
+        peer.input.write("nobody reads this")
     assert peer.process.returncode is not None

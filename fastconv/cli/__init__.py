@@ -45,6 +45,10 @@ class _Signals:
         return self
 
     def __exit__(self, *exc) -> None:
+        self.restore()
+
+    def restore(self) -> None:
+        """Once more is as good as once: a signal may come amid :meth:`__enter__`."""
         for number, handler in self._before.items():
             signal.signal(number, handler)
         if self._hook is not None:
@@ -63,14 +67,18 @@ class _Signals:
 
 def main(argv=None) -> int:
     """Runs a command; returns its exit code. Files that were being written when a signal came are as they were before."""
-    with _Signals() as signals:
-        try:
-            words = sys.argv[1:] if argv is None else list(argv)
-            return _run(parser().parse_args(words, argparse.Namespace(words=words)), signals)
-        except BrokenPipeError:
-            return _unread()
-        except KeyboardInterrupt:  # before it was known which command it is, or after its last word
-            return _stopped("fastconv", signals.received or signal.SIGINT)
+    signals = _Signals()
+    try:
+        with signals:
+            try:
+                words = sys.argv[1:] if argv is None else list(argv)
+                return _run(parser().parse_args(words, argparse.Namespace(words=words)), signals)
+            except BrokenPipeError:
+                return _unread()
+    except KeyboardInterrupt:  # before it was known which command it is, or after its last word
+        return _stopped("fastconv", signals.received or signal.SIGINT)
+    finally:
+        signals.restore()
 
 
 def parser() -> argparse.ArgumentParser:

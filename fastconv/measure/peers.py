@@ -8,6 +8,7 @@ process that has done nothing else, and says what memory that took.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import gc
 import importlib
@@ -103,7 +104,8 @@ class Peer:
     def __exit__(self, *exc) -> None:
         self.process.kill()  # also ends a stopped process
         self.process.wait()
-        self.input.close()
+        with contextlib.suppress(BrokenPipeError):  # it may hold what the process did not live to read
+            self.input.close()
         self.output.close()
 
 

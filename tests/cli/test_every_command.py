@@ -57,7 +57,7 @@ def entered(signals):
     finally:
         print("begin", flush=True)
 cli._Signals.__enter__ = entered
-cli._Signals.__exit__ = lambda *_: [signal.signal(n, signal.SIG_IGN) for n in (signal.SIGINT, signal.SIGTERM)] and None
+cli._Signals.restore = lambda *_: [signal.signal(n, signal.SIG_IGN) for n in (signal.SIGINT, signal.SIGTERM)] and None
 code = cli.main(sys.argv[1:])
 print("" if code else "end", flush=True)
 sys.stderr.flush()
@@ -265,6 +265,21 @@ def test_signals(name, delay, number, place):
     assert lines == early or len(lines) == 1 and lines[0].startswith(f"fastconv {name}: {word}"), error
     left = set(place.files()) - set(before)
     assert left <= {os.path.join("out", "lenet5.checkpoint")}
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_while_one_begins_to_listen(number, monkeypatch, capsys):
+    before, enter = [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)], _Signals.__enter__
+
+    def entered(signals):
+        enter(signals)
+        os.kill(os.getpid(), number)
+        time.sleep(30)
+
+    monkeypatch.setattr(_Signals, "__enter__", entered)
+    word = "interrupted" if number == signal.SIGINT else "terminated"
+    assert call(capsys, "config") == (128 + number, "", f"fastconv: {word}\n")
+    assert [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)] == before
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
