@@ -12,6 +12,7 @@ import fastconv as fc
 from fastconv import nn
 from fastconv._atomic import check_writable
 from fastconv.functional import conv2d, conv2d_backward_data
+from fastconv.graph.profile import times
 from fastconv.kernels.cpu import cpu
 from fastconv.ops.conv import choose
 from fastconv.ops.conv.problem import Problem
@@ -180,6 +181,20 @@ def test_profile_lists_every_step(x, training):
     np.testing.assert_array_equal(net[1].running_mean.numpy(), mean)
     with pytest.raises(ValueError, match="engine.profile: rounds=0"):
         engine.profile(rounds=0)
+
+
+def test_a_backward_is_timed_on_what_its_forward_left():
+    """It uses that up; over and over again on its own it would be timed on whatever lies there, NaN at last."""
+    net = nn.Sequential(*(layer for _ in range(4) for layer in (nn.Conv2d(8, 8, 3, padding=1), nn.ReLU())))
+    lowered = fc.compile(net, SHAPE, training=True, threads=1)._current[0].lowered
+
+    def gradients(rounds):
+        program, _ = times(lowered, None, 1, rounds)
+        return [program.array(lowered.read(t).ref, t.shape).copy() for t in lowered.kept]
+
+    for once, thrice in zip(gradients(1), gradients(3), strict=True):
+        assert np.isfinite(once).all()
+        np.testing.assert_array_equal(once, thrice)
 
 
 @pytest.mark.parametrize("batch", [1, 16])
