@@ -130,6 +130,25 @@ def test_a_run_leaves_nothing_to_the_next(net):
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+@pytest.mark.parametrize("training", [False, True])
+def test_a_call_keeps_no_array(net, training):
+    """Neither what it was given nor, after it has returned, what it made of that."""
+    engine = fc.compile(net, (2, 3, 24, 20), training=training)
+    x = np.ones((2, 3, 24, 20), np.float32)
+    out = np.empty((2, 7), np.float32)
+    other = np.empty(1)
+    unaligned = np.frombuffer(b"0" + x.tobytes(), np.float32, count=x.size, offset=1).reshape(x.shape)
+    for given in (x, x[:, ::-1], unaligned):
+        before = sys.getrefcount(given), sys.getrefcount(out)
+        result = engine(given)
+        engine(given, out=out)
+        after, of_result = (sys.getrefcount(given), sys.getrefcount(out)), sys.getrefcount(result)
+        of_other = sys.getrefcount(other)
+        assert after == before
+        assert of_result == of_other
+        np.testing.assert_array_equal(result, out)
+
+
 def test_a_forked_child_computes_the_same():
     code = """
 import os, sys

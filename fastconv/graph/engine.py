@@ -113,29 +113,32 @@ class Engine:
             if result is not None:
                 return result if plan.structure.plain or out is not None else plan.structure.build(
                     result if isinstance(result, tuple) else (result,))
-            plan, program, n = self._bring(inputs)
+            plan, program, n, held = self._bring(inputs)
             if out is None:
                 arrays: Sequence = [np.empty(shape, np.float32) for shape in plan.output_shapes(n)]
             else:
                 arrays = (out,) if isinstance(out, np.ndarray) else several(plan.outputs, out)
             plan.point(arrays, n)
             program.run("forward", n)
+            del held  # what was made of the inputs has been read
             self._ran = (plan, program, n)
             if out is not None:
                 return out
             return plan.structure.build(arrays)
 
-    def _bring(self, inputs) -> tuple[Plan, Program, int]:
-        """The careful way in: converts what can be taken without a copy, names what is wrong, replans when needed."""
+    def _bring(self, inputs) -> tuple[Plan, Program, int, list[np.ndarray]]:
+        """The careful way in: converts what can be taken without a copy, names what is wrong, replans when needed.
+
+        The last of what it returns must live until the forward has run.
+        """
         graph = self._current[0].graph
         arrays = bring([t for t in graph.inputs if t not in graph.late_inputs], inputs)
         plan, program = self._current = self._plan([a.shape for a in arrays])
         n = arrays[0].shape[0]
-        self._held = arrays
         for t, a in zip([t for t in plan.graph.inputs if t not in plan.graph.late_inputs], arrays, strict=True):
             if plan.lowered.slots[t.name].take(a, False) != n:
                 raise RuntimeError(f"engine: {t.name} of shape {a.shape} was not accepted by its own plan")
-        return plan, program, n
+        return plan, program, n, arrays
 
     def backward(self, *grad_outputs) -> None:
         """Runs the backward tape of the last call, once, and sets ``grad`` of every parameter.

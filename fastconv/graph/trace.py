@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from fastconv.graph.ir import Graph, Tensor, building
 
@@ -29,17 +29,16 @@ class Structure:
 
     def build(self, arrays: Sequence):
         """The same nesting around other leaves."""
-        leaves = iter(arrays)
+        return _nest(self._shape, iter(arrays))
 
-        def put(shape):
-            if shape is None:
-                return next(leaves)
-            if isinstance(shape, dict):
-                return {key: put(v) for key, v in shape.items()}
-            return type(shape)(put(v) for v in shape) if type(shape) in (tuple, list) else \
-                type(shape)(*(put(v) for v in shape))
 
-        return put(self._shape)
+def _nest(shape, leaves: Iterator):
+    if shape is None:
+        return next(leaves)
+    if isinstance(shape, dict):
+        return {key: _nest(v, leaves) for key, v in shape.items()}
+    values = (_nest(v, leaves) for v in shape)
+    return type(shape)(values) if type(shape) in (tuple, list) else type(shape)(*values)
 
 
 def trace(function: Callable, inputs: Sequence[tuple]) -> tuple[Graph, Structure]:
