@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 
 import fastconv.functional as F
 from fastconv import set_num_threads
-from fastconv.graph import eager
 
 CONV = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 DATA = {1: F.conv1d_backward_data, 2: F.conv2d_backward_data, 3: F.conv3d_backward_data}
@@ -21,7 +20,6 @@ EPS = 2.0**-24
 def one_thread():
     """Problems are tiny; a second thread costs more than it brings."""
     set_num_threads(1)
-    eager.cache.clear()
     yield
     set_num_threads(1)
 

@@ -20,10 +20,6 @@ def one_thread():
     set_num_threads(1)
 
 
-def normal(rng, *shape):
-    return rng.standard_normal(shape, dtype=np.float32)
-
-
 # ---- the cache ------------------------------------------------------------------------------------------------------------
 
 
@@ -164,8 +160,8 @@ def test_a_failed_call_keeps_nothing():
 
 def test_calls_from_many_threads():
     rng = np.random.default_rng(7)
-    w = normal(rng, 8, 4, 3, 3)
-    inputs = [normal(rng, 2, 4, 20, 20) for _ in range(6)]
+    w = rng.standard_normal((8, 4, 3, 3), np.float32)
+    inputs = [rng.standard_normal((2, 4, 20, 20), np.float32) for _ in range(6)]
     expected = [F.conv2d(x, w) for x in inputs]
     wrong = []
     start = threading.Barrier(len(inputs))
