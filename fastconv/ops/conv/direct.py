@@ -83,7 +83,7 @@ def by_group(p: Problem) -> dict:
 
 
 def estimate(which: str, p: Problem, cpu: Cpu) -> float:
-    """Multiply-adds in whole vectors of filters, a table of pointers, a cycle for each weight of a gradient that is unpacked,
+    """Multiply-adds in whole vectors of filters, a table of pointers, a cycle for each weight of a gradient to be unpacked,
     and the bytes that pass through main memory."""
     filters = p.C if which == "backward_data" else p.K
     lanes = -(-filters // cpu.width) * cpu.width  # half a vector takes as long as a whole one,
