@@ -11,6 +11,7 @@ import reference as R
 from fastconv.kernels._runtime import isa_info
 
 import fastconv as fc
+import fastconv.functional as F
 from fastconv import nn
 from fastconv.functional import conv2d, conv2d_backward_data, conv2d_backward_weight
 from fastconv.kernels import planes, tiles
@@ -52,6 +53,35 @@ def network():
                          nn.Conv2d(32, 32, 3, padding=1), nn.ReLU(), nn.Conv2d(32, 5, 1))
 
 
+@pytest.mark.parametrize(("algorithm", "precision"), [("bf16", "medium"), ("amx", "medium"), ("amx", "high"),
+                                                      ("amx", "highest")])
+def test_a_convolution_splits_what_the_next_one_reads(algorithm, precision, emulated):
+    """No step of its own splits it, floats that nobody reads have no memory, and not a bit is different."""
+    def conv(c, k, size):
+        return nn.Conv2d(c, k, size, padding=size // 2)
+
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b, self.c = conv(8, 64, 3), conv(64, 512, 1), conv(512, 64, 3)
+
+        def forward(self, x):
+            y = F.relu(self.a(x))  # read as floats too
+            return F.relu(self.c(F.relu(self.b(y))) + y)
+
+    net, named = Net(), {"algorithm": algorithm, "precision": precision}
+    x = np.random.default_rng(3).standard_normal((2, 8, 9, 11), dtype=np.float32)
+    engine = fc.compile(net, x.shape, **named)
+    assert sum(step.op == "split" for step in engine.steps()) == 1  # of the input
+    assert not [t for t in engine.memory()["tensors"] if t["name"] == "b"]
+    y = engine(x)
+    a = fc.compile(lambda v: F.relu(net.a(v)), x.shape, **named)(x)
+    b = fc.compile(lambda v: F.relu(net.b(v)), a.shape, **named)(a)
+    np.testing.assert_array_equal(y, fc.compile(lambda v, r: F.relu(net.c(v) + r), [b.shape, a.shape], **named)(b, a))
+    engine(np.full_like(x, np.nan))
+    np.testing.assert_array_equal(engine(x), y)
+
+
 def test_a_network_shares_the_split_of_a_tensor(emulated):
     """Forward and backward to weights read one split of the input; results and gradients are those of float32, nearly."""
     x = np.random.default_rng(2).standard_normal((2, 3, 32, 30), dtype=np.float32)
@@ -67,8 +97,9 @@ def test_a_network_shares_the_split_of_a_tensor(emulated):
     if not planes.has_tiles():
         assert all("AMX is emulated" in s.why for s in steps if s.why)
     splits = [s for s in steps if s.op == "split"]
-    # four inputs (the first also without its border, for its weights' gradient) and four gradients
-    assert len(splits) == 9
+    # the first input (also without its border, for its weights' gradient), the second, of 16 channels, and four gradients;
+    # those of 32 channels are split by the convolutions that make them
+    assert len(splits) == 7
 
 
 def test_without_amx_it_says_why(arrays, monkeypatch):

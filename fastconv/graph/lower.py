@@ -151,6 +151,7 @@ class Lowering:
         self._padded: dict[tuple, View] = {}
         self._constant: dict[Tensor, bool] = {}
         self._zeros: Buffer | None = None
+        self._unread: list[tuple[Tensor, StepSpec, dict]] = []
         self._node: Any = None  # the Node being lowered
 
     # ---- called by operators -------------------------------------------------------------------------------------
@@ -317,8 +318,22 @@ class Lowering:
             self.step(layout_kernels.from_channels_last, slot, view.ref, channels=channels(tensor.shape),
                       size=spatial3(tensor.shape), ld=view.ld, op="output", segment=segment)
 
+    def drop_unread(self, tensor: Tensor, step: StepSpec, **changes) -> None:
+        """Has the step that makes a tensor changed so that it does not, if nothing else turns out to read its memory."""
+        self._unread.append((tensor, step, changes))
+
+    def _drop(self, tensor: Tensor, step: StepSpec, changes: dict) -> None:
+        buffer = self._views[tensor].ref.buffer
+        others = (ref for specs in self.specs.values() for spec in specs if spec is not step for ref in spec.refs())
+        if buffer.kind == ARENA and all(ref.buffer is not buffer for ref in others):
+            step.keywords.update(changes)
+            self.buffers.remove(buffer)
+            del self._views[tensor]
+
     def finish(self) -> None:
         """Lifetimes and offsets: forward, backward and update are one time line."""
+        for tensor, step, changes in self._unread:
+            self._drop(tensor, step, changes)
         self.arena_bytes, self.weights_bytes = place([self.specs[segment] for segment in SEGMENTS], self.buffers)
 
     def weights_layout(self) -> list[tuple[str, int, int]]:

@@ -25,6 +25,8 @@ cdef extern from "fastconv/args.h" nogil:
         int64_t ldy, ldr, act
         double act_a, act_b
         int64_t planes, plane_stride
+        uint16_t* split
+        int64_t split_count, split_ldp, split_stride, split_alone
 
     ctypedef struct PlaneWeightArgs:
         const float* x

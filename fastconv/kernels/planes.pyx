@@ -100,8 +100,13 @@ def pack_weight(size_t flat, size_t out, *, planes, taps, filters, channels, row
 
 
 def forward(str kernel, dict geometry, *, size_t x, size_t w, size_t y, ldy, size_t zeros, planes=1, plane_stride=0,
-            size_t bias=0, size_t residual=0, ldr=0, act=None, act_a=0.0, act_b=0.0) -> Step:
-    """A convolution by bf16_conv_direct (one plane) or bf16_conv_amx; y, bias and residual are float32."""
+            size_t bias=0, size_t residual=0, ldr=0, act=None, act_a=0.0, act_b=0.0, size_t split=0, split_count=0,
+            split_ldp=0, split_stride=0, split_alone=False) -> Step:
+    """A convolution by bf16_conv_direct (one plane) or bf16_conv_amx; y, bias and residual are float32.
+
+    With `split`, the result goes there as `split_count` planes too (see :func:`split`), or there alone: then nothing is
+    stored to y, which still says by its distance from itself where a pixel lies.
+    """
     cdef Step step = Step()
     cdef PlaneConvArgs* a = <PlaneConvArgs*> step.bind_name(kernel, sizeof(PlaneConvArgs))
     fill(step, <ConvArgs*> a, {**geometry, "ldx": geometry["ldx"] // 2})
@@ -118,6 +123,9 @@ def forward(str kernel, dict geometry, *, size_t x, size_t w, size_t y, ldy, siz
     a.act_b = act_b
     a.planes = planes
     a.plane_stride = plane_stride
+    a.split = <uint16_t*> split
+    a.split_count, a.split_ldp, a.split_stride = split_count, split_ldp, split_stride
+    a.split_alone = split_alone
     return step
 
 

@@ -26,6 +26,10 @@ struct PlanePackArgs : PackArgs {
 // C the elements that one tap reads.
 struct PlaneConvArgs : ConvArgs {
     int64_t planes, plane_stride;
+    // The result split as well, for a convolution that reads it next: as SplitArgs has it, pixel i of y is pixel i here.
+    uint16_t* split;        // or null
+    int64_t split_count, split_ldp, split_stride;
+    int64_t split_alone;    // not 0: y is not stored
 };
 
 // Backward to weights over split operands, x and gy as in PlaneConvArgs (ldy = ldp / 2 as well):

@@ -250,8 +250,9 @@ FC_INLINE void finish_tiles(const PlaneConvArgs* a, float* sums, int64_t count, 
             float* y = sums + m * kTileFilters + v;
             if (a->planes > 1 && !all_finite<kWidth>(load<kWidth>(y)))
                 again_by_fma<kWidth>(a, px + m, pitch, w + v / kLanes * packed + v % kLanes * 2, y);
-            finish<kWidth>(load<kWidth>(y), v, out[m], res ? res[m] : nullptr, e);
+            if (!a->split) finish<kWidth>(load<kWidth>(y), v, out[m], res ? res[m] : nullptr, e);
         }
+    if (a->split) finish_split(sums, count, kTileFilters, out, res, e);
 }
 
 // 32 pixels (of which `count` exist) by the blocks of filters [first, last).
@@ -292,7 +293,7 @@ FC_INLINE void tile_run(const PlaneConvArgs* a, int64_t begin, int64_t end, void
     const PlaneCut cut = tile_cut(a);
     const int64_t pixels = a->n * a->iD * a->iH * a->iW;
     const TileScratch s = tile_scratch(a, cut, scratch);
-    PlaneEpilogue e = {nullptr, 0, 0, a->act, static_cast<float>(a->act_a), static_cast<float>(a->act_b)};
+    PlaneEpilogue e = plane_epilogue(a);
     Tiles tiles;
     tiles.open();
     int64_t in_table = -1;

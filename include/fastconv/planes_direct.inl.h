@@ -75,6 +75,14 @@ FC_NOINLINE void dot_tile(const float* const* px, int64_t pitch, int64_t T, int6
             w += 2 * kLanes;
         }
     }
+    if (e.args->split) {
+        alignas(64) float sums[M * NV * W];
+#pragma GCC unroll 16
+        for (int m = 0; m < M; ++m)
+#pragma GCC unroll 4
+            for (int v = 0; v < NV; ++v) store<W>(sums + (m * NV + v) * W, acc[m][v]);
+        return finish_split(sums, M, NV * W, out, res, e);
+    }
 #pragma GCC unroll 16
     for (int m = 0; m < M; ++m)
 #pragma GCC unroll 4
@@ -101,6 +109,14 @@ FC_NOINLINE void dot_row(const float* const* px, int64_t pitch, int64_t T, int64
                     acc[b][v] = dot_pair<W>(pair, load<W>(reinterpret_cast<const int32_t*>(w + b * blocks + v * step)),
                                             acc[b][v]);
         }
+    }
+    if (e.args->split) {
+        alignas(64) float sums[B * NV * W];
+#pragma GCC unroll 4
+        for (int b = 0; b < B; ++b)
+#pragma GCC unroll 4
+            for (int v = 0; v < NV; ++v) store<W>(sums + (b * NV + v) * W, acc[b][v]);
+        return finish_split(sums, 1, B * NV * W, &out, res ? &res : nullptr, e);
     }
 #pragma GCC unroll 4
     for (int b = 0; b < B; ++b)
@@ -142,7 +158,7 @@ inline void bf16_conv_direct_run(const PlaneConvArgs* a, int64_t begin, int64_t 
     const float** px = static_cast<const float**>(scratch);
     const float** res = px + a->T * cut.run;
     float** out = static_cast<float**>(scratch) + (a->T + 1) * cut.run;
-    PlaneEpilogue e = {nullptr, 0, 0, a->act, static_cast<float>(a->act_a), static_cast<float>(a->act_b)};
+    PlaneEpilogue e = plane_epilogue(a);
     const int64_t step = dot_vector(1, packed);
     int64_t in_table = -1;
     for (int64_t tile = begin; tile < end; ++tile) {

@@ -13,16 +13,64 @@ struct PlaneEpilogue {
     const float* bias;      // at the block's first filter, or null
     int64_t first;          // the block's first filter, relative to the pointers of the output pixels
     int64_t lanes;          // valid filters of the block
-    int64_t act;
-    float a, b;
+    const PlaneConvArgs* args;
 };
+
+FC_INLINE PlaneEpilogue plane_epilogue(const PlaneConvArgs* a) { return {nullptr, 0, 0, a}; }
+
+template <int W>
+FC_INLINE Vf<W> finished(Vf<W> y, int64_t v, int n, const float* res, const PlaneEpilogue& e) {
+    const PlaneConvArgs* a = e.args;
+    if (e.bias) y = y + load_n<W>(e.bias + v, n);
+    if (res) y = y + load_n<W>(res + e.first + v, n);
+    return activate<W>(y, a->act, static_cast<float>(a->act_a), static_cast<float>(a->act_b));
+}
 
 template <int W>
 FC_INLINE void finish(Vf<W> y, int64_t v, float* out, const float* res, const PlaneEpilogue& e) {
     const int n = static_cast<int>(max64(0, min64(W, e.lanes - v)));
-    if (e.bias) y = y + load_n<W>(e.bias + v, n);
-    if (res) y = y + load_n<W>(res + e.first + v, n);
-    store_n<W>(out + e.first + v, activate<W>(y, e.act, e.a, e.b), n);
+    store_n<W>(out + e.first + v, finished<W>(y, v, n, res, e), n);
+}
+
+// `count` pixels of `width` sums each, of which e.lanes are valid, where the result is split: the planes, and the floats if
+// anybody reads them.
+template <int P>
+FC_NOINLINE void finish_split(const float* sums, int64_t count, int64_t width, float* const* out, const float* const* res,
+                              const PlaneEpilogue& e) {
+    constexpr int W = kWidth;
+    const PlaneConvArgs* a = e.args;
+    uint16_t* const split = a->split;
+    const int64_t ldy = a->ldy, ldp = a->split_ldp, plane = a->split_stride;
+    const bool floats = !a->split_alone;
+    for (int64_t m = 0; m < count; ++m, sums += width) {
+        const int64_t at = out[m] - a->y;
+        uint16_t* to = split + (ldy == ldp ? at : at / ldy * ldp) + e.first;
+        for (int64_t v = 0; v < e.lanes; v += W) {
+            const int n = static_cast<int>(min64(W, e.lanes - v));
+            Vf<W> y = finished<W>(load<W>(sums + v), v, n, res ? res[m] : nullptr, e);
+            if (floats) store_n<W>(out[m] + e.first + v, y, n);
+#pragma GCC unroll 3
+            for (int p = 0; p < P; ++p) {
+                const typename HalfTypes<W>::U u = upper_halves<W>(next_plane<W>(y));
+                if (n == W) {
+                    *reinterpret_cast<typename HalfTypes<W>::U*>(to + p * plane + v) = u;
+                } else {
+                    __builtin_memcpy(to + p * plane + v, &u, static_cast<size_t>(n) * 2);
+                }
+            }
+        }
+    }
+}
+
+FC_INLINE void finish_split(const float* sums, int64_t count, int64_t width, float* const* out, const float* const* res,
+                            const PlaneEpilogue& e) {
+    if (e.args->split_count == 1) {
+        finish_split<1>(sums, count, width, out, res, e);
+    } else if (e.args->split_count == 2) {
+        finish_split<2>(sums, count, width, out, res, e);
+    } else {
+        finish_split<3>(sums, count, width, out, res, e);
+    }
 }
 
 // Packed elements of one block of 16 filters.

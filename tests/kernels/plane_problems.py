@@ -52,8 +52,9 @@ def zeros(case):
 
 
 def forward(kernel, count, case, x, w, threads=1, bias=None, residual=None, act=None, a=0.0, b=0.0, extra=3, n=None,
-            ldp=None):
-    """y of a convolution by ``kernel`` over ``count`` planes."""
+            ldp=None, splits=0, alone=False):
+    """y of a convolution by ``kernel`` over ``count`` planes; with ``splits`` also (or alone) so many planes of it, as they
+    lie: [plane][pixel][element]."""
     ldp, ldy = ldp or case.c + case.c % 2 + 2 * extra, case.k + 2 * extra
     image, weights, zero = split(x, count, ldp), packed(case, w, count), zeros(case)
     size = x.shape[0] * math.prod(case.out)
@@ -66,12 +67,21 @@ def forward(kernel, count, case, x, w, threads=1, bias=None, residual=None, act=
     if residual is not None:
         residual_flat = pixels(residual, case.k + 1)
         keywords.update(residual=residual_flat.ctypes.data, ldr=case.k + 1)
+    if splits:
+        row = planes.split_row(case.k)
+        made = halves(splits * size * row)
+        keywords.update(split=made.ctypes.data, split_count=splits, split_ldp=row, split_stride=size * row,
+                        split_alone=alone)
     run(planes.forward(kernel, case.geometry(ldp), x=image.ctypes.data, w=weights.ctypes.data, y=y.ctypes.data, ldy=ldy,
                        zeros=zero.ctypes.data, planes=count, plane_stride=image.size // count, **keywords),
         x.shape[0], threads, n)
+    if alone:
+        assert np.isnan(y).all()
+        return made.reshape(splits, size, row)
     if size and n is None:
         assert np.isnan(gaps(y, size, case.k, ldy)).all()
-    return images(y, (x.shape[0], case.k, *case.out), ldy)
+    result = images(y, (x.shape[0], case.k, *case.out), ldy)
+    return (result, made.reshape(splits, size, row)) if splits else result
 
 
 def one_accumulator(case, x, w):

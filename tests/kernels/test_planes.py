@@ -12,7 +12,7 @@ import reference as ref
 from fastconv.kernels import conv, planes
 
 from .guarded import guarded
-from .plane_problems import backward_weight, directly, forward, halves, one_accumulator, packed, split, values
+from .plane_problems import NAN, backward_weight, directly, forward, halves, one_accumulator, packed, split, values
 from .problems import CASES as SHARED
 from .problems import Case, run
 
@@ -152,6 +152,25 @@ def test_forward_exact(name, kernel, count, rng):
     y = ref.conv(x, w, None, *case.attributes)
     for threads, extra in ((1, 0), (2, 3)):
         np.testing.assert_array_equal(forward(kernel, count, case, x, w, threads, extra=extra), y)
+
+
+@pytest.mark.parametrize(("kernel", "count"), FORWARD)
+@pytest.mark.parametrize("splits", [1, 2, 3])
+@pytest.mark.parametrize("name", ["3x3", "1x1", "groups odd", "33 filters", "113 pixels", "four blocks", "in place padded"])
+def test_the_result_is_split(name, splits, kernel, count, rng):
+    """Planes of what is stored, after bias, residual and activation, wherever rows of them differ in length from y's."""
+    case = CASES[name]
+    x, w, residual = (rng.standard_normal(s, np.float32) for s in (case.x_shape, case.w_shape, case.y_shape))
+    keywords = {"bias": rng.standard_normal(case.k, np.float32), "residual": residual, "act": "clip", "a": -1.5, "b": 2.5}
+    expected = forward(kernel, count, case, x, w, **keywords)
+    y, made = forward(kernel, count, case, x, w, 2, splits=splits, **keywords)
+    np.testing.assert_array_equal(y, expected)
+    rows = np.moveaxis(y, 1, -1).reshape(-1, case.k)
+    truth = ref.split_bfloat16(rows, splits).astype(np.float32)
+    np.testing.assert_array_equal(values(made)[:, :, :case.k], truth)
+    assert (made[:, :, case.k:] == NAN).all()
+    alone = forward(kernel, count, case, x, w, splits=splits, alone=True, **keywords)
+    np.testing.assert_array_equal(alone, made)
 
 
 @pytest.mark.parametrize("name", NAMES)

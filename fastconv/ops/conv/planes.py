@@ -6,12 +6,13 @@ from math import prod
 from typing import NamedTuple
 
 from fastconv.graph.ir import Node, Tensor
-from fastconv.graph.lower import Lowering, Ref, View, channels, spatial3
+from fastconv.graph.lower import Lowering, Ref, StepSpec, View, channels, spatial3
 from fastconv.kernels import layout, planes
 from fastconv.ops.conv.problem import SMALL, Problem, cut_parts, epilogue, phases
 from fastconv.ops.geometry import window_taps
 
 NONE = (0, 0, 0)
+FUSED = 32  # a convolution splits its own outputs where their channels are whole steps, so that no gap behind them is read
 
 
 class Image(NamedTuple):
@@ -26,11 +27,24 @@ def split(cx: Lowering, x: Tensor, count: int, low: tuple[int, int, int] = NONE,
     """The planes of an activation, inside a border of zeros if asked for; made once per graph for all who read them."""
     known = cx.extra.setdefault("planes", {})
     key = (x, count, low, high)
+    maker = cx.extra.get("plane makers", {}).get(x)
+    if key not in known and maker is not None and not any(low) and not any(high) and "split" not in maker.keywords:
+        known[key] = fuse(cx, maker, x, count)
     if key not in known:
         view = cx.padded(x, low, high) if any(low) or any(high) else cx.read(x)
         pixels = prod(s + a + b for s, a, b in zip(spatial3(x.shape), low, high, strict=True))
         known[key] = split_view(cx, view, x.shape[0], pixels, channels(x.shape), count)
     return known[key]
+
+
+def fuse(cx: Lowering, maker: StepSpec, x: Tensor, count: int) -> Image:
+    """Has the convolution that makes an activation store its planes as well, and nothing else where nobody else reads it."""
+    c = channels(x.shape)
+    ldp, pixels = planes.split_row(c), prod(spatial3(x.shape))
+    image = Image(cx.temp(2 * count * x.shape[0] * pixels * ldp, "planes"), ldp, x.shape[0] * pixels * ldp)
+    maker.keywords.update(split=image.ref, split_count=count, split_ldp=ldp, split_stride=image.stride)
+    cx.drop_unread(x, maker, split_alone=True, y=image.ref)
+    return image
 
 
 def split_view(cx: Lowering, view: View, n: int, pixels: int, channels_: int, count: int) -> Image:
@@ -55,11 +69,11 @@ def pack(cx: Lowering, w: Tensor, count: int, reads: int, packing: dict) -> Ref:
 
 
 def convolve(cx: Lowering, kernel: str, count: int, geometry: dict, packing: dict, w: Tensor, image: Image, y: View,
-             info: dict, fused: dict) -> None:
-    """Emits the packing of the weights and the convolution."""
+             info: dict, fused: dict) -> StepSpec:
+    """Emits the packing of the weights and the convolution, which is returned."""
     packed = pack(cx, w, count, geometry["channels"], packing)
-    cx.step(planes.forward, kernel, {**geometry, "ldx": image.ldp}, x=image.ref, w=packed, y=y.ref, ldy=y.ld, planes=count,
-            plane_stride=image.stride, zeros=cx.zeros(geometry["channels"]), info=info, **fused)
+    return cx.step(planes.forward, kernel, {**geometry, "ldx": image.ldp}, x=image.ref, w=packed, y=y.ref, ldy=y.ld,
+                   planes=count, plane_stride=image.stride, zeros=cx.zeros(geometry["channels"]), info=info, **fused)
 
 
 def forward(cx: Lowering, kernel: str, count: int, node: Node, p: Problem) -> None:
@@ -76,7 +90,10 @@ def forward(cx: Lowering, kernel: str, count: int, node: Node, p: Problem) -> No
         packing.update(taps=list(range(0, p.taps, s)), channel_run=s, channel_run_stride=1, row=image.ldp)
     else:
         image = split(cx, x, count)
-    convolve(cx, kernel, count, geometry, packing, w, image, cx.write(node.output), p.describe(), epilogue(node, cx))
+    y, c = cx.write(node.output), channels(node.output.shape)
+    step = convolve(cx, kernel, count, geometry, packing, w, image, y, p.describe(), epilogue(node, cx))
+    if y.ld == c and c % FUSED == 0:
+        cx.extra.setdefault("plane makers", {})[node.output] = step
 
 
 def backward_data(cx: Lowering, kernel: str, count: int, node: Node, p: Problem) -> None:
