@@ -193,7 +193,7 @@ FC_INLINE void place_columns(const DepthwiseArgs* a, const Shape& s, const Spot&
 
 // ---- memory -----------------------------------------------------------------------------------------------------------
 
-constexpr int64_t kAheadBytes = 16 << 20;   // images that the third-level cache does not keep: rows are fetched ahead
+constexpr int64_t kAheadBytes = 28 << 20;   // what the third-level cache does not keep: rows are fetched ahead
 constexpr int64_t kStreamBytes = 8 << 20;   // outputs that it would not keep for their reader: they go past it
 
 FC_INLINE bool fetches_ahead(const DepthwiseArgs* a) {
