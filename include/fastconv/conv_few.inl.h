@@ -17,12 +17,14 @@ namespace {
 
 constexpr int kFewRegisters = kWidth == 16 ? 24 : kWidth == 8 ? 12 : 8;
 constexpr int64_t kFewRun = 96;
+constexpr int64_t kFewAhead = 4096;        // floats; the processor's own prefetch follows the order of the pixels' lines badly
+constexpr int64_t kFewAheadBytes = 8 << 20;  // images of more, of which one tap reads each pixel once, are fetched ahead
 
 constexpr int few_pixels(int K) { return kFewRegisters / K > 8 ? 8 : kFewRegisters / K; }
 
 template <int K, int M>
 FC_NOINLINE void few_tile(const ConvArgs* a, int64_t taps, const float* const* px, const float* const* weights,
-                          float* const* out, const float* const* res, const float* bias) {
+                          float* const* out, const float* const* res, const float* bias, int64_t ahead) {
     constexpr int W = kWidth;
     Vf<W> acc[M][K];
 #pragma GCC unroll 8
@@ -35,6 +37,9 @@ FC_NOINLINE void few_tile(const ConvArgs* a, int64_t taps, const float* const* p
         int64_t c = 0;
         for (; c + W <= a->C; c += W) {
             Vf<W> x[M];
+            if (ahead && c * 4 % 64 == 0)
+#pragma GCC unroll 8
+                for (int m = 0; m < M; ++m) __builtin_prefetch(px[m] + c + ahead, 0, 3);
 #pragma GCC unroll 8
             for (int m = 0; m < M; ++m) x[m] = load<W>(px[m] + c);
 #pragma GCC unroll 8
@@ -71,15 +76,16 @@ FC_NOINLINE void few_tile(const ConvArgs* a, int64_t taps, const float* const* p
 
 template <int K>
 FC_INLINE void few_run(const ConvArgs* a, int64_t count, int64_t taps, const float* const* px,
-                       const float* const* weights, float* const* out, const float* const* res, const float* bias) {
+                       const float* const* weights, float* const* out, const float* const* res, const float* bias,
+                       int64_t ahead) {
     constexpr int M = few_pixels(K);
     int64_t m = 0;
     for (; m + M <= count; m += M)
-        few_tile<K, M>(a, taps, px + m, weights, out + m, res ? res + m : nullptr, bias);
+        few_tile<K, M>(a, taps, px + m, weights, out + m, res ? res + m : nullptr, bias, ahead);
     if constexpr (M > 2)
         for (; m + 2 <= count; m += 2)
-            few_tile<K, 2>(a, taps, px + m, weights, out + m, res ? res + m : nullptr, bias);
-    for (; m < count; ++m) few_tile<K, 1>(a, taps, px + m, weights, out + m, res ? res + m : nullptr, bias);
+            few_tile<K, 2>(a, taps, px + m, weights, out + m, res ? res + m : nullptr, bias, ahead);
+    for (; m < count; ++m) few_tile<K, 1>(a, taps, px + m, weights, out + m, res ? res + m : nullptr, bias, ahead);
 }
 
 // The taps of a run of pixels of one row whose row of the input exists: their pointers and weights. How many there are.
@@ -112,6 +118,8 @@ inline void f32_conv_few_run(const ConvArgs* a, int64_t begin, int64_t end, void
     const float** res = px + a->T * kFewRun;
     const float** weights = res + kFewRun;
     float** out = static_cast<float**>(scratch) + (a->T + 1) * kFewRun + a->T;
+    const bool large = a->T == 1 && pixels * a->ldx * 4 > kFewAheadBytes;
+    const int64_t ahead = large ? kFewAhead : 0;
     for (int64_t tile = begin; tile < end; ++tile) {
         const int64_t g = tile / chunks, first = tile % chunks * kFewRun, count = min64(kFewRun, pixels - first);
         output_pointers(a, first, count, out, res);
@@ -127,17 +135,17 @@ inline void f32_conv_few_run(const ConvArgs* a, int64_t begin, int64_t end, void
             float* const* o = out + m;
             const float* const* r = a->residual ? res + m : nullptr;
             switch (a->K) {
-                case 1: few_run<1>(a, run, taps, px, weights, o, r, bias); break;
-                case 2: few_run<2>(a, run, taps, px, weights, o, r, bias); break;
-                case 3: few_run<3>(a, run, taps, px, weights, o, r, bias); break;
-                case 4: few_run<4>(a, run, taps, px, weights, o, r, bias); break;
+                case 1: few_run<1>(a, run, taps, px, weights, o, r, bias, ahead); break;
+                case 2: few_run<2>(a, run, taps, px, weights, o, r, bias, ahead); break;
+                case 3: few_run<3>(a, run, taps, px, weights, o, r, bias, ahead); break;
+                case 4: few_run<4>(a, run, taps, px, weights, o, r, bias, ahead); break;
                 default:
                     if constexpr (kHalf >= 8) {
                         switch (a->K) {
-                            case 5: few_run<5>(a, run, taps, px, weights, o, r, bias); break;
-                            case 6: few_run<6>(a, run, taps, px, weights, o, r, bias); break;
-                            case 7: few_run<7>(a, run, taps, px, weights, o, r, bias); break;
-                            default: few_run<8>(a, run, taps, px, weights, o, r, bias); break;
+                            case 5: few_run<5>(a, run, taps, px, weights, o, r, bias, ahead); break;
+                            case 6: few_run<6>(a, run, taps, px, weights, o, r, bias, ahead); break;
+                            case 7: few_run<7>(a, run, taps, px, weights, o, r, bias, ahead); break;
+                            default: few_run<8>(a, run, taps, px, weights, o, r, bias, ahead); break;
                         }
                     }
             }
