@@ -17,7 +17,7 @@ namespace {
 
 constexpr int kFewRegisters = kWidth == 16 ? 24 : kWidth == 8 ? 12 : 8;
 constexpr int64_t kFewRun = 96;
-constexpr int64_t kFewAhead = 4096;        // floats; the processor's own prefetch follows the order of the pixels' lines badly
+constexpr int64_t kFewAhead = 4096;          // floats; the processor itself follows the order of the pixels' lines badly
 constexpr int64_t kFewAheadBytes = 8 << 20;  // images of more, of which one tap reads each pixel once, are fetched ahead
 
 constexpr int few_pixels(int K) { return kFewRegisters / K > 8 ? 8 : kFewRegisters / K; }
