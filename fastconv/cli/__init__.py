@@ -37,6 +37,8 @@ class _Signals:
         self._hook: Callable | None = None
 
     def __enter__(self) -> _Signals:
+        global _heard
+        _heard = self
         if threading.current_thread() is threading.main_thread():
             self._before[signal.SIGTERM] = signal.signal(signal.SIGTERM, self._stop)
             if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
@@ -62,6 +64,15 @@ class _Signals:
 
     def _stop(self, number, frame) -> None:
         self.received = number
+        raise KeyboardInterrupt
+
+
+_heard: _Signals | None = None  # of the command that runs
+
+
+def check_signals() -> None:
+    """Raises once more for a signal whose exception was lost, as C code of an import may clear it; before long work."""
+    if _heard is not None and _heard.received is not None:
         raise KeyboardInterrupt
 
 
@@ -105,7 +116,9 @@ def _run(arguments, signals: _Signals) -> int:
                 set_num_threads(arguments.threads)
             except ValueError as error:
                 raise UsageError(f"--threads {arguments.threads}: {error}") from error
+        check_signals()
         code = arguments.run(arguments) or 0
+        check_signals()
         if sys.stdout is not None:  # where there is none, print() did nothing
             sys.stdout.flush()
         return code

@@ -233,9 +233,12 @@ def _evaluated_at_once(shape: tuple[int, int, int], batch: int) -> int:
 
 def fit(trainer, loader, validation, settings: dict, checkpoint: str, arguments) -> None:
     """Trains up to the last epoch; what stops it leaves a checkpoint, and says how to go on."""
+    from fastconv.cli import check_signals
+
     first = trainer.epoch
     try:
         if first < settings["epochs"]:
+            check_signals()  # from here on the trainer listens itself
             trainer.fit(loader, settings["epochs"] - first, validation=validation, verbose=True, checkpoint=checkpoint,
                         checkpoint_every=arguments.checkpoint_every)
     except (KeyboardInterrupt, SystemExit) as stop:

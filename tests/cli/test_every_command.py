@@ -4,6 +4,7 @@ What single commands say to what is wrong with them alone is in test_refusals.py
 """
 
 import argparse
+import contextlib
 import json
 import os
 import shutil
@@ -280,6 +281,20 @@ def test_a_signal_while_one_begins_to_listen(number, monkeypatch, capsys):
     word = "interrupted" if number == signal.SIGINT else "terminated"
     assert call(capsys, "config") == (128 + number, "", f"fastconv: {word}\n")
     assert [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)] == before
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_that_is_swallowed_is_not_lost(number, monkeypatch, capsys):
+    """By C code that clears errors while something is imported, say: the command stops at its next step."""
+    def run(arguments):
+        with contextlib.suppress(KeyboardInterrupt):
+            os.kill(os.getpid(), number)
+            time.sleep(30)
+
+    monkeypatch.setattr("fastconv.cli.config.run", run)
+    assert cli.main(["config"]) == 128 + number
+    word = "interrupted" if number == signal.SIGINT else "terminated"
+    assert capsys.readouterr().err == f"fastconv config: {word}\n"
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
