@@ -193,12 +193,14 @@ FC_INLINE void place_columns(const DepthwiseArgs* a, const Shape& s, const Spot&
 
 // ---- memory -----------------------------------------------------------------------------------------------------------
 
-constexpr int64_t kAheadBytes = 28 << 20;   // what the third-level cache does not keep: rows are fetched ahead
+// Rows are fetched ahead where image and result together are larger: what was just made is in the third-level cache up to
+// about this size; what backward to weights reads was made long ago.
+constexpr int64_t kAheadBytes = 20 << 20, kAheadWeightBytes = 16 << 20;
 constexpr int64_t kStreamBytes = 8 << 20;   // outputs that it would not keep for their reader: they go past it
 
-FC_INLINE bool fetches_ahead(const DepthwiseArgs* a) {
+FC_INLINE bool fetches_ahead(const DepthwiseArgs* a, int64_t bytes) {
     const int64_t x = a->xD * a->xH * a->xW * a->ldx, y = a->yD * a->yH * a->yW * a->ldy;
-    return a->n * (x + y) * 4 > kAheadBytes;
+    return a->n * (x + y) * 4 > bytes;
 }
 FC_INLINE bool streams(const DepthwiseArgs* a) {
     return a->n * a->yD * a->yH * a->yW * a->ldy * 4 > kStreamBytes && a->ldy % kWidth == 0 &&

@@ -194,7 +194,7 @@ inline void f32_conv_depthwise_backward_weight_run(const DepthwiseArgs* a, int64
     const int64_t stride = tile_stride(a, s), R = weight_rows(stride), groups = axis_groups(s.h, R);
     const int64_t all = a->n * a->iD * groups, per = ceil_div(all, a->parts);
     const int64_t taps = a->kD * a->kH * a->kW, taps_columns = stride ? 3 : a->kW, column_stride = s.w.stride;
-    const bool plain = a->C == 1 && a->K == 1, ahead = fetches_ahead(a);
+    const bool plain = a->C == 1 && a->K == 1, ahead = fetches_ahead(a, kAheadWeightBytes);
     const int32_t* channel = s.lanes.channel;
     for (int64_t unit = begin; unit < end; ++unit) {
         const int64_t block = unit % s.blocks, part = unit / s.blocks;
