@@ -54,6 +54,10 @@ PATCHES = [
 FILES = {
     "layout": ["kernels/test_layout.py", "kernels/test_pad.py", "kernels/test_conv.py", "test_nn.py", "test_batch_norm.py"],
     "conv": ["kernels/test_conv.py", "kernels/test_fma_peak.py", "kernels/test_bandwidth.py"],
+    "depthwise": ["kernels/test_depthwise.py", "kernels/test_depthwise_rows.py"],
+    "fft": ["kernels/test_fft.py", "test_conv_fft.py"],
+    "planes": ["kernels/test_planes.py", "kernels/test_fma_peak.py"],
+    "winograd": ["kernels/test_winograd.py", "test_conv_winograd.py"],
     "norm": ["kernels/test_norm.py", "test_batch_norm.py"],
     "update": ["kernels/test_update.py"],
     "im2col": ["kernels/test_im2col.py", "kernels/test_blas.py", "test_unfold.py"],
