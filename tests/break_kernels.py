@@ -56,7 +56,6 @@ FILES = {
     "conv": ["kernels/test_conv.py", "kernels/test_fma_peak.py", "kernels/test_bandwidth.py"],
     "depthwise": ["kernels/test_depthwise.py", "kernels/test_depthwise_rows.py"],
     "fft": ["kernels/test_fft.py", "test_conv_fft.py"],
-    "planes": ["kernels/test_planes.py", "kernels/test_fma_peak.py"],
     "winograd": ["kernels/test_winograd.py", "test_conv_winograd.py"],
     "norm": ["kernels/test_norm.py", "test_batch_norm.py"],
     "update": ["kernels/test_update.py"],
@@ -64,7 +63,7 @@ FILES = {
     "elementwise": ["kernels/test_elementwise.py", "test_elementwise_ops.py"],
     "loss": ["kernels/test_loss.py"],
     "pool": ["kernels/test_pool.py", "test_ops_pool.py"],
-    "planes": ["kernels/test_planes.py"],
+    "planes": ["kernels/test_planes.py", "kernels/test_fma_peak.py"],
 }
 
 
