@@ -63,7 +63,7 @@ FILES = {
     "elementwise": ["kernels/test_elementwise.py", "test_elementwise_ops.py"],
     "loss": ["kernels/test_loss.py"],
     "pool": ["kernels/test_pool.py", "test_ops_pool.py"],
-    "planes": ["kernels/test_planes.py", "kernels/test_fma_peak.py"],
+    "planes": ["kernels/test_planes.py", "kernels/test_planes_weight.py"],
 }
 
 

@@ -67,8 +67,8 @@ def conv2d(input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1, 
         Zeros around the input.
     groups : int, default 1
     algorithm : str, optional
-        "direct", "winograd", "fft", "pointwise", "depthwise", "im2col"...: one that applies to this problem; default: the
-        fastest that keeps the precision, by a cost model.
+        "direct", "winograd", "fft", "pointwise", "depthwise", "depthwise_rows", "im2col"...: one that applies to this
+        problem; default: the fastest that keeps the precision, by a cost model.
     precision : {"highest", "high", "medium"}, optional
         The promise of accuracy, as for :func:`fastconv.compile`; default "highest".
 
