@@ -75,6 +75,10 @@ class ArrayDataset:
                 f"ArrayDataset: index must be an int, a slice or a 1-D array of ints or bools, "
                 f"got {type(index).__name__} of shape {rows.shape} and dtype {rows.dtype}"
             )
+        if rows.dtype == np.uint64:
+            if rows.size and rows.max() >= len(self):
+                raise IndexError(f"ArrayDataset: row {rows.max()} is not in 0..{len(self) - 1}")
+            rows = rows.astype(np.intp)  # which take refuses to do: not all of them would fit
         # take and not array[rows]: it gives C order whatever the order of the array is.
         return tuple(array.take(rows, axis=0) for array in self.arrays)
 

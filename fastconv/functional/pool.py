@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -74,8 +75,10 @@ def _flat_indices(taps: np.ndarray, geometry: dict, dims: int) -> np.ndarray:
         return taps.astype(np.int64)
     size, kernel, stride = (geometry[key][3 - dims:] for key in ("input", "kernel", "stride"))
     dilation, low = geometry.get("dilation", (1,) * 3)[3 - dims:], geometry.get("low", (0,) * 3)[3 - dims:]
-    flat = np.zeros(taps.shape, np.int64)
-    for axis, tap in enumerate(np.unravel_index(np.where(none, 0, taps).astype(np.int64), kernel)):
+    flat, rest, below = np.zeros(taps.shape, np.int64), np.where(none, 0, taps).astype(np.int64), prod(kernel)
+    for axis, k in enumerate(kernel):
+        below //= k
+        tap, rest = np.divmod(rest, below)  # np.unravel_index is wrong on large arrays with a last extent of 1 (NumPy 2.4.6)
         window = np.arange(taps.shape[2 + axis]).reshape(-1, *(1,) * (dims - 1 - axis))
         flat = flat * size[axis] + (window * stride[axis] - low[axis] + tap * dilation[axis])
     return np.where(none, -1, flat)

@@ -43,11 +43,21 @@ def foreign(op: str, name: str, value) -> np.ndarray:
 
 
 def as_int64(op: str, name: str, value) -> np.ndarray:
-    """The one rule for class indices: any integer dtype of native byte order, converted to int64."""
+    """The one rule for class indices: any integer dtype of native byte order, converted to int64.
+
+    Raises
+    ------
+    TypeError
+        For any other dtype or byte order.
+    ValueError
+        For values of 2**63 and more, which would turn negative (and might be an ``ignore_index`` then).
+    """
     array = np.asarray(value)
     if array.dtype.kind not in "iu" or not array.dtype.isnative:
         what = f"{array.dtype} (byte-swapped)" if not array.dtype.isnative else f"{array.dtype}"
         raise TypeError(f"{op}: {name} has dtype {what}: expected integers; convert with .astype(np.int64)")
+    if array.dtype == np.uint64 and array.size and array.max() >= 2**63:
+        raise ValueError(f"{op}: {name} holds {array.max()}: expected integers below 2**63")
     return array.astype(np.int64, copy=False)
 
 

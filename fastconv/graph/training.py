@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from fastconv.graph.arrays import as_float32
+from fastconv.graph.arrays import as_float32, as_int64
 from fastconv.graph.autodiff import differentiate
 from fastconv.graph.diagnose import first_not_finite
 from fastconv.graph.ir import Tensor
@@ -97,7 +97,7 @@ class LossTape:
 
     def _plan(self, arrays: Sequence) -> tuple[_Planned, Sequence]:
         """The plan for these arrays, and the arrays as NumPy's; says what is wrong with them."""
-        op = "step" if self.training else "evaluate"
+        op = operation(self)
         if len(arrays) < 2:
             raise TypeError(f"{op}: {len(arrays)} arrays given: expected the inputs and the target")
         inputs = [as_float32(op, f"input {i}", a) for i, a in enumerate(arrays[:-1])]
@@ -232,11 +232,16 @@ class TrainingTape(LossTape):
         return self._sums.setdefault(id(parameter), np.zeros(parameter.shape, np.float32))
 
 
+def operation(tape: LossTape) -> str:
+    """What a run of the tape is called in messages."""
+    return "step" if tape.training else "evaluate"
+
+
 class _Planned:
     """One plan of a training tape."""
 
     def __init__(self, tape: Any, inputs: list, target: tuple):
-        self.batch, self.n = inputs[0][0][0], 0
+        self.batch, self.n, self.op = inputs[0][0][0], 0, operation(tape)
         graph, structure = trace(lambda *t: self._model_and_loss(tape, t), [*inputs, target])
         optimise(graph, tape.training)
         *predictions, loss = graph.outputs
@@ -309,7 +314,7 @@ class _Planned:
                 if not isinstance(array, np.ndarray) or array.dtype.kind not in "iu" or \
                         array.shape[1:] != self.target.shape[1:] or array.shape[0] != n:
                     return False
-                self.integers[:n] = array
+                self.integers[:n] = as_int64(self.op, "target", array) if array.dtype == np.uint64 else array
             else:
                 got = slot.take(array, False)
                 if got < 1 or (n >= 0 and got != n):
