@@ -63,7 +63,7 @@ def forward(dict geometry, *, size_t x, size_t w, size_t y, ldy, size_t bias=0, 
     """A convolution; addresses, strides in elements.
 
     With ``"transposed": True`` in the geometry the transposed convolution (a convolution's backward to data), whose input
-    is the convolution's output: kernel 3x3 or 5x5, stride 2, no dilation, and ``low`` at least 0 and
+    is the convolution's output: kernel 1x3x3 or 1x5x5, stride 1x2x2, no dilation, no padding of the depth, and ``low`` at least 0 and
     odd or even in both dimensions. Space, origin and output step are not used. With ``"rows": True`` the kernel whose lanes
     run along the row (depthwise_rows.inl.h).
     """

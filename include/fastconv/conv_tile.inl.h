@@ -153,12 +153,13 @@ FC_NOINLINE void conv_tile(const float* const* px, int64_t pitch, const Run& run
     }
 }
 
-// One tile, run by run.
+// One tile, run by run. Without taps (a phase of a stride that none reaches) it is one run of nothing: bias, residual and
+// activation are still due.
 template <int W, int NV, int M>
 FC_INLINE void conv_runs(const float* const* px, int64_t pitch, int64_t T, int64_t C, const float* w, const float* zeros,
                          float* const* out, const float* const* res, const Epilogue& e, int64_t ahead) {
     const int64_t taps = run_taps(T, C), channels = run_channels(C);
-    if (taps >= T && channels >= C)
+    if (T == 0 || (taps >= T && channels >= C))
         return conv_tile<W, NV, M>(px, pitch, {T, 0, C, nullptr, true, true}, w, zeros, out, res, e, ahead);
     alignas(64) float sums[M * NV * W];
     for (int64_t t = 0; t < T; t += taps)

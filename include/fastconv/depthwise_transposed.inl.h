@@ -109,13 +109,15 @@ FC_INLINE int64_t pair_rows(const DepthwiseArgs* a, int64_t block) {
     const int64_t work = ceil_div(a->yW, 2) * a->kH * a->kW * a->C * block;
     return max64(1, min64(ceil_div(a->yH, 2), kUnitWork / max64(1, work)));
 }
+// Depths are images of their own: the kernel's depth and the stride along it are 1.
+FC_INLINE int64_t pair_images(const DepthwiseArgs* a) { return a->n * a->yD; }
 FC_INLINE int64_t pair_block(const DepthwiseArgs* a) {
-    return unit_block(lanes_count(a), a->n * ceil_div(ceil_div(a->yH, 2), pair_rows(a, kLanesBlock / kWidth)));
+    return unit_block(lanes_count(a), pair_images(a) * ceil_div(ceil_div(a->yH, 2), pair_rows(a, kLanesBlock / kWidth)));
 }
 
 FC_INLINE int64_t f32_conv_depthwise_transposed_tiles(const DepthwiseArgs* a) {
     const int64_t block = pair_block(a);
-    return a->n * ceil_div(ceil_div(a->yH, 2), pair_rows(a, block)) * ceil_div(lanes_count(a), block);
+    return pair_images(a) * ceil_div(ceil_div(a->yH, 2), pair_rows(a, block)) * ceil_div(lanes_count(a), block);
 }
 FC_INLINE size_t f32_conv_depthwise_transposed_scratch(const DepthwiseArgs*) { return 0; }
 

@@ -3,6 +3,7 @@
 Inputs and outputs end at a guard page and start as NaN; integer inputs reach every bit that a float32 sum keeps exact.
 """
 
+import itertools
 import math
 import os
 import subprocess
@@ -245,6 +246,28 @@ def test_a_phase_writes_its_own_pixels(kernel, rng):
     expected = np.full_like(y, np.nan)
     expected[:, 2:9:3, 1:8:2] = np.moveaxis(ref.conv(x, w, None, *case.attributes), 1, -1)
     np.testing.assert_array_equal(y, expected)
+
+
+@pytest.mark.parametrize("act", [None, "relu", "clip", "leaky_relu"])
+@pytest.mark.parametrize(("channels", "pixels"), list(itertools.product((1, 383, 767, 768, 1537), (1, 2, 29))))
+@pytest.mark.parametrize("kernel", ["f32_conv_direct", "f32_conv_few"])
+def test_a_phase_without_taps(kernel, channels, pixels, act, rng):
+    """A phase of a stride that no tap reaches, sums of no, one and several runs: bias, residual and activation alone."""
+    k = 4 * BLOCK + 5 if kernel == "f32_conv_direct" else 3
+    a, b = {None: (0, 0), "relu": (0, 0), "clip": (-2, 3), "leaky_relu": (0.25, 0)}[act]
+    apply = {None: lambda v: v, "relu": lambda v: np.maximum(v, 0), "clip": lambda v: np.clip(v, -2, 3),
+             "leaky_relu": lambda v: np.where(v < 0, v / 4, v)}[act]
+    bias, residual, zero = guarded(k), guarded((1, pixels, k)), guarded(channels, 0)
+    x, w = guarded((1, pixels, channels)), guarded(0)
+    bias[:], residual[:] = ref.exact_integers(rng, bias.shape, 4), ref.exact_integers(rng, residual.shape, 4)
+    geometry = {"taps": [], "groups": 1, "channels": channels, "filters": k, "ldx": channels, "input": (1, 1, pixels),
+                "space": (1, 1, pixels), "stride": (1, 1, 1), "output": (1, 1, pixels)}
+    for added in ({}, {"bias": bias.ctypes.data}, {"bias": bias.ctypes.data, "residual": residual.ctypes.data, "ldr": k}):
+        y = guarded((1, pixels, k))
+        run(conv.forward(kernel, geometry, x=x.ctypes.data, w=w.ctypes.data, y=y.ctypes.data, ldy=k,
+                         zeros=zero.ctypes.data, act=act, act_a=a, act_b=b, **added), 1, 1)
+        expected = np.zeros_like(residual) + (bias if added else 0) + (residual if "residual" in added else 0)
+        np.testing.assert_array_equal(y, apply(expected))
 
 
 @pytest.mark.parametrize("bits", [(12, 12), (20, 1)])

@@ -36,6 +36,12 @@ CASES = {
        [(3, 9, 18, 0), (3, 16, 17, 2), (3, 5, 6, 5), (5, 9, 20, 0), (5, 17, 16, 1), (5, 8, 19, 2), (5, 11, 9, 3),
         (5, 3, 4, 6)]},
     "3x3/2 deep": dw(1, DEEP, (9, 17), (3, 3), padding=1, stride=2),
+    # depths are images of their own where kernel and stride are flat; a stride along them, or padding, is not
+    **{f"{k}x{k}/2 in depth {d}": dw(2, WIDTH + 1, (d, 9, 8), (1, k, k), padding=(0, 1, 1), stride=(1, 2, 2))
+       for k, d in ((3, 1), (3, 2), (5, 4))},
+    "3x3/2 in deep blocks": dw(1, DEEP, (3, 9, 17), (1, 3, 3), padding=(0, 1, 1), stride=(1, 2, 2)),
+    "3x3/2 in padded depth": dw(1, WIDTH, (3, 9, 8), (1, 3, 3), padding=1, stride=(1, 2, 2)),
+    "3x3/2 in every other depth": dw(1, WIDTH, (5, 9, 8), (1, 3, 3), padding=(0, 1, 1), stride=2),
     "3x3/2 padding differs": dw(1, WIDTH, (9, 17), (3, 3), padding=(1, 0), stride=2),
     **{f"{c} channels": dw(1, c, (5, 6), (3, 3), padding=1) for c in
        (2, 3, WIDTH - 1, WIDTH, 2 * WIDTH, 2 * WIDTH + 1, 127, 128, 129, DEEP)},
@@ -204,7 +210,7 @@ def test_the_passes_are_adjoint(name, rng):
     assert product == (backward_weight(case, x, g).astype(np.float64) * w).sum()
 
 
-EPILOGUES = ["3x3 7x8", "3x3/2 9x17", "3x3/2 16x17 padding 2", "5x5/2 17x16 padding 1", "row of 5", "row of 4",
+EPILOGUES = ["3x3 7x8", "3x3/2 9x17", "3x3/2 16x17 padding 2", "5x5/2 17x16 padding 1", "3x3/2 in depth 2", "row of 5", "row of 4",
              "multiplier 3", "groups of 4 to 4", "groups of 3 to 5", "dilation and stride", "many filters"]
 
 
