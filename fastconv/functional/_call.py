@@ -83,7 +83,7 @@ def decide(shown: str, argument: Argument) -> None:
     check_ndim(shown, argument, tensor.shape)
     if tensor in open_:
         open_.discard(tensor)
-        tensor.type = Type(tensor.shape, argument.layout, tensor.dtype)
+        tensor.type = Type(tensor.type.shape, argument.layout, tensor.dtype)
     if tensor.layout != argument.layout:
         kinds = {PIXELS: "an activation", FLAT: "a parameter"}
         raise ValueError(f"{shown}: {argument.name} is {kinds[tensor.layout]}: expected {kinds[argument.layout]}")

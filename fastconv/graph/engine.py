@@ -47,12 +47,12 @@ class Engine:
     # ---- planning -------------------------------------------------------------------------------------------------
 
     def _plan(self, shapes: Sequence[tuple[int, ...]]) -> tuple[Plan, Program]:
-        key = tuple(s[1:] for s in shapes)
-        batch = max(1, shapes[0][0])
-        found = self._plans.get(key)
-        if found is not None and found[0].batch >= batch:
-            self._plans.move_to_end(key)
-            return found
+        rest, n = tuple(s[1:] for s in shapes), shapes[0][0]
+        for key in ((rest, None), (rest, n)):  # for any batch, or for this one
+            found = self._plans.get(key)
+            if found is not None and found[0].serves(n):
+                self._plans.move_to_end(key)
+                return found
         try:
             plan, wanted, gradients = self._lower(shapes, self.algorithm)
         except MemoryError as error:
@@ -64,7 +64,7 @@ class Engine:
             if gradient is not None:
                 program.gradients.append((tensor.parameter,
                                           program.array(plan.lowered.read(gradient).ref, tensor.shape)))
-        self._plans[key] = plan, program
+        self._plans[rest, plan.graph.exact] = plan, program
         plan.open(program)
         while len(self._plans) > max(1, self.cache_size):
             self._plans.popitem(last=False)
@@ -74,7 +74,8 @@ class Engine:
         """The plan for these shapes, the parameters that gradients are wanted of, and the gradients."""
         batch = max(1, shapes[0][0])
         names = ["input"] if len(shapes) == 1 else [f"input{i}" for i in range(len(shapes))]
-        graph, structure = trace(self._function, [((batch, *s[1:]), n) for s, n in zip(shapes, names, strict=True)])
+        inputs = [((batch, *s[1:]), n) for s, n in zip(shapes, names, strict=True)]
+        graph, structure = trace(self._function, inputs, shapes[0][0])
         optimise(graph, self._training)
         gradients: list = []
         wanted: list = []

@@ -6,8 +6,10 @@ import threading
 from collections.abc import Callable, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from operator import index as operator_index
 from typing import Any
 
+from fastconv.graph.batch import Batch, settle
 from fastconv.graph.parameter import Parameter
 
 PIXELS = "pixels"  # activations: logical (N, C, spatial...), channels-last in memory, batch known at run time
@@ -24,7 +26,10 @@ class Type:
 
 
 class Tensor:
-    """A symbolic tensor: what ``forward`` of a module sees while it is traced. ``shape`` is logical (NCHW)."""
+    """A symbolic tensor: what ``forward`` of a module sees while it is traced. ``shape`` is logical (NCHW).
+
+    For ``forward``, the first extent of an activation's shape is a :class:`~fastconv.graph.batch.Batch`.
+    """
 
     __slots__ = ("graph", "index", "name", "node", "parameter", "type")
     __array_ufunc__ = None  # NumPy must not take `array + tensor` apart element by element
@@ -35,7 +40,8 @@ class Tensor:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        return self.type.shape
+        shape, batch = self.type.shape, self.graph.batch
+        return shape if batch is None or not shape or self.type.layout == FLAT else (batch, *shape[1:])  # type: ignore
 
     @property
     def ndim(self) -> int:
@@ -73,6 +79,11 @@ class Tensor:
 
     def flatten(self, start_dim: int = 0, end_dim: int = -1):
         return apply("flatten", [self], start_dim=start_dim, end_dim=end_dim)
+
+    def __len__(self) -> int:
+        if not self.type.shape:
+            raise TypeError("len() of a symbolic tensor without dimensions")
+        return operator_index(self.shape[0])
 
     def __repr__(self) -> str:
         return f"Tensor({self.name or (self.node and self.node.op.name)}, shape={self.shape})"
@@ -146,6 +157,8 @@ class Graph:
         self.undecided: set[Tensor] = set()  # inputs that become activations or flat by their first use (gradcheck)
         self._parameters: dict[int, Tensor] = {}
         self.segment = "forward"
+        self.batch: Batch | None = None  # what the function being traced sees of the batch; None outside of it
+        self.exact: int | None = None  # the only batch that it is right for, where the function has read it
         self.fused = False  # whether the passes behind differentiation have run
 
     def input(self, shape: Sequence[int], name: str, layout: str = PIXELS, dtype: str = "float32") -> Tensor:
@@ -237,7 +250,8 @@ def apply(name: str, inputs: Sequence, **attrs) -> Any:
         raise TypeError(f"{name}: needs a symbolic tensor: modules are called while they are traced by fc.compile(); "
                         "for NumPy arrays use fastconv.functional")
     tensors = []
-    for value in inputs:
+    attrs = settle(attrs)
+    for value in settle(list(inputs)):
         if isinstance(value, Parameter):
             value = graph.parameter(value)
         elif value is not None and not isinstance(value, (Tensor, int, float)):
@@ -249,7 +263,11 @@ def apply(name: str, inputs: Sequence, **attrs) -> Any:
     if numbers:  # the operator's infer takes them as attributes, by position
         attrs["scalars"] = [t if isinstance(t, (int, float)) else None for t in tensors]
         tensors = [t for t in tensors if not isinstance(t, (int, float))]
-    types = op.infer(tensors, attrs)
+    watching, graph.batch = graph.batch, None  # a shape rule does not read it for the user
+    try:
+        types = op.infer(tensors, attrs)
+    finally:
+        graph.batch = watching
     node = Node(op, tensors, attrs, current_path(), graph.segment)
     node.outputs = [Tensor(graph, t, node, i) for i, t in enumerate(types)]
     graph.nodes.append(node)

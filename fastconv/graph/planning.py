@@ -51,10 +51,14 @@ class Plan:
         self.lowered.finish()
         for tensor in graph.inputs:
             if tensor.dtype == "float32":
-                self.lowered.slot(tensor).expect(tensor.shape, tensor.layout == "pixels")
+                self.lowered.slot(tensor).expect(tensor.shape, tensor.layout == "pixels", only=graph.exact)
         for name, tensor in zip(self.exits, self.outputs, strict=True):
             self.lowered.slots[name].expect(tensor.shape, tensor.layout == "pixels")
         self.call = Call()
+
+    def serves(self, n: int) -> bool:
+        """Whether it is for a batch of ``n``."""
+        return n <= self.batch if self.graph.exact is None else n == self.graph.exact
 
     def open(self, program: Program) -> None:
         """Lets calls that need nothing but a forward go straight to their steps."""

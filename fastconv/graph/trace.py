@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Iterator, Sequence
 
-from fastconv.graph.ir import Graph, Tensor, building
+from fastconv.graph.batch import Batch
+from fastconv.graph.ir import PIXELS, Graph, Tensor, building
 
 
 class Structure:
@@ -41,7 +43,7 @@ def _nest(shape, leaves: Iterator):
     return type(shape)(values) if type(shape) in (tuple, list) else type(shape)(*values)
 
 
-def trace(function: Callable, inputs: Sequence[tuple]) -> tuple[Graph, Structure]:
+def trace(function: Callable, inputs: Sequence[tuple], batch: int | None = None) -> tuple[Graph, Structure]:
     """Calls ``function`` with symbolic tensors.
 
     Parameters
@@ -49,18 +51,27 @@ def trace(function: Callable, inputs: Sequence[tuple]) -> tuple[Graph, Structure
     function : callable
         Takes one symbolic tensor per input; returns tensors.
     inputs : sequence of (shape, name) or (shape, name, layout, dtype)
+    batch : int, optional
+        What it finds as the batch of its inputs, if that is not theirs (0, for which plans are made as for 1).
 
     Returns
     -------
     graph, structure
-        Inputs, nodes and outputs; and how the outputs nest.
+        Inputs, nodes and outputs; and how the outputs nest. ``graph.exact`` is the batch if the function has read it.
     """
     import fastconv.ops  # noqa: F401  (registers the operators)
 
     graph = Graph()
     tensors = [graph.input(*spec) for spec in inputs]
-    with building(graph, ""):
-        result = function(*tensors)
+    planned = next((t.shape[0] for t in tensors if t.layout == PIXELS and t.shape), 1)
+    seen = graph.batch = Batch(planned if batch is None else batch)
+    try:
+        with building(graph, ""):
+            result = function(*tensors)
+    finally:
+        graph.batch = None
+    if seen.seen:
+        graph.exact = operator.index(seen)
     structure = Structure(result)
     if not structure.tensors:
         raise ValueError("forward returned no tensor")

@@ -113,12 +113,14 @@ class LossTape:
                                  f"{inputs[0].shape}")
         if inputs[0].shape[0] < 1:
             raise ValueError(f"{op}: input 0 of shape {inputs[0].shape} is an empty batch")
-        key = (*(a.shape[1:] for a in inputs), target.shape[1:], target.dtype.kind)
-        found = self._plans.get(key)
-        if found is not None and found.batch >= inputs[0].shape[0]:
-            self._plans.move_to_end(key)
-            return found, [*inputs, target]
-        planned = self._plans[key] = _Planned(self, [(a.shape, f"input{i}") for i, a in enumerate(inputs)], specs_target)
+        rest, n = (*(a.shape[1:] for a in inputs), target.shape[1:], target.dtype.kind), inputs[0].shape[0]
+        for key in ((rest, None), (rest, n)):  # for any batch, or for this one
+            found = self._plans.get(key)
+            if found is not None and found.plan.serves(n):
+                self._plans.move_to_end(key)
+                return found, [*inputs, target]
+        planned = _Planned(self, [(a.shape, f"input{i}") for i, a in enumerate(inputs)], specs_target)
+        self._plans[rest, planned.graph.exact] = planned
         while len(self._plans) > self.cache_size:
             self._plans.popitem(last=False)
         return planned, [*inputs, target]
@@ -253,7 +255,7 @@ class _Planned:
             gradients = differentiate(graph, [(loss, None)], self.parameters)
             finish = lambda lowered: self._update(tape, lowered, gradients)  # noqa: E731
         plan = Plan(graph, structure, self.batch, tape.algorithm, finish=finish, precision=tape.precision)
-        self.graph, self.lowered = graph, plan.lowered
+        self.graph, self.plan, self.lowered = graph, plan, plan.lowered
         self.program = Program(plan.lowered)
         self.program.threads = tape.threads
         self.written = [(p, np.empty(p.shape, np.float32)) for p in self.lowered.changed]

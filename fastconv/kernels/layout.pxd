@@ -9,6 +9,7 @@ cdef class Slot:
     cdef int ndim
     cdef int64_t shape[8]
     cdef bint batched
+    cdef int64_t only
     cdef bint dense
     cdef int64_t rows[3]
     cpdef int64_t take(self, array, bint write) except -2

@@ -14,13 +14,14 @@ cnp.import_array()
 cdef class Slot:
     """Where a user's array is in the coming run: an address and five strides (N, C, D, H, W) in elements."""
 
-    def expect(self, shape, bint batched, rows=None):
-        """The shape that take() compares arrays with; when batched, the first extent may be smaller.
+    def expect(self, shape, bint batched, rows=None, only=None):
+        """The shape that take() compares arrays with; when batched, the first extent may be smaller, or must be ``only``.
 
         With ``rows``, (N, rows, elements), only arrays in C order are taken, and are seen as one channel of so many rows.
         """
         self.ndim = len(shape)
         self.batched = batched
+        self.only = -1 if only is None else only
         self.dense = rows is not None
         if self.dense:
             self.rows[0], self.rows[1], self.rows[2] = rows
@@ -51,7 +52,7 @@ cdef class Slot:
             if write and n > 0 and cnp.PyArray_STRIDE(a, i) == 0 and cnp.PyArray_DIM(a, i) > 1:
                 return -1
             if i == 0 and self.batched:
-                if n > self.shape[0]:
+                if n > self.shape[0] or self.only >= 0 and n != self.only:
                     return -1
             elif cnp.PyArray_DIM(a, i) != self.shape[i]:
                 return -1

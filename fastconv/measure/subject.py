@@ -51,6 +51,8 @@ def write(folder, network, shape: tuple[int, ...], modes=MODES) -> None:
     weights: dict[str, np.ndarray] = {}
     for mode in modes:
         graph, _ = trace(network.symbolic(mode == "training"), [((1, *shape), "input")])
+        if graph.exact is not None:
+            raise Unsupported("its forward reads the batch: a comparison takes networks that are the same for every batch")
         if len(graph.outputs) != 1:
             raise Unsupported(f"it has {len(graph.outputs)} outputs: a comparison takes networks with one")
         nodes, trainable = describe(graph, names, weights)
