@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from fastconv.functional._call import activation, call, define, define_gradient, flag, flat
-from fastconv.graph.arrays import as_float32
+from fastconv.graph.arrays import as_float32, overlap
 from fastconv.graph.ir import Tensor
+from fastconv.kernels.layout import distinct
 
 PARAMETERS = (activation("input"), *(flat(name, ndim=1, optional=True)
                                      for name in ("weight", "bias", "running_mean", "running_var")))
@@ -48,7 +49,10 @@ def batch_norm(input, running_mean, running_var, weight=None, bias=None, trainin
         for name, array in (("running_mean", running_mean), ("running_var", running_var)):
             if as_float32("batch_norm", name, array) is not array or not array.flags.writeable:
                 raise ValueError(f"batch_norm: {name} is read-only or not an aligned array: training updates it in place")
-        if np.shares_memory(running_mean, running_var):
+            if not distinct(array):
+                raise ValueError(f"batch_norm: {name} of strides {array.strides} has elements that share memory: training "
+                                 "updates it in place")
+        if overlap(running_mean, running_var):
             raise ValueError("batch_norm: running_mean and running_var share memory: training updates both")
     values = input, weight, bias, running_mean, running_var
     arguments = [p._replace(value=v) for p, v in zip(PARAMETERS, values, strict=True)]

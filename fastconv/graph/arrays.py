@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import prod
 
 import numpy as np
+
+from fastconv.kernels.layout import distinct
 
 
 def as_float32(op: str, name: str, value) -> np.ndarray:
@@ -61,6 +64,33 @@ def as_int64(op: str, name: str, value) -> np.ndarray:
     return array.astype(np.int64, copy=False)
 
 
+HARD = 10_000  # how much NumPy may work at the question whether two arrays share memory, before the answer is yes
+
+
+def overlap(a, b) -> bool:
+    """Whether two arrays share an element's memory; False where one of them is no array."""
+    if not (isinstance(a, np.ndarray) and isinstance(b, np.ndarray) and np.may_share_memory(a, b)):
+        return False
+    try:
+        return np.shares_memory(a, b, max_work=HARD)  # type: ignore[arg-type]  # any number; its stub says two
+    except np.exceptions.TooHardError:
+        return True
+
+
+def refuse_shared(op: str, arrays: Sequence) -> None:
+    """Says which two of the arrays that a run is to write share memory."""
+    for i, a in enumerate(arrays):
+        for j, b in enumerate(arrays[:i]):
+            if overlap(a, b):
+                raise ValueError(f"{op}: out[{j}] and out[{i}] share memory")
+
+
+def copied(arrays: Sequence[np.ndarray], written: Sequence) -> list[np.ndarray]:
+    """The arrays that a run reads, those copied which share memory with one that it writes: it may be written before it is
+    read."""
+    return [a.copy(order="K") if any(overlap(a, w) for w in written) else a for a in arrays]
+
+
 def refuse_out(op: str, array, shape: tuple[int, ...]) -> None:
     """Says what is wrong with an ``out`` that was not taken."""
     if not isinstance(array, np.ndarray):
@@ -71,7 +101,7 @@ def refuse_out(op: str, array, shape: tuple[int, ...]) -> None:
         raise ValueError(f"{op}: out has shape {array.shape}: expected {tuple(shape)}")
     if not array.flags.writeable:
         raise ValueError(f"{op}: out is read-only")
-    if any(n > 1 and not s for n, s in zip(array.shape, array.strides, strict=True)):
+    if not distinct(array):
         raise ValueError(f"{op}: out of strides {array.strides} has elements that share memory")
     raise ValueError(f"{op}: out is not aligned to its elements")
 

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastconv.graph.arrays import as_float32, as_int64
+from fastconv.graph.arrays import as_float32, as_int64, copied
 from fastconv.graph.autodiff import differentiate, remove_dead
 from fastconv.graph.ir import PIXELS, Graph, Node, Tensor, apply, building, operator, showing
 from fastconv.graph.lower import Lowering
@@ -85,6 +85,9 @@ class Compiled(Call):
             self.program.array(self.lowered.extra["random"], (2,), np.uint64)[:] = random
         if self.dense:
             arrays = [np.ascontiguousarray(array) for array in arrays]
+        if self.updates:
+            apart = copied(arrays, [arrays[position] for position in self.updates])
+            arrays = [a if i in self.updates else apart[i] for i, a in enumerate(arrays)]
         for tensor, array in zip(self.inputs, arrays, strict=True):
             if tensor.dtype != "float32":
                 self.program.array(self.lowered.read(tensor).ref, tensor.shape, tensor.dtype)[: len(array)] = array

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from fastconv._atomic import check_writable
-from fastconv.graph.arrays import as_float32, check_shape
+from fastconv.graph.arrays import as_float32, check_shape, copied
 from fastconv.graph.autodiff import differentiate
 from fastconv.graph.choices import Choices
 from fastconv.graph.listing import StepInfo, list_memory, list_steps
@@ -100,7 +100,8 @@ class Engine:
             One float32 array per input, ``(N, C, ...)``, any strides; also anything with ``__dlpack__`` or the buffer
             protocol. N may be 0.
         out : ndarray, or a sequence of them, optional
-            Where the outputs go; float32, of exactly the output's shape.
+            Where the outputs go; float32, of exactly the output's shape. They may be inputs too, or share memory with
+            them: those inputs are copied first. They may not share memory with one another.
 
         Returns
         -------
@@ -114,11 +115,9 @@ class Engine:
             if result is not None:
                 return result if plan.structure.plain or out is not None else plan.structure.build(
                     result if isinstance(result, tuple) else (result,))
-            plan, program, n, held = self._bring(inputs)
-            if out is None:
-                arrays: Sequence = [np.empty(shape, np.float32) for shape in plan.output_shapes(n)]
-            else:
-                arrays = (out,) if isinstance(out, np.ndarray) else several(plan.outputs, out)
+            given: Sequence = () if out is None else (out,) if isinstance(out, np.ndarray) else several(plan.outputs, out)
+            plan, program, n, held = self._bring(inputs, given)
+            arrays = given if out is not None else [np.empty(shape, np.float32) for shape in plan.output_shapes(n)]
             plan.point(arrays, n)
             program.run("forward", n)
             del held  # what was made of the inputs has been read
@@ -127,15 +126,16 @@ class Engine:
                 return out
             return plan.structure.build(arrays)
 
-    def _bring(self, inputs) -> tuple[Plan, Program, int, list[np.ndarray]]:
-        """The careful way in: converts what can be taken without a copy, names what is wrong, replans when needed.
+    def _bring(self, inputs, out: Sequence) -> tuple[Plan, Program, int, list[np.ndarray]]:
+        """The careful way in: converts what can be taken without a copy, names what is wrong, replans when needed. What
+        shares memory with one of ``out`` is copied.
 
         The last of what it returns must live until the forward has run.
         """
         graph = self._current[0].graph
         arrays = bring([t for t in graph.inputs if t not in graph.late_inputs], inputs)
         plan, program = self._current = self._plan([a.shape for a in arrays])
-        n = arrays[0].shape[0]
+        n, arrays = arrays[0].shape[0], copied(arrays, out)
         for t, a in zip([t for t in plan.graph.inputs if t not in plan.graph.late_inputs], arrays, strict=True):
             if plan.lowered.slots[t.name].take(a, False) != n:
                 raise RuntimeError(f"engine: {t.name} of shape {a.shape} was not accepted by its own plan")

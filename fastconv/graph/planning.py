@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from fastconv.graph import passes
-from fastconv.graph.arrays import as_float32, refuse_out
+from fastconv.graph.arrays import as_float32, refuse_out, refuse_shared
 from fastconv.graph.ir import Graph, Tensor
 from fastconv.graph.lower import Lowering
 from fastconv.graph.program import Program
@@ -102,9 +102,5 @@ def several(outputs: Sequence[Tensor], out) -> Sequence:
     if not isinstance(out, (list, tuple)):
         shapes = ", ".join(str(t.shape) for t in outputs)
         raise TypeError(f"engine: out is a {type(out).__name__}: expected a float32 array, or a list of them, for {shapes}")
-    for i, a in enumerate(out):
-        for j, b in enumerate(out[:i]):
-            if isinstance(a, np.ndarray) and isinstance(b, np.ndarray) and np.may_share_memory(a, b) and \
-                    np.shares_memory(a, b):
-                raise ValueError(f"engine: out[{j}] and out[{i}] share memory")
+    refuse_shared("engine", out)
     return out

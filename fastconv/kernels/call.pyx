@@ -69,7 +69,7 @@ cdef class Call:
         n = n if n >= 0 else 1
         cdef list results = []
         if out is not None:
-            if len(self.exits) != 1 or (<Slot> self.exits[0]).take(out, True) != n:
+            if len(self.exits) != 1 or (<Slot> self.exits[0]).take(out, True) != n or touches(out, arguments, count):
                 return None
             results.append(out)
         else:
@@ -80,6 +80,33 @@ cdef class Call:
             steps.set_batch(n)
             steps.run(threads)
         return results[0] if len(results) == 1 else tuple(results)
+
+
+cdef inline void bounds(cnp.ndarray a, size_t* low, size_t* high) noexcept:
+    """The bytes between the first and the last element."""
+    cdef int i
+    cdef cnp.npy_intp reach
+    low[0] = <size_t> cnp.PyArray_DATA(a)
+    high[0] = low[0] + (cnp.PyArray_ITEMSIZE(a) if cnp.PyArray_SIZE(a) else 0)
+    for i in range(cnp.PyArray_NDIM(a)):
+        reach = (cnp.PyArray_DIM(a, i) - 1) * cnp.PyArray_STRIDE(a, i)
+        if reach > 0:
+            high[0] += reach
+        else:
+            low[0] += reach
+
+
+cdef bint touches(cnp.ndarray out, tuple arguments, Py_ssize_t count) noexcept:
+    """Whether one of the arrays reaches into the bytes of ``out``: it may be written before they are read."""
+    cdef size_t low, high, first, last
+    cdef Py_ssize_t i
+    bounds(out, &low, &high)
+    for i in range(count):
+        if arguments[i] is not None:
+            bounds(<cnp.ndarray> arguments[i], &first, &last)
+            if first < high and low < last:
+                return True
+    return False
 
 
 cdef object fresh(Slot slot, int64_t n):

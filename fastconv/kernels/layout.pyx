@@ -4,11 +4,43 @@
 cimport numpy as cnp
 from libc.stdint cimport int64_t
 
+import numpy as np
+
 from fastconv.kernels._args cimport DoorArgs, FoldArgs, PackArgs
 from fastconv.kernels._runtime cimport Memory, Step
 
 
 cnp.import_array()
+
+
+cpdef bint distinct(cnp.ndarray a) except -1:
+    """Whether no two elements of an array share memory."""
+    cdef cnp.npy_intp reach = 0, stride, least
+    cdef int i, axis = 0, done = 0, seen = 0, ndim = cnp.PyArray_NDIM(a)
+    if cnp.PyArray_IS_C_CONTIGUOUS(a) or cnp.PyArray_SIZE(a) <= 1:
+        return True
+    for done in range(ndim):  # by growing stride: does each step over all that the smaller ones reach?
+        least = -1
+        for i in range(ndim):
+            stride = abs(cnp.PyArray_STRIDE(a, i))
+            if not (seen >> i) & 1 and (least < 0 or stride < least):
+                least, axis = stride, i
+        seen |= 1 << axis
+        if cnp.PyArray_DIM(a, axis) == 1:
+            continue
+        if least < reach + cnp.PyArray_ITEMSIZE(a):
+            return bool(distinct_places(a))
+        reach += least * (cnp.PyArray_DIM(a, axis) - 1)
+    return True
+
+
+def distinct_places(array) -> bool:
+    """The same, place by place, for strides that do not say so by themselves."""
+    places = np.zeros(array.shape, np.int64)
+    for axis, (extent, stride) in enumerate(zip(array.shape, array.strides)):
+        places += (np.arange(extent) * stride).reshape(-1, *[1] * (array.ndim - 1 - axis))
+    places = np.sort(places, axis=None)
+    return bool((np.diff(places) >= array.itemsize).all())
 
 
 cdef class Slot:
@@ -49,14 +81,14 @@ cdef class Slot:
         for i in range(self.ndim):
             if cnp.PyArray_STRIDE(a, i) % 4:
                 return -1
-            if write and n > 0 and cnp.PyArray_STRIDE(a, i) == 0 and cnp.PyArray_DIM(a, i) > 1:
-                return -1
             if i == 0 and self.batched:
                 if n > self.shape[0] or self.only >= 0 and n != self.only:
                     return -1
             elif cnp.PyArray_DIM(a, i) != self.shape[i]:
                 return -1
         if self.dense and not cnp.PyArray_IS_C_CONTIGUOUS(a):
+            return -1
+        if write and not cnp.PyArray_IS_C_CONTIGUOUS(a) and not distinct(a):
             return -1
         self.slot.data = cnp.PyArray_DATA(a)
         for i in range(5):
