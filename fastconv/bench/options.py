@@ -9,6 +9,7 @@ import io
 import os
 import sys
 
+from fastconv._text import note
 from fastconv.bench import BENCHMARKS, picture, report
 from fastconv.bench.arguments import among, counts, duration, names, part, threads
 from fastconv.bench.networks import NETWORKS
@@ -200,5 +201,5 @@ def run(options) -> None:
             picture.ratios(options.picture, content["results"])
     except RuntimeError as error:  # a library's, in its own process, or results that differ
         if options.debug:
-            print(getattr(error, "traceback", ""), file=sys.stderr)
+            note(getattr(error, "traceback", ""))
         raise ValueError(str(error)) from error

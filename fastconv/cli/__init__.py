@@ -1,9 +1,4 @@
-"""The command line: ``fastconv COMMAND``, also ``python -m fastconv COMMAND``; one file per command.
-
-Exit codes: 0 done; 1 bad data, model or file, a package that is missing, or a training that failed; 2 wrong usage;
-130 interrupted (Ctrl-C); 143 terminated (SIGTERM); of bench --compare 1 for something slower, 2 for what cannot be compared.
-An error is one line on stderr, with --debug a traceback.
-"""
+"""The command line: ``fastconv COMMAND``, also ``python -m fastconv COMMAND``; one file per command."""
 
 from __future__ import annotations
 
@@ -15,9 +10,13 @@ import sys
 import threading
 from collections.abc import Callable
 
+from fastconv._text import lenient, note, printable
 from fastconv.cli._arguments import Parser, UsageError
 from fastconv.cli._completion import SHELLS, PrintCompletion
 
+EXIT_CODES = """Exit codes: 0 done; 1 bad data, model or file, a package that is missing, or a training that failed; 2 wrong
+usage; 130 interrupted (Ctrl-C); 143 terminated (SIGTERM); of bench --compare 1 for something slower, 2 for what cannot be
+compared. An error is one line on stderr, with --debug a traceback."""
 COMMANDS = ("train", "predict", "evaluate", "summary", "bench", "tune", "config")
 PLAIN = (UsageError, ValueError, OSError, ImportError, FloatingPointError, MemoryError)  # whose message says it all
 
@@ -80,7 +79,7 @@ def main(argv=None) -> int:
     """Runs a command; returns its exit code. Files that were being written when a signal came are as they were before."""
     signals = _Signals()
     try:
-        with signals:
+        with lenient(sys.stdout), signals:  # in this order: a signal within reconfigure() leaves a stream without encoder
             try:
                 words = sys.argv[1:] if argv is None else list(argv)
                 return _run(parser().parse_args(words, argparse.Namespace(words=words)), signals)
@@ -97,7 +96,7 @@ def parser() -> argparse.ArgumentParser:
     from fastconv._version import __version__
 
     top = Parser(prog="fastconv", description="Convolutional networks on CPUs: train them, use them, measure them.",
-                 epilog=__doc__.split("\n\n")[1] + " 'fastconv COMMAND --help' lists the options of a command.")
+                 epilog=EXIT_CODES + " 'fastconv COMMAND --help' lists the options of a command.")
     top.add_argument("--version", action="version", version=f"fastconv {__version__}")
     top.add_argument("--print-completion", choices=SHELLS, action=PrintCompletion, metavar="SHELL",
                      help="print a script with which the shell completes this command line: bash, zsh or tcsh; needs shtab")
@@ -135,9 +134,9 @@ def _run(arguments, signals: _Signals) -> int:
         if arguments.debug:
             raise
         kind = "" if isinstance(error, PLAIN) else f"{type(error).__name__}: "
-        text = " ".join(str(error).split())
+        text = printable(" ".join(str(error).split()))
         text = text or ("out of memory" if isinstance(error, MemoryError) else "no message; --debug shows where")
-        _say(f"fastconv {arguments.command}: error: {kind}{text}")
+        note(f"fastconv {arguments.command}: error: {kind}{text}")
         return 2 if isinstance(error, UsageError) else 1
 
 
@@ -147,12 +146,6 @@ def _unread() -> int:
     return 1
 
 
-def _say(line: str) -> None:
-    """A line on stderr, if there is one: stdout is for results."""
-    if sys.stderr is not None:
-        print(line, file=sys.stderr)
-
-
 def _stopped(who: str, number: int, hint: str = "") -> int:
-    _say(f"{who}: {'interrupted' if number == signal.SIGINT else 'terminated'}{hint}")
+    note(f"{who}: {'interrupted' if number == signal.SIGINT else 'terminated'}{hint}")
     return 128 + number

@@ -8,6 +8,8 @@ import re
 import sys
 from collections.abc import Callable, Mapping
 
+from fastconv._text import printable
+
 PRECISIONS = ("highest", "high", "medium")
 MODEL = "a model file, or the name of a network of fastconv.zoo (with untrained weights)"
 
@@ -49,7 +51,7 @@ class Parser(argparse.ArgumentParser):
         return self.otherwise.parse_known_args(words, namespace)
 
     def error(self, message):
-        self.exit(2, f"{self.prog}: error: {message} (see {self.prog} --help)\n")
+        self.exit(2, f"{self.prog}: error: {printable(message)} (see {self.prog} --help)\n")
 
 
 def command(commands, name: str, run, help: str, *,
@@ -73,6 +75,12 @@ def shared(parser: argparse.ArgumentParser, run, *, threads: bool = True, precis
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--debug", action="store_true", help="show a traceback with an error")
     return parser
+
+
+def exif(parser, default: str) -> None:
+    """Adds --exif and --no-exif: None where neither is given."""
+    parser.add_argument("--exif", action=argparse.BooleanOptionalAction, help="turn photographs upright, as their EXIF "
+                        f"orientation says (default: {default})")
 
 
 def choices_of(path):

@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from fastconv._atomic import open_regular
 from fastconv.cli._recipes import Recipe
 from fastconv.data import ArrayDataset, DataLoader, ImageFolder, load_image_dataset, mnist_sample, to_float
+from fastconv.data.folder import class_folders
+from fastconv.data.image_file import has_colours, open_image
 
 IN_MEMORY = 2**30  # bytes: larger image folders are read from the disk again in each epoch
 AS_FLOATS = 2**28  # bytes: larger arrays are converted batch by batch
@@ -73,6 +74,7 @@ class Data:
     size: tuple[int, int]
     channels: int
     parted: bool = True
+    exif: bool = True  # image files are turned upright
 
     def in_memory(self) -> Data:
         """Images of folders read into memory, where there is room for them: each is then decoded once."""
@@ -107,16 +109,17 @@ def is_folder_of_images(path: str) -> bool:
 
 
 def read(path: str | None, size: tuple[int, int], *, channels: int | None = None,
-         classes: list[str] | None = None) -> Data:
+         classes: list[str] | None = None, exif: bool = True) -> Data:
     """Data from where ``--data`` points; None: the sample of MNIST.
 
     Image files are resized to ``size`` and become grey or RGB as ``channels`` says (None: as the training images are).
-    Arrays stay as they are. ``classes``: those of a model, by the names of the folders.
+    Arrays stay as they are. ``classes``: those of a model, by the names of the folders. ``exif``: whether image files are
+    turned upright.
     """
     if path is not None and not os.path.exists(path):
         raise FileNotFoundError(f"--data {path!r}: No such file or directory")
     if path is not None and is_folder_of_images(path):
-        return _read_folder(path, size, channels, classes)
+        return _read_folder(path, size, channels, classes, exif)
     train_x, train_y, test_x, test_y = mnist_sample() if path is None else load_image_dataset(path)
     names = classes or [str(c) for c in range(int(train_y.max()) + 1)]
     top = max(int(train_y.max()), int(test_y.max()))
@@ -126,22 +129,22 @@ def read(path: str | None, size: tuple[int, int], *, channels: int | None = None
                 1 if train_x.ndim == 3 else train_x.shape[3])
 
 
-def _read_folder(path: str, size, channels: int | None, classes: list[str] | None) -> Data:
-    inside = {entry.name for entry in os.scandir(path) if entry.is_dir()}
+def _read_folder(path: str, size, channels: int | None, classes: list[str] | None, exif: bool) -> Data:
+    inside = set(class_folders(path))
     if not inside:
         raise ValueError(f"--data {path!r}: {FORMS}")
     parted = "train" in inside and (inside & set(HELD_OUT) or len(inside) == 1)
-    train = ImageFolder(os.path.join(path, "train") if parted else path, 3, size, classes)
+    train = ImageFolder(os.path.join(path, "train") if parted else path, 3, size, classes, exif)
     if channels is None:
         channels = _channels(train)
     train.channels = channels
     parts = {"train": train}
     for name in HELD_OUT:
         if parted and name in inside:
-            parts[name] = ImageFolder(os.path.join(path, name), channels, size, train.classes)
+            parts[name] = ImageFolder(os.path.join(path, name), channels, size, train.classes, exif)
     found = {name: Part(None, folder.labels, folder) for name, folder in parts.items()}
     validation = found.get("val", found.get("validation"))
-    return Data(path, found["train"], validation, found.get("test"), train.classes, size, channels, bool(parted))
+    return Data(path, found["train"], validation, found.get("test"), train.classes, size, channels, bool(parted), exif)
 
 
 def _decoded(part: Part, name: str) -> Part:
@@ -159,17 +162,10 @@ def _some(folder: ImageFolder) -> list[int]:
 
 def _channels(folder: ImageFolder) -> int:
     """3 where one of the images that are looked at has colours, else 1; the files' headers say so."""
-    from fastconv._extra import require
-
-    image = require("PIL.Image", "reading an image folder")
     for i in _some(folder):
-        path = folder.samples[i][0]
-        try:
-            with open_regular(path) as file, image.open(file) as picture:
-                if picture.mode not in ("1", "L", "LA", "I", "F") and not picture.mode.startswith("I;16"):
-                    return 3
-        except (OSError, ValueError, SyntaxError, image.DecompressionBombError) as error:
-            raise ValueError(f"{path!r} is not an image that can be read ({error})") from error
+        with open_image(folder.samples[i][0]) as picture:
+            if has_colours(picture):
+                return 3
     return 1
 
 
@@ -187,7 +183,8 @@ def preprocessing_of(data: Data, network: str, known: Recipe, input_size: tuple[
     if not std.all():
         raise ValueError(f"{data.name!r}: all pixels of the training images are equal")
     return {"mean": mean.round(6).tolist(), "std": std.round(6).tolist(), "size": [height, width],
-            "pad": [(side[0] - height) // 2, (side[1] - width) // 2], "classes": data.classes}
+            "pad": [(side[0] - height) // 2, (side[1] - width) // 2], "classes": data.classes,
+            "apply_exif_orientation": data.exif}
 
 
 def _takes(network: str, known: Recipe, side: tuple[int, int]) -> str:

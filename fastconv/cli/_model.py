@@ -83,9 +83,17 @@ def check_preprocessing(model: str, preprocessing) -> None:
                 not all(type(side) is int and low <= side <= MOST_PIXELS for side in value):
             raise ValueError(f"{model!r}: its preprocessing has {name}={value!r}: expected two integers from {low} to "
                              f"{MOST_PIXELS}")
+    upright = preprocessing.get("apply_exif_orientation", True)
+    if not isinstance(upright, bool):
+        raise ValueError(f"{model!r}: its preprocessing has apply_exif_orientation={upright!r}: expected true or false")
     classes = preprocessing["classes"]
     if not isinstance(classes, list) or not all(isinstance(c, str) for c in classes):
         raise ValueError(f"{model!r}: its preprocessing has classes={classes!r}: expected a list of names")
+
+
+def upright(model: Model, asked: bool | None) -> bool:
+    """Whether photographs are turned as their EXIF orientation says: as asked, else as the model was trained."""
+    return model.preprocessing.get("apply_exif_orientation", True) if asked is None else asked
 
 
 def logits_of(model: Model, engine, images):

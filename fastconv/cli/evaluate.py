@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 
-from fastconv.cli._arguments import command, whole
+from fastconv._text import printable
+from fastconv.cli._arguments import command, exif, whole
 
 MANY = 10  # with more classes than this, top-5 accuracy says something
 
@@ -17,6 +18,7 @@ def add(commands) -> None:
     parser.add_argument("--split", choices=("test", "validation", "train"), help="which images (default: test, where "
                         "there are none validation, where there are none all)")
     parser.add_argument("--batch-size", type=whole, default=64, metavar="N", help="results do not depend on it (default 64)")
+    exif(parser, "as the model was trained")
 
 
 def run(arguments) -> None:
@@ -24,13 +26,14 @@ def run(arguments) -> None:
     import numpy as np
 
     from fastconv.cli import _data
-    from fastconv.cli._model import compiled, logits_of, open_trained
+    from fastconv.cli._model import compiled, logits_of, open_trained, upright
     from fastconv.data import ArrayDataset, DataLoader
     from fastconv.train.progress import progress
 
     model = open_trained(arguments.model)
     p = model.preprocessing
-    data = _data.read(arguments.data, tuple(p["size"]), channels=model.shape[0], classes=p["classes"])
+    data = _data.read(arguments.data, tuple(p["size"]), channels=model.shape[0], classes=p["classes"],
+                      exif=upright(model, arguments.exif))
     if tuple(data.size) != tuple(p["size"]) or data.channels != model.shape[0]:
         raise ValueError(f"{data.name!r}: images of {'x'.join(map(str, data.size))} with {data.channels} channel(s): the "
                          f"model takes {'x'.join(map(str, p['size']))} with {model.shape[0]}")
@@ -60,10 +63,11 @@ def run(arguments) -> None:
         print(json.dumps(result))
         return
     top = f", top-5 accuracy {100 * result['top5']:.2f} %" if "top5" in result else ""
-    print(f"{arguments.model} on {data.name}: {total} {name} images")
+    print(printable(f"{arguments.model} on {data.name}: {total} {name} images"))
     print(f"accuracy {100 * result['accuracy']:.2f} %{top}, loss {result['loss']:.4f}")
     wrong = confusion - np.diag(np.diag(confusion))
     for place in np.argsort(-wrong, axis=None, kind="stable")[:5]:
         true, said = divmod(int(place), count)
         if wrong[true, said]:
-            print(f"    {p['classes'][true]} taken for {p['classes'][said]}: {wrong[true, said]} of {confusion[true].sum()}")
+            print(printable(f"    {p['classes'][true]} taken for {p['classes'][said]}: {wrong[true, said]} of "
+                            f"{confusion[true].sum()}"))

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import os
 
-from fastconv.cli._arguments import command, whole
+from fastconv._text import printable
+from fastconv.cli._arguments import command, exif, whole
 
 BATCH = 32
 
@@ -15,12 +16,13 @@ def add(commands) -> None:
     parser.add_argument("model", help="a model file of fastconv train")
     parser.add_argument("images", nargs="+", metavar="image", help="image files, or folders of them")
     parser.add_argument("--top", type=whole, default=1, metavar="K", help="the K likeliest classes (default 1)")
+    exif(parser, "as the model was trained")
 
 
 def run(arguments) -> None:
     """Prints the likeliest classes of each image, and their probabilities."""
     from fastconv._extra import require
-    from fastconv.cli._model import compiled, logits_of, open_trained
+    from fastconv.cli._model import compiled, logits_of, open_trained, upright
     from fastconv.train.progress import progress
 
     require("PIL.Image", "predict")
@@ -31,14 +33,15 @@ def run(arguments) -> None:
     with progress(len(paths), "images", leave=False) as bar:
         for start in range(0, len(paths), BATCH):
             some = paths[start: start + BATCH]
-            logits = logits_of(model, engine, _read(some, model))
+            logits = logits_of(model, engine, _read(some, model, upright(model, arguments.exif)))
             rows += [_row(path, classes, values, arguments.top) for path, values in zip(some, logits, strict=True)]
             bar.update(len(some))
     if arguments.json:
         print(json.dumps({"model": arguments.model, "predictions": rows}))
         return
     for row in rows:
-        print(f"{row['image']}: " + ", ".join(f"{best['class']} ({100 * best['probability']:.1f} %)" for best in row["top"]))
+        print(f"{printable(row['image'])}: " + ", ".join(
+            f"{printable(best['class'])} ({100 * best['probability']:.1f} %)" for best in row["top"]))
 
 
 def _paths(given: list[str]) -> list[str]:
@@ -54,12 +57,12 @@ def _paths(given: list[str]) -> list[str]:
     return paths
 
 
-def _read(paths: list[str], model):
+def _read(paths: list[str], model, exif: bool):
     import numpy as np
 
     from fastconv.data import read_image
 
-    return np.stack([read_image(path, model.shape[0], model.preprocessing["size"]) for path in paths])
+    return np.stack([read_image(path, model.shape[0], model.preprocessing["size"], exif) for path in paths])
 
 
 def _row(path: str, classes: list[str], logits, top: int) -> dict:

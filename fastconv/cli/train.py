@@ -7,13 +7,14 @@ import json
 import math
 import os
 import shlex
-import sys
 import time
 
-from fastconv.cli._arguments import UsageError, choices_of, command, extent, positive, seed, share, whole
+from fastconv._text import note, printable
+from fastconv.cli._arguments import UsageError, choices_of, command, exif, extent, positive, seed, share, whole
 from fastconv.cli._recipes import recipe
 
-SETTINGS = ("network", "epochs", "batch_size", "lr", "seed", "precision", "augment", "input_size", "validation_split")
+SETTINGS = ("network", "epochs", "batch_size", "lr", "seed", "precision", "augment", "input_size", "validation_split",
+            "exif")
 HELD_OUT = 0.1  # of the training images, where there are no others
 MANY = 10  # with more classes than this, top-5 accuracy says something
 AUGMENTATIONS = ("none", "shift", "shift+flip")
@@ -40,6 +41,7 @@ def add(commands) -> None:
     option("--validation-split", type=share, metavar="X", help="this share of the training images is held out and "
            "evaluated after each epoch, the test images once at the end (default: the test images after each epoch; 0.1 "
            "where there are none)")
+    exif(parser, "--exif")
     option("--tune", action="store_true", help="time every algorithm on this network first and train with the fastest")
     option("--out", default=".", metavar="DIR", help="an existing folder for NETWORK.safetensors, NETWORK-curve.png and, "
            "until the training is complete, NETWORK.checkpoint (default: the current one)")
@@ -69,15 +71,15 @@ def run(arguments) -> None:
     try:
         require("matplotlib", "the learning curve")
     except ImportError as error:
-        print(f"fastconv train: no curve: {error}", file=sys.stderr)
+        note(f"fastconv train: no curve: {error}")
         curve = None
     settings, data, preprocessing = prepare(arguments, notes)
     if not arguments.json:
         held = f" and {len(data.test)} test images" if data.test is not None else " images"
         held = (f", {len(data.validation)} validation" if data.validation is not None else "") + held
         shown = "LeNet-5" if network == "lenet5" else network
-        print(f"{shown} on {data.name}: {len(data.train)} training{held}, {get_num_threads()} threads, {isa_info()['isa']}",
-              flush=True)
+        print(printable(f"{shown} on {data.name}: {len(data.train)} training{held}, {get_num_threads()} threads, "
+                        f"{isa_info()['isa']}"), flush=True)
     start = time.perf_counter()
     trainer, loader, validation = make_trainer(data, preprocessing, settings, choices)
     if arguments.resume:
@@ -107,7 +109,7 @@ def run(arguments) -> None:
             "curve": curve, "log": [_finite(row) for row in trainer.log]}))
         return
     print(f"{result['of']} accuracy {100 * result['accuracy']:.2f} % after {settings['epochs']} epochs in {seconds:.1f} s")
-    print(f"saved {model}" + (f" and {curve}" if curve else ""))
+    print(printable(f"saved {model}" + (f" and {curve}" if curve else "")))
     print(_what_next(model, arguments.data))
 
 
@@ -140,7 +142,8 @@ def _resumed(arguments, checkpoint: str) -> dict | None:
             continue  # the default
         if given is not None and given != notes[name]:
             option = name if name == "network" else "--" + name.replace("_", "-")
-            raise UsageError(f"{option} {given}: the training of {arguments.resume!r} has {notes[name]}")
+            option = f"{option} {given}" if name != "exif" else "--exif" if given else "--no-exif"
+            raise UsageError(f"{option}: the training of {arguments.resume!r} has {notes[name]}")
     for name in ("tune", "tuned"):
         if getattr(arguments, name):
             raise UsageError(f"--{name}: the checkpoint of {arguments.resume!r} says which algorithms go on")
@@ -159,7 +162,8 @@ def prepare(arguments, notes: dict | None = None):
         if known.fixed and size != (known.size, known.size):
             raise UsageError(f"--input-size {size[0]}x{size[1]}: {arguments.network} takes {known.size}x{known.size} alone")
         settings["input_size"] = list(size)
-    data = read(arguments.data, size or (known.size, known.size)).in_memory()
+    settings["exif"] = settings["exif"] is not False
+    data = read(arguments.data, size or (known.size, known.size), exif=settings["exif"]).in_memory()
     for name in ("epochs", "batch_size", "lr", "augment"):
         if settings[name] is None:
             settings[name] = getattr(known, name)

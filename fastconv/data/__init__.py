@@ -2,8 +2,9 @@
 
 from .augment import RandomHorizontalFlip, RandomShift
 from .dataset import ArrayDataset
-from .folder import ImageFolder, read_image
+from .folder import ImageFolder
 from .idx import load_idx, save_idx
+from .image_file import read_image
 from .images import load_image_dataset, load_npz, mnist_sample, to_float
 from .loader import DataLoader, default_collate
 

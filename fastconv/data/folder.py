@@ -1,70 +1,55 @@
-"""Images in files: one image, and a folder of them with a folder per class. Needs Pillow."""
+"""A folder of images with a folder per class. Needs Pillow."""
 
 import os
 
 import numpy as np
 
-from fastconv._atomic import open_regular
-from fastconv._extra import require
-
-EXTENSIONS = (".bmp", ".gif", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
+from fastconv._text import printable
+from fastconv.data.image_file import EXTENSIONS, check_channels, check_flag, read_image
 
 
-def read_image(path, channels=3, size=None):
-    """Read an image file.
+def list_images(folder):
+    """Return the paths of all image files in a folder and the folders within it, sorted; known by their extensions.
 
-    Parameters
-    ----------
-    path : str or os.PathLike
-        Any format that Pillow reads; of several frames the first. 16-bit grey is scaled to 8 bits.
-    channels : {1, 3}, default 3
-        Grey or RGB; what the file has is converted.
-    size : (int, int), optional
-        Height and width to which it is resized, bilinear with antialiasing, without keeping its proportions.
-
-    Returns
-    -------
-    numpy.ndarray
-        uint8, (H, W, channels).
+    Linked folders are followed; one that has been met before, as a link to a folder above, is not entered again.
 
     Raises
     ------
     OSError
-        The file cannot be opened.
-    ValueError
-        Not an image, truncated, of more pixels than Pillow takes for safe, or of 32-bit pixels.
-    ImportError
-        Pillow is not installed.
+        A folder that may not be read, or a link that leads nowhere: nothing vanishes in silence.
     """
-    image = require("PIL.Image", "reading an image")
-    name = os.fsdecode(path)
-    if channels not in (1, 3):
-        raise ValueError(f"read_image: channels={channels!r} must be 1 or 3")
-    if os.path.isdir(name):
-        raise IsADirectoryError(f"read_image: {name!r} is a directory, not an image")
-    with open_regular(name) as file:
-        try:
-            picture = image.open(file)
-            if picture.mode.startswith("I;16"):  # Pillow's own conversion would cut values off at 255
-                picture = image.fromarray((np.asarray(picture) >> 8).astype(np.uint8))
-            elif picture.mode in ("I", "F"):
-                raise ValueError(f"pixels of mode {picture.mode!r}, 32 bits each: convert it to 8 bits")
-            picture = picture.convert("L" if channels == 1 else "RGB")
-        except (OSError, ValueError, SyntaxError, image.DecompressionBombError) as error:
-            raise ValueError(f"{name!r} is not an image that can be read ({error})") from error
-    if size is not None and picture.size != (size[1], size[0]):
-        picture = picture.resize((size[1], size[0]), image.Resampling.BILINEAR)
-    return np.asarray(picture, np.uint8).reshape(picture.height, picture.width, channels)
-
-
-def list_images(folder):
-    """Return the paths of all image files in a folder and the folders within it, sorted; known by their extensions."""
     found = []
-    for where, folders, files in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        found += [os.path.join(where, name) for name in sorted(files)
-                  if name.lower().endswith(EXTENSIONS) and not name.startswith(".")]
+    met = {_identity(folder)}
+
+    def fail(error):
+        raise error
+
+    for where, folders, files in os.walk(folder, onerror=fail, followlinks=True):
+        entered = []
+        for name in sorted(name for name in folders if not name.startswith(".")):
+            identity = _identity(os.path.join(where, name))
+            if identity not in met:
+                met.add(identity)
+                entered.append(name)
+        folders[:] = entered
+        for name in sorted(name for name in files if not name.startswith(".")):
+            path, ending = os.path.join(where, name), os.path.splitext(name)[1].lower()
+            if ending in EXTENSIONS or not ending:
+                check_link(path)
+            if ending in EXTENSIONS:
+                found.append(path)
     return found
+
+
+def check_link(path):
+    """A FileNotFoundError where a symbolic link leads nowhere, or to itself."""
+    if os.path.islink(path) and not os.path.exists(path):
+        raise FileNotFoundError(f"{path!r} is a link to {os.readlink(path)!r}, which is not there")
+
+
+def _identity(path):
+    status = os.stat(path)
+    return status.st_dev, status.st_ino
 
 
 class ImageFolder:
@@ -78,6 +63,8 @@ class ImageFolder:
     classes : sequence of str, optional
         The classes in their order, those of another folder or of a model; every folder must be among them. Where it is
         None: the folders' names, sorted.
+    apply_exif_orientation : bool, default True
+        As for `read_image`.
 
     Attributes
     ----------
@@ -89,22 +76,24 @@ class ImageFolder:
     ------
     FileNotFoundError, NotADirectoryError
         No such folder.
+    OSError
+        A folder that may not be read, or a link that leads nowhere.
     ValueError
         No folder in it, one without an image, or one that is not among `classes`.
 
     Notes
     -----
     ``dataset[i]`` reads an image when it is asked for: (uint8 (H, W, C), int). Equal sizes, which a batch needs, come with
-    `size`. ``to_float`` makes a network's input of a batch.
+    `size`. ``to_float`` makes a network's input of a batch. Linked folders are followed.
     """
 
-    def __init__(self, path, channels=3, size=None, classes=None):
+    def __init__(self, path, channels=3, size=None, classes=None, apply_exif_orientation=True):
         name = os.fsdecode(path)
-        if channels not in (1, 3):
-            raise ValueError(f"ImageFolder: channels={channels!r} must be 1 or 3")
+        check_channels("ImageFolder", channels)
+        check_flag("ImageFolder", "apply_exif_orientation", apply_exif_orientation)
         self.channels, self.size = channels, None if size is None else (int(size[0]), int(size[1]))
-        with os.scandir(name) as entries:
-            folders = sorted(entry.name for entry in entries if entry.is_dir() and not entry.name.startswith("."))
+        self.apply_exif_orientation = bool(apply_exif_orientation)
+        folders = class_folders(name)
         if not folders:
             raise ValueError(f"ImageFolder: {name!r} has no folders: expected one for each class")
         self.classes = folders if classes is None else [str(c) for c in classes]
@@ -131,7 +120,7 @@ class ImageFolder:
 
     def __getitem__(self, index):
         path, label = self.samples[index]
-        return read_image(path, self.channels, self.size), label
+        return read_image(path, self.channels, self.size, self.apply_exif_orientation), label
 
     def subset(self, indices):
         """Return a dataset of these samples alone, in the order given."""
@@ -141,5 +130,14 @@ class ImageFolder:
         return other
 
 
+def class_folders(path):
+    """Return the names of the folders in a folder, sorted: the classes."""
+    with os.scandir(path) as entries:
+        found = [entry.name for entry in entries if not entry.name.startswith(".")]
+    for name in found:
+        check_link(os.path.join(path, name))
+    return sorted(name for name in found if os.path.isdir(os.path.join(path, name)))
+
+
 def _few(names):
-    return ", ".join(names[:8]) + (", ..." if len(names) > 8 else "")
+    return ", ".join(map(printable, names[:8])) + (", ..." if len(names) > 8 else "")

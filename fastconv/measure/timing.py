@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import math
 import statistics
-import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+
+from fastconv._text import note
 
 NOISY = 0.20  # a spread above this is called noise
 LONG = 0.5  # seconds: a call of this length needs no other before it
@@ -227,4 +228,4 @@ def show_seconds(t: float) -> str:
 
 
 def progress(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
+    note(text)

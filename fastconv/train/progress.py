@@ -2,6 +2,8 @@
 
 import sys
 
+from fastconv._text import on_terminal
+
 
 def progress(iterable=None, desc=None, total=None, leave=True):
     """Show progress with tqdm where it is installed and stderr is a terminal; be silent otherwise.
@@ -31,7 +33,7 @@ def progress(iterable=None, desc=None, total=None, leave=True):
     """
     if isinstance(iterable, int):
         iterable, total = None, iterable
-    if sys.stderr is not None and sys.stderr.isatty():
+    if on_terminal(sys.stderr):
         try:
             from tqdm import tqdm
         except ImportError:

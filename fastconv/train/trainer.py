@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
+from fastconv._text import note
 from fastconv.data import DataLoader
 from fastconv.graph.arrays import as_float32
 from fastconv.graph.choices import Choices
@@ -205,8 +205,8 @@ class Trainer:
             row["lr"], row["seconds"] = row.pop("lr"), row.pop("seconds")
             self.log.append(row)
             self._end_epoch(row)
-            if verbose and sys.stderr is not None:
-                print(epoch_line(row, last), file=sys.stderr, flush=True)
+            if verbose:
+                note(epoch_line(row, last))
             for callback in callbacks:
                 callback(self, row)
             saver.after_epoch()

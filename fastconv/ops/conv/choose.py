@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import logging
 import os
-import sys
 from typing import NamedTuple
 
+from fastconv._text import note
 from fastconv.graph.choices import Choices
 from fastconv.graph.ir import Node
 from fastconv.graph.lower import PRECISIONS, Choice, Lowering
@@ -132,5 +132,5 @@ def choose(which: str, node: Node, p: Problem, cx: Lowering) -> Algorithm:
         text = f"{node.op.name} {node.path!r} {p.key()} {precision}: {chosen.name} ({why})"
         log.debug("%s", text)
         if verbose:
-            print(f"fastconv: {text}", file=sys.stderr)
+            note(f"fastconv: {text}")
     return chosen
