@@ -95,7 +95,7 @@ def test_a_state_that_does_not_fit_changes_nothing():
         ({**good, "schedule": {}}, ValueError, "only one of the state and this trainer has a schedule"),
         ({**good, "format": 99}, ValueError, "format 99"),
         (None, TypeError, "state is a NoneType"),
-        ({**good, "optimizer": None}, ValueError, "rule, steps and state"),
+        ({**good, "optimizer": None}, ValueError, "rule, steps, counts and state"),
         ({**good, "optimizer": {**good["optimizer"], "steps": -5}}, ValueError, "steps=-5"),
         ({**good, "optimizer": {**good["optimizer"], "state": {"0.weight": None}}}, ValueError, "a dict of dicts"),
         ({**good, "epoch": "a"}, ValueError, "epoch='a'"),

@@ -123,11 +123,7 @@ class DataLoader:
         ValueError
             A key is missing or unknown, or a value is outside its range. Nothing has been changed then.
         """
-        if set(state) != {"seed", "epoch", "position"}:
-            raise ValueError(f"DataLoader: state must have the keys seed, epoch, position, got {sorted(state)}")
-        seed = _whole("seed", state["seed"], 0, 2**64 - 1)
-        epoch = _whole("epoch", state["epoch"], 0, 2**64 - 1)
-        position = _whole("position", state["position"], 0, len(self.dataset))
+        seed, epoch, position = check_state(state, len(self.dataset))
         self.seed, self._epoch, self._position, self._reader = seed, epoch, position, None
 
     def _lock(self):
@@ -303,6 +299,14 @@ def _read_batch(dataset, order, collate, span):
         return dataset[order[start:stop]]
     rows = range(start, stop) if order is None else order[start:stop].tolist()
     return collate([dataset[row] for row in rows])
+
+
+def check_state(state, samples=2**63 - 1):
+    """Return the seed, the epoch and the position of a loader's state; TypeError or ValueError where it is none."""
+    if not isinstance(state, dict) or set(state) != {"seed", "epoch", "position"}:
+        raise ValueError(f"DataLoader: state must have the keys seed, epoch, position, got {sorted(map(str, state))}")
+    seed, epoch = (_whole(name, state[name], 0, 2**64 - 1) for name in ("seed", "epoch"))
+    return seed, epoch, _whole("position", state["position"], 0, samples)
 
 
 def _flag(name, value):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from weakref import WeakValueDictionary
 
 import numpy as np
 
@@ -35,13 +36,14 @@ class Engine:
     def __init__(self, function: Callable, shapes: Sequence[tuple[int, ...]], *, training: bool = False,
                  precision: str = "highest", algorithm: str | dict | Choices | None = None, threads: int | None = None,
                  cache_size: int = 4, snapshot: Snapshot | None = None):
-        self._function, self._training, self._threads = function, training, threads or 0
-        self.precision, self.algorithm, self.cache_size = precision, algorithm, cache_size
+        self._function, self._training, self._threads = function, bool(training), threads or 0
+        self._precision, self._algorithm, self.cache_size = precision, algorithm, cache_size
         self._snapshot = snapshot  # of a frozen engine: what its plans are bound to
         self._plans: OrderedDict[tuple, tuple[Plan, Program]] = OrderedDict()
         self._lock = threading.Lock()
         reset_in_children(self)
         self._ran: tuple | None = None
+        self._family: WeakValueDictionary[tuple, Program] = WeakValueDictionary()  # of all clones: who shares packed weights
         self._current = self._plan(shapes)
 
     # ---- planning -------------------------------------------------------------------------------------------------
@@ -50,25 +52,46 @@ class Engine:
         rest, n = tuple(s[1:] for s in shapes), shapes[0][0]
         for key in ((rest, None), (rest, n)):  # for any batch, or for this one
             found = self._plans.get(key)
-            if found is not None and found[0].serves(n):
+            if found is not None and found[0].serves(n) and self._is_current(found[0]):
                 self._plans.move_to_end(key)
                 return found
+        if self._snapshot is not None and self._plans and not self._current[0].graph.traced.current():
+            raise RuntimeError("engine: frozen, and the modules that its function calls have changed since: a plan "
+                               f"for the input shape {shapes[0]} would be of another network: compile and freeze again")
         try:
             plan, wanted, gradients = self._lower(shapes, self.algorithm)
         except MemoryError as error:
             text = ", ".join(str(tuple(s)) for s in shapes)
             raise MemoryError(f"engine: input of shape {text}: {error}") from None
-        program = Program(plan.lowered, snapshot=self._snapshot)
+        program = self._share(plan, (rest, plan.graph.exact, plan.batch)) or Program(plan.lowered, snapshot=self._snapshot)
         program.threads = self._threads
         for tensor, gradient in zip(wanted, gradients, strict=True):
             if gradient is not None:
                 program.gradients.append((tensor.parameter,
                                           program.array(plan.lowered.read(gradient).ref, tensor.shape)))
         self._plans[rest, plan.graph.exact] = plan, program
+        self._family[rest, plan.graph.exact, plan.batch] = program
         plan.open(program)
         while len(self._plans) > max(1, self.cache_size):
             self._plans.popitem(last=False)
         return plan, program
+
+    def _share(self, plan: Plan, key: tuple) -> Program | None:
+        """A binding to the weights that another clone has packed for the same plan."""
+        mate = self._family.get(key)
+        if self._training or mate is None or mate.lowered.algorithm is not self.algorithm or \
+                not self._is_current(mate.lowered) or mate.lowered.weights_layout() != plan.lowered.weights_layout():
+            return None
+        return Program(plan.lowered, shared=mate)
+
+    def _is_current(self, plan) -> bool:
+        return self._snapshot is not None or plan.graph.traced.current()
+
+    def _follow(self) -> tuple[Plan, Program]:
+        """The current plan; made again where the module is no longer what was traced."""
+        if not self._is_current(self._current[0]):
+            self._current = self._plan(self._planned())
+        return self._current
 
     def _lower(self, shapes: Sequence[tuple[int, ...]], algorithm) -> tuple[Plan, list, list]:
         """The plan for these shapes, the parameters that gradients are wanted of, and the gradients."""
@@ -85,6 +108,7 @@ class Engine:
                 seed = graph.input(tensor.shape, f"grad:{i}", tensor.layout)
                 graph.late_inputs.add(seed)
                 seeds.append((tensor, seed))
+            graph.traced.watch([t.parameter for t in graph.parameters])
             wanted = [t for t in graph.parameters if t.parameter.requires_grad]
             gradients = differentiate(graph, seeds, wanted)
         return Plan(graph, structure, batch, algorithm, gradients, precision=self.precision), wanted, gradients
@@ -109,6 +133,8 @@ class Engine:
         """
         with self._lock:
             plan, program = self._current
+            if plan.graph.traced.stale():
+                plan, program = self._follow()
             threads = threads_for(program.threads)
             program.prepare(threads)
             result = plan.call.run(inputs, threads, out)
@@ -182,7 +208,7 @@ class Engine:
 
     def trained_parameters(self) -> list:
         """The parameters whose ``grad`` :meth:`backward` sets."""
-        return [parameter for parameter, _ in self._current[1].gradients]
+        return [parameter for parameter, _ in self._follow()[1].gradients]
 
     # ---- copies ---------------------------------------------------------------------------------------------------
 
@@ -192,6 +218,7 @@ class Engine:
         Parameters may be changed while neither runs; both follow.
         """
         with self._lock:
+            self._follow()
             other = object.__new__(Engine)
             other.__dict__.update(self.__dict__)
             other._lock, other._ran, other._plans = threading.Lock(), None, OrderedDict()
@@ -200,6 +227,8 @@ class Engine:
                 other._current = other._plan(self._planned())
                 return other
             for key, (plan, program) in self._plans.items():
+                if not self._is_current(plan):
+                    continue
                 twin = Plan(plan.graph, plan.structure, plan.batch, self.algorithm, precision=self.precision)
                 other._plans[key] = twin, Program(twin.lowered, shared=program)
                 other._plans[key][1].threads = self._threads
@@ -213,6 +242,7 @@ class Engine:
         if self._training:
             raise RuntimeError("engine.freeze: an engine compiled with training=True cannot be frozen")
         with self._lock:
+            self._follow()
             function, snapshot = self._function, self._snapshot
             if snapshot is None:
                 snapshot = Snapshot(copied=not hasattr(function, "snapshot"))
@@ -251,11 +281,11 @@ class Engine:
         """Bytes: ``arena`` (activations, gradients, scratch), ``weights`` (packed), ``scratch`` per thread, ``unshared``
         (the sum of all buffers of the arena, what it would be without reuse), ``peak`` (most bytes alive at one step), and
         ``tensors``: name, bytes, offset, first and last step of each buffer."""
-        return list_memory(self._current[1])
+        return list_memory(self._follow()[1])
 
     def steps(self) -> list[StepInfo]:
         """The steps of the tape in order: path of the module, operator, algorithm, kernel, shapes, bytes touched."""
-        return list_steps(self._current[1])
+        return list_steps(self._follow()[1])
 
     def profile(self, rounds: int = 10) -> Profile:
         """Times every step of the tape, forward and backward, at the planned batch, on random arrays in memory of its own.
@@ -273,7 +303,7 @@ class Engine:
         """
         check_count("engine.profile", "rounds", rounds)
         with self._lock:
-            return profile(self._current[0].lowered, self._snapshot, threads_for(self._threads), rounds)
+            return profile(self._follow()[0].lowered, self._snapshot, threads_for(self._threads), rounds)
 
     def plot(self, path, rounds: int = 10) -> None:
         """Draws the profile as a PNG file: the roofline with a point per layer, and the time per layer. Needs matplotlib."""
@@ -285,7 +315,7 @@ class Engine:
         """Draws as a PNG file which buffer of the arena lives when, and where. Needs matplotlib."""
         from fastconv.graph.plots import plot_memory
 
-        specs = self._current[0].lowered.specs
+        specs = self._follow()[0].lowered.specs
         plot_memory(self.memory(), [(name, len(specs[name])) for name in SEGMENTS], path)
 
     def tune(self, save=None, *, rounds: int = 5, progress: Callable | None = None) -> Choices:
@@ -321,10 +351,20 @@ class Engine:
                 choices.save(save)
             if isinstance(self.algorithm, Choices):
                 choices = Choices({**self.algorithm.entries, **choices.entries})
-            self.algorithm, self._ran = choices, None
+            self._algorithm, self._ran = choices, None
             self._plans.clear()
             self._current = self._plan(shapes)
             return choices
+
+    @property
+    def precision(self) -> str:
+        """The promise that it was compiled with."""
+        return self._precision
+
+    @property
+    def algorithm(self) -> str | dict | Choices | None:
+        """What it was compiled with; after :meth:`tune`, what was measured."""
+        return self._algorithm
 
     @property
     def batch(self) -> int:
@@ -334,7 +374,7 @@ class Engine:
     @property
     def output_shapes(self) -> list[tuple[int, ...]]:
         """Shapes of the outputs at the planned batch, in the order of ``forward``."""
-        return self._current[0].output_shapes(self.batch)
+        return self._follow()[0].output_shapes(self.batch)
 
     def __repr__(self) -> str:
         plan = self._current[0]
@@ -353,9 +393,10 @@ def compile(module, input_shape, *, training: bool = False, precision: str = "hi
     Parameters
     ----------
     module : nn.Module or callable
-        Its ``forward`` is traced once; parameters stay the module's and are packed again when they change. An engine
-        follows the values of the Parameter objects that it was compiled with: after ``module.weight = Parameter(...)``,
-        compile again.
+        Its ``forward`` is traced once; parameters stay the module's and are packed again when they change. When the module
+        itself changes (a layer or parameter replaced, an attribute set; with ``training=True`` also ``train()``, ``eval()``
+        and ``requires_grad``), the next call traces it again. What a forward reads from elsewhere, such as a global
+        variable, is read when it is traced.
     input_shape : tuple of int, or sequence of tuples
         Shape of the input ``(N, C, ...)``; one per input where there are several. N is the largest batch that replays
         this plan.

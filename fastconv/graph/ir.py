@@ -11,6 +11,7 @@ from typing import Any
 
 from fastconv.graph.batch import Batch, settle
 from fastconv.graph.parameter import Parameter
+from fastconv.graph.traced import Traced
 
 PIXELS = "pixels"  # activations: logical (N, C, spatial...), channels-last in memory, batch known at run time
 FLAT = "flat"  # parameters, gradients of parameters, scalars: dense, in the logical order
@@ -159,6 +160,7 @@ class Graph:
         self.segment = "forward"
         self.batch: Batch | None = None  # what the function being traced sees of the batch; None outside of it
         self.exact: int | None = None  # the only batch that it is right for, where the function has read it
+        self.traced = Traced()  # what it was made of, and whether that is still so
         self.fused = False  # whether the passes behind differentiation have run
 
     def input(self, shape: Sequence[int], name: str, layout: str = PIXELS, dtype: str = "float32") -> Tensor:
@@ -230,6 +232,11 @@ def showing(name: str):
         yield
     finally:
         _scope.shown = old
+
+
+def current_graph() -> Graph | None:
+    """The graph that is being traced in this thread."""
+    return _scope.graph
 
 
 def current_path() -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from fastconv.graph.choices import Choices
@@ -37,4 +39,14 @@ def check_algorithm(op: str, algorithm) -> None:
 
 def check_count(op: str, name: str, value) -> None:
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
-        raise ValueError(f"{op}: {name}={value!r}: expected an integer of at least 1")
+        raise ValueError(f"{op}: {name}={shown(value)}: expected an integer of at least 1")
+
+
+def shown(value: Any, most: int = 60) -> str:
+    """A value for a message, which is short whatever it is."""
+    if isinstance(value, int) and abs(value) >= 10**most:
+        return "an integer of more than 60 digits"
+    if getattr(value, "shape", ()):
+        return f"an array of shape {tuple(value.shape)}"
+    text = repr(value)
+    return text if len(text) <= most else text[:most - 3] + "..."

@@ -7,6 +7,7 @@ from math import prod
 import numpy as np
 
 from fastconv.graph.plan import memory_limit
+from fastconv.graph.traced import restructured
 
 _epoch = object()
 
@@ -35,7 +36,8 @@ class Parameter:
     data : array_like
         Initial values; copied into a dense float32 array whose address never changes.
     requires_grad : bool, default True
-        False for running statistics and other state that no gradient reaches.
+        False for running statistics and other state that no gradient reaches. May be set at any time: the next step of
+        a training obeys, with the optimiser's state of this parameter as it was.
 
     Attributes
     ----------
@@ -49,7 +51,7 @@ class Parameter:
         self._data = np.array(_numbers(data), dtype=np.float32, order="C")
         self._view = self._data.view()
         self._view.flags.writeable = False
-        self.requires_grad = bool(requires_grad)
+        self._requires_grad = bool(requires_grad)
         self.grad: np.ndarray | None = None
         self.version = 0
 
@@ -68,6 +70,18 @@ class Parameter:
             raise ValueError(f"parameter: value of shape {value.shape} assigned to a parameter of shape {self.shape}")
         self._data[...] = _numbers(value)
         self.touch()
+
+    @property
+    def requires_grad(self) -> bool:
+        """Whether trainings and engines with a backward compute its gradient."""
+        return self._requires_grad
+
+    @requires_grad.setter
+    def requires_grad(self, value: bool) -> None:
+        value = bool(value)
+        if value != self._requires_grad:
+            self._requires_grad = value
+            restructured()
 
     @property
     def shape(self) -> tuple[int, ...]:

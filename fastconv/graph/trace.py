@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from fastconv.graph.batch import Batch
 from fastconv.graph.ir import PIXELS, Graph, Tensor, building
+from fastconv.graph.traced import version
 
 
 class Structure:
@@ -64,12 +65,15 @@ def trace(function: Callable, inputs: Sequence[tuple], batch: int | None = None)
     graph = Graph()
     tensors = [graph.input(*spec) for spec in inputs]
     planned = next((t.shape[0] for t in tensors if t.layout == PIXELS and t.shape), 1)
+    now = version()  # as of before: what a forward changes is looked at once more
     seen = graph.batch = Batch(planned if batch is None else batch)
     try:
         with building(graph, ""):
             result = function(*tensors)
     finally:
         graph.batch = None
+    graph.traced.finish()
+    graph.traced.version = now
     if seen.seen:
         graph.exact = operator.index(seen)
     structure = Structure(result)

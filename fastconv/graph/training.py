@@ -7,6 +7,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -66,7 +67,7 @@ class LossTape:
             Before anything has run: a wrong dtype or shape, a class index out of range.
         """
         with self._lock:
-            self._forward(arrays)
+            self._forward(self._take(arrays))
             return float(self._value)
 
     def predictions(self):
@@ -75,13 +76,17 @@ class LossTape:
             raise RuntimeError("predictions: no step has run yet")
         return self._last.predicted()
 
-    def _forward(self, arrays: Sequence) -> _Planned:
+    def _take(self, arrays: Sequence) -> _Planned:
+        """The plan for these arrays, which points to them; what is wrong with them is said here."""
         planned = self._last
-        if planned is None or not planned.accept(arrays):
+        if planned is None or not planned.current(self) or not planned.accept(arrays):
             planned, arrays = self._plan(arrays)
             if not planned.accept(arrays):
                 raise RuntimeError("the tape does not accept the arrays that it was planned for")
         planned.check_targets()
+        return planned
+
+    def _forward(self, planned: _Planned) -> _Planned:
         self._last = planned
         planned.remember()
         planned.program.run("forward", planned.n)
@@ -93,6 +98,12 @@ class LossTape:
         """Plans again, with other algorithms, when it next runs. What has been learnt and accumulated stays."""
         with self._lock:
             self.algorithm, self._last = algorithm, None
+            self._plans.clear()
+
+    def change_loss(self, loss: Callable) -> None:
+        """Plans again, with another loss, when it next runs."""
+        with self._lock:
+            self.loss, self._last = loss, None
             self._plans.clear()
 
     def _plan(self, arrays: Sequence) -> tuple[_Planned, Sequence]:
@@ -116,7 +127,7 @@ class LossTape:
         rest, n = (*(a.shape[1:] for a in inputs), target.shape[1:], target.dtype.kind), inputs[0].shape[0]
         for key in ((rest, None), (rest, n)):  # for any batch, or for this one
             found = self._plans.get(key)
-            if found is not None and found.plan.serves(n):
+            if found is not None and found.plan.serves(n) and found.current(self):
                 self._plans.move_to_end(key)
                 return found, [*inputs, target]
         planned = _Planned(self, [(a.shape, f"input{i}") for i, a in enumerate(inputs)], specs_target)
@@ -146,8 +157,8 @@ class TrainingTape(LossTape):
     ----------
     steps : int
         Updates done.
-    state : dict
-        Per parameter (by id) and state name, the rule's float32 buffers.
+    learnt : mapping
+        What a training knows of each parameter, a :class:`Learnt`, as long as the parameter lives.
     """
 
     training = True
@@ -164,11 +175,8 @@ class TrainingTape(LossTape):
         super().__init__(model, loss, algorithm=algorithm, precision=precision, threads=threads, cache_size=cache_size)
         self.rule, self.clip_norm, self.clip_value, self.accumulate = rule, clip_norm, clip_value, accumulate
         self.steps = 0
-        self.state: dict[tuple[int, str], np.ndarray] = {}
-        self.hyper, self.summing = kernels.Hyper(), kernels.Hyper(grad_scale=1.0 / accumulate)
+        self.learnt: WeakKeyDictionary[Parameter, Learnt] = WeakKeyDictionary()
         self._micro = 0
-        self._sums: dict[int, np.ndarray] = {}
-        self._owners: dict[int, Parameter] = {}  # keeps alive what state and sums know by id: no other may take that id
 
     def step(self, *arrays) -> float:
         """One step on a batch: the inputs, then the target. Returns the loss before the update.
@@ -187,29 +195,32 @@ class TrainingTape(LossTape):
             they were before this step.
         """
         with self._lock:
-            hyper = self.rule.hyper(self.steps + 1)  # first: what the rule refuses, it refuses before anything has changed
-            planned = self._forward(arrays)
+            planned = self._take(arrays)
+            kernels.arm(planned.hypers, self.rule.hyper)  # what the rule refuses, it refuses before anything has changed
+            self._forward(planned)
             loss = float(self._value)
             if not math.isfinite(loss):
                 planned.restore()
                 where = planned.first_not_finite(arrays)
                 raise FloatingPointError(f"step {self.steps + 1}: the loss is {loss}" + (f": {where}" if where else ""))
             planned.program.run("backward", planned.n)
-            self._finish(planned, hyper)
+            self._finish(planned)
             return loss
 
-    def _finish(self, planned: _Planned, hyper: dict) -> None:
+    def _finish(self, planned: _Planned) -> None:
         program = planned.program
         if self.accumulate > 1:
-            self.summing.first = float(self._micro == 0)
             program.run("accumulate", planned.n)
+            for learnt in planned.learnt:
+                learnt.summing.first = 0.0
             self._micro += 1
             if self._micro < self.accumulate:
                 return
             self._micro = 0
+            for learnt in self.learnt.values():
+                learnt.summing.first = 1.0
         self.steps += 1
-        self.hyper.grad_scale = 1.0
-        self.hyper.set(**hyper)
+        kernels.count(planned.hypers, bool(self.rule.state_names))
         program.run("update", planned.n)
         touch(planned.updated)
 
@@ -219,19 +230,58 @@ class TrainingTape(LossTape):
         return self._micro
 
     def restart(self, steps: int, accumulated: int = 0) -> None:
-        """Goes on as if so many updates had been done, and so many steps since; their sums are :meth:`sum`."""
+        """Goes on as if so many updates had been done, and so many steps since; the rest is in :attr:`learnt`."""
         with self._lock:
             self.steps, self._micro = steps, accumulated
 
-    def buffer(self, parameter: Parameter, name: str) -> np.ndarray:
-        """The rule's state of a parameter, zeros at first."""
-        self._owners[id(parameter)] = parameter
-        return self.state.setdefault((id(parameter), name), np.zeros(parameter.shape, np.float32))
+    def reset_rule(self, rule) -> None:
+        """Goes on with another rule, as if no parameter had been updated."""
+        with self._lock:
+            self.rule, self._micro, self._last = rule, 0, None
+            self._plans.clear()
+            self.learnt.clear()
 
-    def sum(self, parameter: Parameter) -> np.ndarray:
-        """What the steps since the last update have added up for a parameter."""
-        self._owners[id(parameter)] = parameter
-        return self._sums.setdefault(id(parameter), np.zeros(parameter.shape, np.float32))
+    def recall(self, parameter: Parameter) -> Learnt:
+        """What is known of a parameter; at first nothing."""
+        found = self.learnt.get(parameter)
+        if found is None:
+            found = self.learnt[parameter] = Learnt(parameter, self)
+        return found
+
+
+class Learnt:
+    """What a training knows of one parameter: its own number of updates, the rule's buffers, a sum of gradients."""
+
+    def __init__(self, parameter: Parameter, tape: TrainingTape):
+        self.shape = parameter.shape
+        self.hyper = kernels.Hyper(max_norm=tape.clip_norm or 0.0, clip_value=tape.clip_value or 0.0)
+        self.summing = kernels.Hyper(grad_scale=1.0 / tape.accumulate, first=1.0)
+        self.buffers: dict[str, np.ndarray] = {}
+        self._total: np.ndarray | None = None
+
+    def buffer(self, name: str) -> np.ndarray:
+        """One of the rule's buffers, zeros at first; its address stays."""
+        if name not in self.buffers:
+            self.buffers[name] = np.zeros(self.shape, np.float32)
+        return self.buffers[name]
+
+    @property
+    def total(self) -> np.ndarray:
+        """What the steps since the last update have added up, where :attr:`waiting`."""
+        if self._total is None:
+            self._total = np.zeros(self.shape, np.float32)
+        return self._total
+
+    @property
+    def waiting(self) -> bool:
+        """Whether steps have added to :attr:`total` since the last update."""
+        return not self.summing.first
+
+    def reset(self) -> None:
+        """As at first, at the same addresses."""
+        self.hyper.steps, self.hyper.begun, self.summing.first = 0, False, 1.0
+        for array in self.buffers.values():
+            array[...] = 0
 
 
 def operation(tape: LossTape) -> str:
@@ -251,6 +301,7 @@ class _Planned:
             raise ValueError(f"the loss has shape {loss.shape}: expected a scalar (reduction 'mean' or 'sum')")
         finish = None
         if tape.training:
+            graph.traced.watch([t.parameter for t in graph.parameters])
             self.parameters = [t for t in graph.parameters if t.parameter.requires_grad]
             gradients = differentiate(graph, [(loss, None)], self.parameters)
             finish = lambda lowered: self._update(tape, lowered, gradients)  # noqa: E731
@@ -287,24 +338,33 @@ class _Planned:
         """Emits the steps of the accumulate and update segments."""
         found = [(t.parameter, cx.read(g).ref) for t, g in zip(self.parameters, gradients, strict=True) if g is not None]
         self.updated = [p for p, _ in found]
+        self.learnt = [tape.recall(p) for p in self.updated]
+        self.hypers = [learnt.hyper for learnt in self.learnt]
+        self.rule = tape.rule.name, tape.rule.state_names
+        if not found:
+            raise ValueError("step: the loss depends on no parameter that requires a gradient: nothing would be trained")
         if tape.accumulate > 1:
-            sums = [(p, tape.sum(p).ctypes.data) for p in self.updated]
-            cx.step(kernels.accumulate, [(s, g, p.size, tape.summing) for (p, g), (_, s) in zip(found, sums, strict=True)],
+            sums = [(p, learnt.total.ctypes.data) for p, learnt in zip(self.updated, self.learnt, strict=True)]
+            cx.step(kernels.accumulate, [(s, g, p.size, learnt.summing)
+                                         for (p, g), (_, s), learnt in zip(found, sums, self.learnt, strict=True)],
                     op="accumulate", segment="accumulate")
             found = sums
         if tape.clip_value is not None:
-            tape.hyper.clip_value = tape.clip_value
-            cx.step(kernels.clip_value, [(g, p.size, tape.hyper) for p, g in found], op="clip_value", segment="update")
+            cx.step(kernels.clip_value, [(g, p.size, h) for (p, g), h in zip(found, self.hypers, strict=True)],
+                    op="clip_value", segment="update")
         if tape.clip_norm is not None:
-            tape.hyper.max_norm = tape.clip_norm
             for i in range(2):
-                cx.step(_clip_norm, [(g, p.size) for p, g in found], tape.hyper, i, cx.extra, op="clip_norm",
+                cx.step(_clip_norm, [(g, p.size) for p, g in found], self.hypers, i, cx.extra, op="clip_norm",
                         segment="update")
-        states = [[tape.buffer(p, name).ctypes.data for name in tape.rule.state_names] for p, _ in found]
+        states = [[learnt.buffer(name).ctypes.data for name in tape.rule.state_names] for learnt in self.learnt]
         width = 1 if tape.rule.name == "sgd" else 2
-        items = [(p.address, g, *(s + [0] * (width - len(s))), p.size, tape.hyper)
-                 for (p, g), s in zip(found, states, strict=True)]
+        items = [(p.address, g, *(s + [0] * (width - len(s))), p.size, h)
+                 for (p, g), s, h in zip(found, states, self.hypers, strict=True)]
         cx.step(RULES[tape.rule.name], items, op=tape.rule.name, segment="update")
+
+    def current(self, tape: Any) -> bool:
+        """Whether network, loss and rule are still what was planned."""
+        return self.graph.traced.current() and (not tape.training or self.rule == (tape.rule.name, tape.rule.state_names))
 
     def accept(self, arrays: Sequence) -> bool:
         """Points the tape to these arrays, if they fit the plan."""
@@ -358,9 +418,9 @@ class _Planned:
                                  f"class index in 0..{classes - 1}, nor ignore_index={ignore}")
 
 
-def _clip_norm(items: list, hyper, part: int, shared: dict):
+def _clip_norm(items: list, hypers: list, part: int, shared: dict):
     """One of the two steps that compute the norm; both come from one call."""
     key = ("clip_norm", tuple(item[0] for item in items))
     if part == 0:
-        shared[key] = kernels.clip_norm(items, [hyper])
+        shared[key] = kernels.clip_norm(items, hypers)
     return shared[key][part]

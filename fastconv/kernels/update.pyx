@@ -11,12 +11,16 @@ cdef class Hyper:
     All are floats and 0 at first, except grad_scale, which is 1 and multiplies the gradient. `first` other than 0 makes
     sgd set its momentum buffer and accumulate its sum instead of adding to them. clip_norm writes grad_scale and
     total_norm. Steps keep the objects that they read alive.
+
+    `steps` and `begun` are for :func:`arm`: updates done with it, and whether the rule has written its buffers.
     """
 
     # The fields of FcHyper, in its order: they lie side by side in this object, and steps read them there.
     cdef public double lr, momentum, dampening, nesterov, weight_decay
     cdef public double beta1, beta2, eps, bias_correction1, bias_correction2_sqrt
     cdef public double first, grad_scale, max_norm, clip_value, total_norm
+    cdef public long long steps
+    cdef public bint begun
 
     def __cinit__(self):
         if (<char*> &self.total_norm - <char*> &self.lr) + sizeof(double) != sizeof(FcHyper):
@@ -33,6 +37,30 @@ cdef class Hyper:
 
     cdef FcHyper* fields(self) noexcept:
         return <FcHyper*> &self.lr
+
+
+def arm(list hypers, rule) -> None:
+    """Sets the scalars of each one's next update, those of ``rule(number)``."""
+    cdef Hyper h, last = None
+    for h in hypers:
+        if last is None or last.steps != h.steps:
+            h.set(**rule(h.steps + 1))
+        else:
+            h.lr, h.momentum, h.dampening = last.lr, last.momentum, last.dampening
+            h.nesterov, h.weight_decay, h.beta1, h.beta2 = last.nesterov, last.weight_decay, last.beta1, last.beta2
+            h.eps, h.bias_correction1 = last.eps, last.bias_correction1
+            h.bias_correction2_sqrt = last.bias_correction2_sqrt
+        h.first = not h.begun
+        h.grad_scale = 1.0
+        last = h
+
+
+def count(list hypers, bint begun) -> None:
+    """One more update is done with each; ``begun``: which wrote the rule's buffers."""
+    cdef Hyper h
+    for h in hypers:
+        h.steps += 1
+        h.begun |= begun
 
 
 cdef ItemsArgs* _bind(Step step, str kernel, list items) except NULL:

@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from fastconv.graph.ir import Tensor, scope, showing
+from fastconv.graph.ir import Tensor, current_graph, scope, showing
 from fastconv.graph.parameter import Parameter
+from fastconv.graph.traced import restructured
 from fastconv.nn import state
 
 
@@ -25,6 +26,27 @@ class _Trace(threading.local):
 
 
 _trace = _Trace()
+_ABSENT = object()
+
+
+def _announced(method: str):
+    change = getattr(dict, method)
+
+    def changed(self, *values, **keywords):
+        try:
+            return change(self, *values, **keywords)
+        finally:
+            restructured()
+
+    changed.__name__ = method
+    return changed
+
+
+class _Table(dict):
+    """A dict whose changes plans hear of: parameters, buffers or submodules of one module."""
+
+    __setitem__, __delitem__, __ior__ = map(_announced, ("__setitem__", "__delitem__", "__ior__"))
+    pop, popitem, clear, update, setdefault = map(_announced, ("pop", "popitem", "clear", "update", "setdefault"))
 
 
 class Module:
@@ -41,7 +63,7 @@ class Module:
 
     def __init__(self):
         for name in ("_parameters", "_buffers", "_modules"):
-            object.__setattr__(self, name, {})
+            object.__setattr__(self, name, _Table())
         self._transient: set[str] = set()  # buffers that state_dict leaves out
         self._training = True
 
@@ -70,7 +92,10 @@ class Module:
         elif name in self._buffers:
             self.register_buffer(name, value, name not in self._transient)
         else:
+            before = tables.get(name, _ABSENT)
             object.__setattr__(self, name, value)
+            if tables.get(name, _ABSENT) is not before:
+                restructured()
 
     def __getattr__(self, name: str):
         for table in ("_parameters", "_buffers", "_modules"):
@@ -86,6 +111,7 @@ class Module:
                 self._transient.discard(name)
                 return
         object.__delattr__(self, name)
+        restructured()
 
     def __dir__(self):
         return [*super().__dir__(), *self._parameters, *self._buffers, *self._modules]
@@ -260,7 +286,8 @@ class Module:
         self._training = bool(mode)
 
     def train(self, mode: bool = True):
-        """Sets training mode for the whole tree; engines compiled before are not affected."""
+        """Sets training mode for the whole tree. Trainers and engines with ``training=True`` follow; inference engines
+        always compute as in evaluation mode."""
         if not isinstance(mode, (bool, np.bool_)):
             raise TypeError(f"{type(self).__name__}.train: mode={mode!r}: expected True or False")
         for module in self.modules():
@@ -272,7 +299,7 @@ class Module:
         return self.train(False)
 
     def requires_grad_(self, requires_grad: bool = True):
-        """Says whether the parameters get gradients from engines compiled from now on."""
+        """Says whether the parameters are trained, and get gradients from engines with a backward, from now on."""
         for parameter in self.parameters():
             parameter.requires_grad = bool(requires_grad)
         return self
@@ -290,6 +317,15 @@ class Module:
         return self
 
     # ---- tracing --------------------------------------------------------------------------------------------------
+
+    def _traits(self, modes: bool) -> Iterator[tuple[str, Any]]:
+        """What makes this another module for a plan, besides its plain attributes: (name, object) of the class, of all that
+        is registered, and of the training mode where ``modes`` count."""
+        yield "class", type(self)
+        for table in ("_parameters", "_buffers", "_modules"):
+            yield from getattr(self, table).items()
+        if modes:
+            yield "training", self._training
 
     def forward(self, *inputs):
         """What the module computes, from symbolic tensors to symbolic tensors. Subclasses define it."""
@@ -358,6 +394,9 @@ def _call(module: Module):
 
     The outermost module that is called is the root of the paths.
     """
+    graph = current_graph()
+    if graph is not None:
+        graph.traced.note(module, not _trace.evaluating)
     root = _trace.names is None
     if _trace.names is None:
         _trace.names = {id(m): name for name, m in module.named_modules()}

@@ -102,6 +102,7 @@ class SGD(_Rule):
     """
 
     name = "sgd"
+    buffer_names = ("momentum_buffer",)
     momentum = _Number()
     dampening = _Number()
     _names = ("lr", "momentum", "dampening", "weight_decay", "nesterov")
@@ -118,7 +119,7 @@ class SGD(_Rule):
     @property
     def state_names(self):
         """tuple of str: ``("momentum_buffer",)``, or empty while momentum is 0."""
-        return ("momentum_buffer",) if self.momentum != 0 else ()
+        return self.buffer_names if self.momentum != 0 else ()
 
     def hyper(self, step):
         """Return the scalars of step number `step` (an int from 1) as a dict of floats.
@@ -166,7 +167,7 @@ class Adam(_Rule):
     """
 
     name = "adam"
-    state_names = ("exp_avg", "exp_avg_sq")
+    state_names = buffer_names = ("exp_avg", "exp_avg_sq")
     eps = _Number()
     _names = ("lr", "betas", "eps", "weight_decay")
 

@@ -17,19 +17,30 @@ def check_trainer(module, loss: Callable, optimizer, schedule, seed: int, clip_g
     """The arguments of a trainer that are its own."""
     if not hasattr(module, "symbolic") or isinstance(module, type):
         raise TypeError(f"Trainer: module is a {type(module).__name__}: expected an nn.Module")
-    if not callable(loss):
-        raise TypeError(f"Trainer: loss is a {type(loss).__name__}: expected a loss such as nn.CrossEntropyLoss()")
-    if getattr(optimizer, "name", None) not in RULES or not hasattr(optimizer, "hyper") or \
-            isinstance(optimizer, type):
-        raise TypeError(f"Trainer: optimizer is a {type(optimizer).__name__}: expected an update rule of "
-                        "fastconv.optim, such as SGD(lr=0.05, momentum=0.9)")
-    if schedule is not None and getattr(schedule, "optimizer", None) is not optimizer:
-        raise ValueError(f"Trainer: schedule={type(schedule).__name__} must be made for this trainer's optimizer")
+    check_loss(loss)
+    check_rule(optimizer)
+    check_schedule_of(schedule, optimizer)
     if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or not 0 <= seed < 2**64:
         raise ValueError(f"Trainer: seed={seed!r}: expected an integer from 0 to 2**64 - 1")
     for name, value in (("clip_grad_norm", clip_grad_norm), ("clip_grad_value", clip_grad_value)):
         if value is not None and (isinstance(value, bool) or not isinstance(value, Real) or not value > 0):
             raise ValueError(f"Trainer: {name}={value!r}: expected a number above 0")
+
+
+def check_loss(loss) -> None:
+    if not callable(loss):
+        raise TypeError(f"Trainer: loss is a {type(loss).__name__}: expected a loss such as nn.CrossEntropyLoss()")
+
+
+def check_rule(optimizer) -> None:
+    if getattr(optimizer, "name", None) not in RULES or not hasattr(optimizer, "hyper") or isinstance(optimizer, type):
+        raise TypeError(f"Trainer: optimizer is a {type(optimizer).__name__}: expected an update rule of "
+                        "fastconv.optim, such as SGD(lr=0.05, momentum=0.9)")
+
+
+def check_schedule_of(schedule, optimizer) -> None:
+    if schedule is not None and getattr(schedule, "optimizer", None) is not optimizer:
+        raise ValueError(f"Trainer: schedule={type(schedule).__name__} must be made for this trainer's optimizer")
 
 
 def check_fit(train, epochs: int, batch_size: int | None, callbacks: Sequence[Callable], checkpoint,

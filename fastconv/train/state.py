@@ -6,13 +6,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from fastconv.data.loader import check_state
 from fastconv.graph.choices import Choices
+from fastconv.graph.options import shown
 from fastconv.train.metrics import MetricLog
 
 if TYPE_CHECKING:
     from fastconv.train.trainer import Trainer
 
-FORMAT = 1
+FORMAT = 2  # 1 had no counts: all parameters had been updated equally often
 KEYS = ("format", "model", "optimizer", "schedule", "loader", "epoch", "log", "meters", "accumulated",
         "choices")
 
@@ -20,11 +22,10 @@ KEYS = ("format", "model", "optimizer", "schedule", "loader", "epoch", "log", "m
 def collect(trainer: Trainer) -> dict:
     """What :meth:`Trainer.state_dict` returns."""
     tape = trainer._tape
-    buffers: dict[str, dict[str, np.ndarray]] = {}
-    for name, parameter in trainer.module.named_parameters():
-        found = {key: array.copy() for (owner, key), array in tape.state.items() if owner == id(parameter)}
-        if found:
-            buffers[name] = found
+    learnt = {name: tape.learnt[parameter] for name, parameter in trainer.module.named_parameters()
+              if parameter in tape.learnt}
+    buffers = {name: {key: array.copy() for key, array in known.buffers.items()} for name, known in learnt.items()
+               if known.hyper.begun and known.buffers}
     loader = trainer._loader_state
     if loader is None and trainer._loader is not None:
         loader = trainer._loader.state_dict()
@@ -32,15 +33,15 @@ def collect(trainer: Trainer) -> dict:
     return {
         "format": FORMAT,
         "model": trainer.module.state_dict(),
-        "optimizer": {"rule": trainer.optimizer.state_dict(), "steps": tape.steps, "state": buffers},
+        "optimizer": {"rule": trainer.optimizer.state_dict(), "steps": tape.steps, "state": buffers,
+                      "counts": {name: known.hyper.steps for name, known in learnt.items() if known.hyper.steps}},
         "schedule": None if trainer.schedule is None else trainer.schedule.state_dict(),
         "loader": loader,
         "epoch": trainer.epoch,
         "log": [dict(row) for row in trainer.log],
         "meters": None if trainer._running is None else trainer._running.state_dict(),
         "accumulated": {"steps": tape.accumulated, "sums": {
-            name: tape.sum(parameter).copy() for name, parameter in trainer.module.named_parameters()
-            if tape.accumulated and parameter.requires_grad}},
+            name: known.total.copy() for name, known in learnt.items() if known.waiting}},
         "choices": algorithm.to_dict() if isinstance(algorithm, Choices) else None,
     }
 
@@ -52,21 +53,21 @@ def restore(trainer: Trainer, saved: dict) -> None:
     missing, unknown = [k for k in KEYS if k not in saved], [k for k in saved if k not in KEYS]
     if missing or unknown:
         raise ValueError(f"Trainer: state lacks {missing} and has unknown {unknown}")
-    if saved["format"] != FORMAT:
-        raise ValueError(f"Trainer: state has format {saved['format']!r}, this fastconv reads {FORMAT}")
+    if isinstance(saved["format"], bool) or saved["format"] not in (1, FORMAT):
+        raise ValueError(f"Trainer: state has format {saved['format']!r}, this fastconv reads 1 to {FORMAT}")
     if (saved["schedule"] is None) != (trainer.schedule is None):
         raise ValueError("Trainer: only one of the state and this trainer has a schedule")
-    optimizer = saved["optimizer"]
-    if not isinstance(optimizer, dict) or set(optimizer) != {"rule", "steps", "state"}:
-        raise ValueError("Trainer: state's optimizer must be a dict of rule, steps and state")
-    for name, value in (("epoch", saved["epoch"]), ("steps", optimizer["steps"])):
-        if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or not 0 <= value < 2**63:
-            raise ValueError(f"Trainer: state has {name}={value!r}: expected an integer of at least 0")
-    loader = saved["loader"]
-    if loader is not None and (not isinstance(loader, dict) or set(loader) != {"seed", "epoch", "position"}):
-        raise ValueError(f"Trainer: state has loader={loader!r}: expected None or a dict of seed, epoch and position")
-    if not isinstance(saved["log"], (list, tuple)) or not all(isinstance(row, dict) for row in saved["log"]):
-        raise ValueError("Trainer: state's log must be a list of dicts")
+    optimizer, keys = saved["optimizer"], {"rule", "steps", "state"} | ({"counts"} if saved["format"] == FORMAT else set())
+    if not isinstance(optimizer, dict) or set(optimizer) != keys:
+        raise ValueError("Trainer: state's optimizer must be a dict of rule, steps, counts and state")
+    _whole("epoch", saved["epoch"])
+    _whole("steps", optimizer["steps"])
+    if saved["loader"] is not None:
+        if not isinstance(saved["loader"], dict):
+            raise ValueError(f"Trainer: state has loader={saved['loader']!r}: expected None or a dict of seed, epoch and "
+                             "position")
+        check_state(saved["loader"])
+    _check_log(saved["log"])
     if saved["choices"] is not None:
         Choices.from_dict(saved["choices"])
     _check_accumulated(trainer, saved["accumulated"])
@@ -81,12 +82,29 @@ def restore(trainer: Trainer, saved: dict) -> None:
         raise
 
 
+def _whole(name: str, value, high: int = 2**63) -> None:
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or not 0 <= value < high:
+        raise ValueError(f"Trainer: state has {name}={shown(value)}: expected an integer from 0 to {high - 1}")
+
+
+def _check_log(rows) -> None:
+    if not isinstance(rows, (list, tuple)) or not all(isinstance(row, dict) for row in rows):
+        raise ValueError("Trainer: state's log must be a list of dicts")
+    for name, value in ((name, value) for row in rows for name, value in row.items()):
+        if isinstance(value, int) and not -2**63 <= value < 2**63:
+            raise ValueError(f"Trainer: state's log has {name}={shown(value)}: expected an integer of 64 bits")
+    MetricLog(rows)
+
+
 def _check_buffers(trainer: Trainer, optimizer: dict) -> None:
     parameters = dict(trainer.module.named_parameters())
-    names = trainer.optimizer.state_names
-    state = optimizer["state"]
+    names = type(trainer.optimizer).buffer_names if hasattr(trainer.optimizer, "buffer_names") else \
+        trainer.optimizer.state_names
+    state, counts = optimizer["state"], optimizer.get("counts", {})
     if not isinstance(state, dict) or not all(isinstance(buffers, dict) for buffers in state.values()):
         raise ValueError("Trainer: state's optimizer must have under state a dict of dicts, by parameter")
+    if not isinstance(counts, dict):
+        raise ValueError("Trainer: state's optimizer must have under counts a dict of integers, by parameter")
     for name, buffers in state.items():
         if name not in parameters:
             raise ValueError(f"Trainer: state has buffers for {name!r}, which this network has no parameter for")
@@ -100,20 +118,30 @@ def _check_buffers(trainer: Trainer, optimizer: dict) -> None:
             if np.shape(array) != parameters[name].shape:
                 raise ValueError(f"Trainer: state has {key!r} of shape {np.shape(array)} for {name!r} of shape "
                                  f"{parameters[name].shape}")
+        if buffers and len(buffers) < len(names):
+            raise ValueError(f"Trainer: state lacks {', '.join(key for key in names if key not in buffers)} for {name!r}")
+    for name, count in counts.items():
+        if name not in parameters:
+            raise ValueError(f"Trainer: state has a count for {name!r}, which this network has no parameter for")
+        _whole(f"counts[{name!r}]", count)
 
 
 def _check_accumulated(trainer: Trainer, accumulated: dict) -> None:
     parameters = dict(trainer.module.named_parameters())
-    if not isinstance(accumulated, dict) or set(accumulated) != {"steps", "sums"}:
+    if not isinstance(accumulated, dict) or set(accumulated) != {"steps", "sums"} or \
+            not isinstance(accumulated["sums"], dict):
         raise ValueError("Trainer: state's accumulated must be a dict of steps and sums")
     steps = accumulated["steps"]
-    if isinstance(steps, bool) or not isinstance(steps, int) or not 0 <= steps < trainer._tape.accumulate:
-        raise ValueError(f"Trainer: state has {steps!r} accumulated steps, this trainer accumulate="
+    if isinstance(steps, bool) or not isinstance(steps, (int, np.integer)) or not 0 <= steps < trainer._tape.accumulate:
+        raise ValueError(f"Trainer: state has {shown(steps)} accumulated steps, this trainer accumulate="
                          f"{trainer._tape.accumulate}")
     for name, array in accumulated["sums"].items():
         if name not in parameters or np.shape(array) != parameters[name].shape:
             raise ValueError(f"Trainer: state has accumulated gradients of shape {np.shape(array)} for {name!r}, which this "
                              "network has not")
+        if np.asarray(array).dtype.kind not in "fiu":
+            raise TypeError(f"Trainer: state has accumulated gradients of dtype {np.asarray(array).dtype} for {name!r}: "
+                            "expected float32")
 
 
 def _write(trainer: Trainer, saved: dict) -> None:
@@ -122,15 +150,22 @@ def _write(trainer: Trainer, saved: dict) -> None:
     if trainer.schedule is not None:
         trainer.schedule.load_state_dict(saved["schedule"])
     tape = trainer._tape
-    for array in tape.state.values():  # in place: plans hold their addresses
-        array[...] = 0
-    parameters = dict(trainer.module.named_parameters())
-    for name, parameter in parameters.items():
-        for key, array in saved["optimizer"]["state"].get(name, {}).items():
-            tape.buffer(parameter, key)[...] = array
-    for name, array in saved["accumulated"]["sums"].items():
-        tape.sum(parameters[name])[...] = array
-    tape.restart(int(saved["optimizer"]["steps"]), saved["accumulated"]["steps"])
+    for learnt in tape.learnt.values():
+        learnt.reset()
+    optimizer, sums = saved["optimizer"], saved["accumulated"]["sums"]
+    steps = int(optimizer["steps"])
+    for name, parameter in trainer.module.named_parameters():
+        buffers = optimizer["state"].get(name, {})
+        updates = optimizer["counts"].get(name, 0) if "counts" in optimizer else steps
+        if buffers or updates or name in sums:
+            learnt = tape.recall(parameter)
+            learnt.hyper.steps, learnt.hyper.begun = int(updates), bool(buffers)
+            for key, array in buffers.items():
+                learnt.buffer(key)[...] = array  # in place: plans hold their addresses
+            if name in sums:
+                learnt.total[...] = sums[name]
+                learnt.summing.first = 0.0
+    tape.restart(steps, int(saved["accumulated"]["steps"]))
     trainer._running = None
     if saved["meters"] is not None:
         trainer._running = trainer._meters()

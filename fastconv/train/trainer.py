@@ -17,7 +17,15 @@ from fastconv.graph.options import check_count, check_options
 from fastconv.graph.parameter import touch
 from fastconv.graph.training import LossTape, TrainingTape
 from fastconv.train import state
-from fastconv.train.arguments import check_fit, check_schedule, check_trainer, loader_of
+from fastconv.train.arguments import (
+    check_fit,
+    check_loss,
+    check_rule,
+    check_schedule,
+    check_schedule_of,
+    check_trainer,
+    loader_of,
+)
 from fastconv.train.checkpoint import Saver, load_checkpoint, save_checkpoint
 from fastconv.train.meters import Meters
 from fastconv.train.metrics import MetricLog
@@ -35,7 +43,10 @@ class Trainer:
     ----------
     module : nn.Module
         Its parameters are trained in place. A module in evaluation mode is set to training mode; submodules that were
-        set to evaluation mode by themselves stay in it.
+        set to evaluation mode by themselves stay in it. What changes later (``eval()``, ``requires_grad``, a layer or a
+        parameter replaced, an attribute set), the next step obeys: as in PyTorch, except that new parameters are trained
+        without being handed to the optimiser. Its state of a parameter, its number of updates included, is the
+        parameter's own, and stays while that is frozen.
     loss : callable
         ``loss(prediction, target)`` over symbolic tensors, such as :class:`fastconv.nn.CrossEntropyLoss`; a scalar.
     optimizer : object
@@ -77,23 +88,65 @@ class Trainer:
                  algorithm=None, precision: str = "highest", threads: int | None = None, seed: int = 0):
         check_trainer(module, loss, optimizer, schedule, seed, clip_grad_norm, clip_grad_value)
         check_options("Trainer", precision, algorithm, threads)
-        self.module, self.loss, self.optimizer, self.schedule = module, loss, optimizer, schedule
+        self._module, self._schedule = module, schedule
         self.seed, self.epoch, self.log = seed, 0, MetricLog()
         self.notes: dict = {}
-        self._ignore = getattr(loss, "ignore_index", None)
         self._metrics = metrics
-        self._meters()
         self._options = {"algorithm": algorithm, "precision": precision, "threads": threads}
         if not module.training:
             module.train()
         self._tape = TrainingTape(module.symbolic(True), loss, optimizer, clip_norm=clip_grad_norm,
                                   clip_value=clip_grad_value, accumulate=accumulate, **self._options)
+        self._meters()  # what is wrong with the metrics is an error now
         self._evaluation: LossTape | None = None
         self._engine: Engine | None = None
         self._loader: DataLoader | None = None
         self._loader_state: dict | None = None
         self._running: Meters | None = None  # of an epoch that is under way
         self._stopped = False
+
+    # ---- what it is made of ---------------------------------------------------------------------------------------
+
+    @property
+    def module(self):
+        """The network; its layers may be replaced, frozen and set to evaluation mode at any time."""
+        return self._module
+
+    @property
+    def loss(self) -> Callable:
+        """The loss; another one counts from the next step on."""
+        return self._tape.loss
+
+    @loss.setter
+    def loss(self, loss: Callable) -> None:
+        check_loss(loss)
+        self._tape.change_loss(loss)
+        self._evaluation = None
+
+    @property
+    def optimizer(self):
+        """The update rule; another one begins without state, as in PyTorch."""
+        return self._tape.rule
+
+    @optimizer.setter
+    def optimizer(self, optimizer) -> None:
+        check_rule(optimizer)
+        if optimizer is self._tape.rule:
+            return
+        if self._schedule is not None:
+            raise ValueError(f"Trainer: optimizer={type(optimizer).__name__}: the schedule is of another optimizer: set "
+                             "schedule = None first, then one made for the new optimizer")
+        self._tape.reset_rule(optimizer)
+
+    @property
+    def schedule(self):
+        """The schedule, or None."""
+        return self._schedule
+
+    @schedule.setter
+    def schedule(self, schedule) -> None:
+        check_schedule_of(schedule, self.optimizer)
+        self._schedule = schedule
 
     # ---- training -------------------------------------------------------------------------------------------------
 
@@ -390,14 +443,17 @@ class Trainer:
         made_of = {"module": self.module, "loss": self.loss, "optimizer": self.optimizer, "schedule": self.schedule,
                    "metrics": self._metrics, "clip_grad_norm": tape.clip_norm, "clip_grad_value": tape.clip_value,
                    "accumulate": tape.accumulate, "seed": self.seed, **self._options}
-        return {"made_of": made_of, "state": self.state_dict(), "notes": self.notes}
+        modes = [module.training for module in self.module.modules()]
+        return {"made_of": made_of, "modes": modes, "state": self.state_dict(), "notes": self.notes}
 
     def __setstate__(self, saved: dict) -> None:
         self.__init__(**saved["made_of"])  # type: ignore[misc]
+        for module, mode in zip(self.module.modules(), saved["modes"], strict=True):
+            module.training = mode
         self.load_state_dict(saved["state"])
         self.notes = saved["notes"]
 
     # ---- helpers --------------------------------------------------------------------------------------------------
 
     def _meters(self) -> Meters:
-        return Meters(self._metrics, self._ignore)
+        return Meters(self._metrics, getattr(self.loss, "ignore_index", None))
