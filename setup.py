@@ -1,4 +1,5 @@
-"""Build: one object per instruction set and kernel family, then the Cython extensions, in parallel and incrementally.
+"""Build: one object per instruction set and kernel family, and the Cython extensions, in parallel and incrementally: what
+was made by the same command from files with the same contents is not made again.
 
 Flags are probed with the compiler, never assumed: an instruction set whose flags the compiler lacks is dropped and said
 so, and so is OpenMP. Environment: FASTCONV_WERROR=1 turns warnings into errors, FASTCONV_JOBS=n sets the parallel jobs,
@@ -8,6 +9,10 @@ FASTCONV_ABI3=1 builds modules for every CPython from 3.11 on (the stable ABI), 
 
 from __future__ import annotations
 
+import filecmp
+import functools
+import hashlib
+import logging
 import os
 import platform
 import re
@@ -16,14 +21,23 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
+import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import numpy
-from Cython.Build import cythonize
+try:
+    import numpy
+    from Cython.Build import cythonize
+except ImportError as error:
+    sys.exit(f"fastconv: to build in place: {error}. Everything that it takes: pip install '.[dev]'")
+import setuptools
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 from setuptools.command.build_py import build_py
+
+if int(setuptools.__version__.split(".")[0]) < 77:  # the first that reads pyproject.toml's licence
+    sys.exit(f"fastconv: setuptools {setuptools.__version__} is too old: pip install 'setuptools>=77'")
 
 ROOT = Path(__file__).parent.resolve()
 INCLUDE = ROOT / "include"
@@ -31,7 +45,8 @@ KERNELS = ROOT / "fastconv" / "kernels"
 EXTENSIONS = sorted(p.stem for p in KERNELS.glob("*.pyx"))
 ABI3 = (os.environ.get("FASTCONV_ABI3") == "1" and sys.version_info >= (3, 11)
         and not sysconfig.get_config_var("Py_GIL_DISABLED"))
-JOBS = int(os.environ.get("FASTCONV_JOBS", 0)) or os.cpu_count() or 1
+CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+JOBS = int(os.environ.get("FASTCONV_JOBS", 0)) or CORES or 1
 
 AVX2 = ["-mavx2", "-mfma", "-mf16c", "-mbmi", "-mbmi2"]
 AVX512 = [*AVX2, "-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl"]
@@ -47,6 +62,8 @@ HOT = ("_runtime", "layout", "call")
 # Where there are others, the portable kernels are for processors without AVX2: for size too, 0.17 MB of the wheel, but in
 # the families where that takes longer (10 % for resnet18).
 PORTABLE_FAST = ("conv", "winograd")
+# What takes the compiler longest is begun first, so that all cores end together.
+SLOW = ("depthwise", "conv", "pool", "planes", "winograd", "fft")
 # Kernels throw nothing, so nobody unwinds through them: the tables for that would be 0.05 MB of the wheel.
 BODY = ["-fno-exceptions", "-fno-rtti", "-fno-threadsafe-statics", "-fno-asynchronous-unwind-tables"]
 WARNINGS = ["-Wall", "-Wextra", "-Wno-psabi", "-Wno-unknown-warning-option"]
@@ -65,14 +82,44 @@ def sanitizers() -> list[str]:
     return [f"-fsanitize={names}", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer", "-g1", "-O1"] if names else []
 
 
+@functools.cache
+def contents(path: str, family: str) -> bytes:
+    """What an object is made from; of kernels.def, which all include, the kernels of the object's own family."""
+    try:
+        data = Path(path).read_bytes()
+    except OSError:
+        return b"missing"
+    if family and path.endswith("kernels.def"):
+        data = re.search(rb"^#define FC_KERNELS_%s\(.*?(?=^#|\Z)" % family.encode(), data, re.M | re.S).group()
+    return hashlib.sha256(data).digest()
+
+
+def inputs(target: Path, command: str, family: str = "") -> str:
+    """The command that makes target, and a hash of this tree's files that the compiler read for it (its .d file)."""
+    try:
+        listing = Path(f"{target}.d").read_text().replace("\\\n", " ").split(": ", 1)[1]
+    except (OSError, IndexError):
+        return ""
+    paths = [path.replace("\\ ", " ") for path in re.split(r"(?<!\\)\s+", listing.strip())]
+    read = sorted(path for path in {os.path.abspath(path) for path in paths} if path.startswith(f"{ROOT}{os.sep}"))
+    made_from = hashlib.sha256(b"".join(path.encode() + contents(path, family) for path in read))
+    return f"{made_from.hexdigest()} {command}"
+
+
+def up_to_date(target: Path, command: str, family: str = "") -> bool:
+    made = Path(f"{target}.made")
+    return target.exists() and made.exists() and made.read_text() == inputs(target, command, family) != ""
+
+
 class Build(build_ext):
-    """build_ext that compiles the kernel objects first and rebuilds only what changed."""
+    """build_ext that makes kernel objects and extensions side by side, and only those whose sources have changed."""
 
     def finalize_options(self):
         super().finalize_options()
-        self.parallel = JOBS
+        self.force = True  # what is here decides, by contents; setuptools would by times
         tag = f"{sys.implementation.cache_tag}-{platform.machine()}"
         self.objects_dir = ROOT / "build" / f"objects-{tag}"
+        self.modules_dir = ROOT / "build" / f"modules-{tag}{'-abi3' * ABI3}"
         # kept: an editable install would use a new folder each time
         self.build_temp = str(ROOT / "build" / f"temp-{tag}{'-abi3' * ABI3}")
 
@@ -91,22 +138,53 @@ class Build(build_ext):
             self.cxx = os.environ["CXX"].split()
         extra = [*sanitizers(), *os.environ.get("FASTCONV_CFLAGS", "").split()]
         werror = ["-Werror"] if os.environ.get("FASTCONV_WERROR") == "1" else []
-        openmp = self.find_openmp()
-        isas = self.find_isas()
-        objects = self.build_objects(isas, [*COMMON, *BODY, *WARNINGS, *werror, *extra])
+        with ThreadPoolExecutor(JOBS) as pool:
+            openmp = pool.submit(self.find_openmp)
+            isas, openmp = self.find_isas(pool), openmp.result()
+        for folder in (self.objects_dir, self.modules_dir):
+            folder.mkdir(parents=True, exist_ok=True)
         for extension in self.extensions:
-            size = [] if extension.name.rpartition(".")[2] in HOT else ["-Os"]
-            extension.extra_compile_args += [*COMMON, *size, *WARNINGS, *GENERATED, *werror, *openmp, *extra]
+            size = [] if self.short(extension) in HOT else ["-Os"]
+            extension.extra_compile_args += ["-g0", *COMMON, *size, *WARNINGS, *GENERATED, *werror, *openmp, *extra]
             extension.extra_link_args += [*openmp, *extra]
             if not extra and sys.platform.startswith("linux"):
                 extension.extra_link_args.append("-Wl,-s")
             extension.define_macros += [(f"FC_HAVE_{isa}", "1") for isa in isas]
             if openmp:
                 extension.define_macros.append(("FC_HAVE_OPENMP", "1"))
-            if extension.name.endswith("._runtime"):
-                extension.extra_objects = objects
-                extension.depends += objects
-        super().build_extensions()
+        self.make(self.kernel_objects(isas, [*COMMON, *BODY, *WARNINGS, *werror, *extra]))
+
+    @staticmethod
+    def short(extension: Extension) -> str:
+        return extension.name.rpartition(".")[2]
+
+    def make(self, objects: dict[Path, tuple[str, list[str]]]) -> None:
+        """Makes what is not up to date: the kernel objects, then the extensions; _runtime, which has the objects, when
+        they are there. A line for each that was made."""
+        began = time.monotonic()
+        stale = {path: job for path, job in objects.items() if not up_to_date(path, " ".join(job[1]), job[0])}
+        runtime = next(extension for extension in self.extensions if self.short(extension) == "_runtime")
+        runtime.extra_objects = sorted(map(str, objects))
+        self.made, self.count, self.lock = 0, len(stale) + len(self.extensions), threading.Lock()
+        if not stale:
+            self.count = len([extension for extension in self.extensions if not self.module_is_up_to_date(extension)])
+        if self.count:
+            print(f"fastconv: {self.count} objects to compile, {JOBS} at a time", flush=True)
+        with ThreadPoolExecutor(JOBS) as pool:
+            kernels = [pool.submit(self.make_kernel, path, *job) for path, job in stale.items()]
+            modules = [pool.submit(self.make_module, runtime, kernels)]
+            modules += [pool.submit(self.make_module, each, []) for each in self.extensions if each is not runtime]
+            logging.disable(logging.INFO)  # setuptools' command lines, ten lines each
+            try:
+                for future in [*kernels, *modules]:
+                    future.result()
+            except BaseException:
+                pool.shutdown(cancel_futures=True)
+                raise
+            finally:
+                logging.disable(logging.NOTSET)
+        if self.count:
+            print(f"fastconv: built in {time.monotonic() - began:.0f} s", flush=True)
 
     def find_openmp(self) -> list[str]:
         source = "#include <omp.h>\nint main() { return omp_get_max_threads() < 1; }\n"
@@ -119,22 +197,24 @@ class Build(build_ext):
         print("fastconv: the compiler has no OpenMP (-fopenmp): building single-threaded", file=sys.stderr)
         return []
 
-    def find_isas(self) -> list[str]:
+    def find_isas(self, pool: ThreadPoolExecutor) -> list[str]:
         if platform.machine().lower() not in ("x86_64", "amd64"):
             print(f"fastconv: {platform.machine()}: building the portable kernels only", file=sys.stderr)
             return []
-        found = [isa for isa, flags in ISA_FLAGS.items() if self.probe(flags, "#include <immintrin.h>\n")]
+        taken = pool.map(lambda flags: self.probe(flags, "#include <immintrin.h>\n"), ISA_FLAGS.values())
+        found = [isa for isa, takes in zip(ISA_FLAGS, taken, strict=True) if takes]
         for isa in ISA_FLAGS:
             if isa not in found:
                 print(f"fastconv: the compiler lacks the flags of {isa}: built without it", file=sys.stderr)
         return found
 
-    def build_objects(self, isas: list[str], flags: list[str]) -> list[str]:
-        """Compiles kernels.cpp once per instruction set and family; returns the objects."""
-        self.objects_dir.mkdir(parents=True, exist_ok=True)
-        jobs = []
-        for isa in ["portable", *isas]:
-            for family in ["planes"] if isa in ("avx512_bf16", "amx") else families():
+    def kernel_objects(self, isas: list[str], flags: list[str]) -> dict[Path, tuple[str, list[str]]]:
+        """The objects, longest first: kernels.cpp compiled once per set and family. (family, command) of each."""
+        objects = {}
+        for family in sorted(families(), key=lambda name: SLOW.index(name) if name in SLOW else len(SLOW)):
+            for isa in [*reversed(isas), "portable"]:
+                if isa in ("avx512_bf16", "amx") and family != "planes":
+                    continue
                 defines = [f"-DFC_ISA={isa}", f"-DFC_FAMILY={family}", f'-DFC_BODY="fastconv/family_{family}.inl.h"']
                 target = self.objects_dir / f"{isa}_{family}.o"
                 small = isas and isa == "portable" and family not in PORTABLE_FAST
@@ -142,36 +222,53 @@ class Build(build_ext):
                            *ISA_FLAGS.get(isa, []), *defines,
                            f"-I{INCLUDE}", "-MMD", "-MF", f"{target}.d", "-c", str(KERNELS / "isa" / "kernels.cpp"),
                            "-o", str(target)]
-                if not up_to_date(target, command):
-                    jobs.append((target, command))
-        with ThreadPoolExecutor(JOBS) as pool:
-            for future in [pool.submit(self.compile_object, *job) for job in jobs]:
-                future.result()
-        return [str(self.objects_dir / name) for name in sorted(os.listdir(self.objects_dir)) if name.endswith(".o")
-                and name.split(".")[0] in self.object_names(isas)]
+                objects[target] = (family, command)
+        return objects
 
-    @staticmethod
-    def object_names(isas: list[str]) -> set[str]:
-        names = {f"{isa}_{family}" for isa in ["portable", *isas] for family in families()}
-        return names | {f"{isa}_planes" for isa in isas}
-
-    @staticmethod
-    def compile_object(target: Path, command: list[str]) -> None:
+    def make_kernel(self, target: Path, family: str, command: list[str]) -> None:
+        began = time.monotonic()
         done = subprocess.run(command, capture_output=True, text=True)
         sys.stderr.write(done.stderr)
         if done.returncode:
             raise SystemExit(f"fastconv: compiling {target.name} failed: {' '.join(command)}")
-        Path(f"{target}.cmd").write_text(" ".join(command))
+        Path(f"{target}.made").write_text(inputs(target, " ".join(command), family))
+        self.report(target.name, began)
 
+    def module_command(self, extension: Extension) -> str:
+        """What an extension is compiled and linked with; not the folders of headers, which differ from one isolated build to
+        the next."""
+        objects = [Path(f"{path}.made").read_text() for path in extension.extra_objects]
+        flags = [*map(str, extension.define_macros), *extension.extra_compile_args, *extension.extra_link_args]
+        linked = hashlib.sha256("".join(objects).encode()).hexdigest()
+        return " ".join([*self.compiler.compiler_so, *self.cxx, *flags, linked])
 
-def up_to_date(target: Path, command: list[str]) -> bool:
-    """Whether target was made by this very command and is newer than all that it includes (the compiler's .d file)."""
-    made_by, listing = Path(f"{target}.cmd"), Path(f"{target}.d")
-    if not (target.exists() and made_by.exists() and listing.exists() and made_by.read_text() == " ".join(command)):
-        return False
-    needs = listing.read_text().replace("\\\n", " ").split(":", 1)[1].split()
-    time = target.stat().st_mtime
-    return all(os.path.exists(need) and os.stat(need).st_mtime <= time for need in needs)
+    def module_path(self, extension: Extension) -> Path:
+        """Where an extension is kept between builds; it is built into a new folder each time by pip."""
+        return self.modules_dir / Path(self.get_ext_fullpath(extension.name)).name
+
+    def module_is_up_to_date(self, extension: Extension) -> bool:
+        return up_to_date(self.module_path(extension), self.module_command(extension))
+
+    def make_module(self, extension: Extension, kernels: list) -> None:
+        for future in kernels:
+            future.result()
+        kept, target = self.module_path(extension), Path(self.get_ext_fullpath(extension.name))
+        if not self.module_is_up_to_date(extension):
+            began, command = time.monotonic(), self.module_command(extension)
+            extension.extra_compile_args += ["-MMD", "-MF", f"{kept}.d"]
+            self.build_extension(extension)
+            shutil.copy2(target, kept)
+            Path(f"{kept}.made").write_text(inputs(kept, command))
+            self.report(kept.name, began)
+        elif not target.exists() or not filecmp.cmp(kept, target, shallow=False):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.unlink(missing_ok=True)  # never written over: a process may have it mapped
+            shutil.copy2(kept, target)
+
+    def report(self, name: str, began: float) -> None:
+        with self.lock:
+            self.made += 1
+            print(f"fastconv: {self.made}/{self.count} {name} {time.monotonic() - began:.1f} s", flush=True)
 
 
 class BuildPy(build_py):
@@ -190,8 +287,6 @@ class BuildPy(build_py):
             shutil.copytree(INCLUDE, Path(self.build_lib) / "fastconv" / "include", dirs_exist_ok=True)
 
 
-HEADERS = [str(p) for p in (INCLUDE / "fastconv").iterdir() if p.suffix in (".h", ".def")]  # not the bodies
-
 setup(
     ext_modules=cythonize(
         [
@@ -202,7 +297,6 @@ setup(
                 define_macros=[("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION"),
                                *([("Py_LIMITED_API", "0x030B0000")] if ABI3 else [])],
                 py_limited_api=ABI3,
-                depends=HEADERS,
                 language="c++",
             )
             for name in EXTENSIONS

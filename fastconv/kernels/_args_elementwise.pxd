@@ -2,7 +2,7 @@
 from libc.stdint cimport int64_t, uint64_t
 
 
-cdef extern from "fastconv/args.h" nogil:
+cdef extern from "fastconv/args_elementwise.h" nogil:
     ctypedef struct MapArgs:
         const float* x
         const float* z

@@ -2,7 +2,7 @@
 from libc.stdint cimport int32_t, int64_t
 
 
-cdef extern from "fastconv/args.h" nogil:
+cdef extern from "fastconv/args_fft.h" nogil:
     const int FC_FFT_PASSES
 
     ctypedef struct FftAxis:

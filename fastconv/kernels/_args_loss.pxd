@@ -2,7 +2,7 @@
 from libc.stdint cimport int64_t
 
 
-cdef extern from "fastconv/args.h" nogil:
+cdef extern from "fastconv/args_loss.h" nogil:
     ctypedef struct SoftmaxArgs:
         const float* x
         float* y

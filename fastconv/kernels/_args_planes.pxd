@@ -2,7 +2,7 @@
 from libc.stdint cimport int32_t, int64_t, uint16_t
 
 
-cdef extern from "fastconv/args.h" nogil:
+cdef extern from "fastconv/args_planes.h" nogil:
     ctypedef struct SplitArgs:
         const float* x
         uint16_t* planes

@@ -2,6 +2,8 @@
 #ifndef FASTCONV_ACTIVATION_INL_H
 #define FASTCONV_ACTIVATION_INL_H
 
+#include "fastconv/activation.h"
+
 namespace FC_CAT2(fc_, FC_ISA) {
 namespace {
 

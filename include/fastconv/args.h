@@ -1,4 +1,5 @@
-// The argument structures of all kernels. Each starts with `int64_t n`, the batch of the run (set by tiles()).
+// The argument structures of convolutions and of moving data; other families' are in the args_*.h beside this file, each of
+// which is included by those who need it. Each starts with `int64_t n`, the batch of the run (set by tiles()).
 // Activations are channels-last: N, D, H, W, C with a pixel stride `ld` in elements (ld >= C); D = H = 1 where a problem
 // has fewer dimensions. Sizes: C input channels and K filters (both per group), G groups, T taps.
 #ifndef FASTCONV_ARGS_H
@@ -6,20 +7,7 @@
 
 #include <stdint.h>
 
-#include "fastconv/args_depthwise.h"
-#include "fastconv/args_elementwise.h"
-#include "fastconv/args_fft.h"
-#include "fastconv/args_linear.h"
-#include "fastconv/args_loss.h"
-#include "fastconv/args_norm.h"
-#include "fastconv/args_pad.h"
-#include "fastconv/args_pool.h"
-#include "fastconv/args_update.h"
-#include "fastconv/args_im2col.h"
-#include "fastconv/args_peak.h"
-#include "fastconv/args_winograd.h"
-
-enum FcActivation { FC_ACT_NONE = 0, FC_ACT_RELU = 1, FC_ACT_CLIP = 2, FC_ACT_LEAKY = 3 };
+#include "fastconv/activation.h"
 
 // A user's array: where it is in this run, and its strides in elements.
 typedef struct FcSlot {
@@ -136,6 +124,5 @@ typedef struct PeakArgs {
     double a, b;
 } PeakArgs;
 
-#include "fastconv/args_planes.h"
 
 #endif

@@ -1,7 +1,9 @@
-// The planes family: float32 as one to three bfloat16 planes, and convolutions over them. Included by args.h, behind the
-// structures it builds on. A plane element is the upper half of a float32.
+// The planes family: float32 as one to three bfloat16 planes, and convolutions over them. A plane element is the upper half
+// of a float32.
 #ifndef FASTCONV_ARGS_PLANES_H
 #define FASTCONV_ARGS_PLANES_H
+
+#include "fastconv/args.h"
 
 // x = h + m + l: planes[p * plane_stride + pixel * ldp + c]. Elements C..ldp-1 of a pixel become zero.
 typedef struct SplitArgs {

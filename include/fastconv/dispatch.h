@@ -6,6 +6,16 @@
 #include "fastconv/isa.h"
 #include "fastconv/table.h"
 
+// FC_ID_<kernel>, family by family; FC_FIRST_<family> is the first of a family.
+enum FcKernelId {
+#define FC_X(name, Args) FC_ID_##name,
+#define FC_F(family) FC_FIRST_##family, FC_BEFORE_##family = FC_FIRST_##family - 1, FC_KERNELS_##family(FC_X)
+    FC_FAMILIES(FC_F)
+#undef FC_F
+#undef FC_X
+    FC_KERNEL_COUNT
+};
+
 extern "C" {
 #define FC_X(family) extern const FcKernelTable fastconv_portable_##family;
 FC_FAMILIES(FC_X)
@@ -45,32 +55,32 @@ static inline unsigned fc_compiled_isa(void) {
     return have;
 }
 
-static inline void fc_take(const FcKernelTable* table, const FcKernel** out) {
-    for (int i = 0; i < table->count; ++i) out[table->first + i] = &table->kernels[i];
+static inline void fc_take(const FcKernelTable* table, const FcKernel** first) {
+    for (int i = 0; i < table->count; ++i) first[i] = &table->kernels[i];
 }
 
 // Fills out[FC_KERNEL_COUNT]; later levels overwrite earlier ones.
 static inline void fc_resolve(int level, const FcKernel** out) {
-#define FC_X(family) fc_take(&fastconv_portable_##family, out);
+#define FC_X(family) fc_take(&fastconv_portable_##family, out + FC_FIRST_##family);
     FC_FAMILIES(FC_X)
 #undef FC_X
 #ifdef FC_HAVE_avx2
 #define FC_X(family) \
-    if (level >= FC_AVX2) fc_take(&fastconv_avx2_##family, out);
+    if (level >= FC_AVX2) fc_take(&fastconv_avx2_##family, out + FC_FIRST_##family);
     FC_FAMILIES(FC_X)
 #undef FC_X
 #endif
 #ifdef FC_HAVE_avx512
 #define FC_X(family) \
-    if (level >= FC_AVX512) fc_take(&fastconv_avx512_##family, out);
+    if (level >= FC_AVX512) fc_take(&fastconv_avx512_##family, out + FC_FIRST_##family);
     FC_FAMILIES(FC_X)
 #undef FC_X
 #endif
 #ifdef FC_HAVE_avx512_bf16
-    if (level >= FC_AVX512_BF16) fc_take(&fastconv_avx512_bf16_planes, out);
+    if (level >= FC_AVX512_BF16) fc_take(&fastconv_avx512_bf16_planes, out + FC_FIRST_planes);
 #endif
 #ifdef FC_HAVE_amx
-    if (level >= FC_AMX) fc_take(&fastconv_amx_planes, out);
+    if (level >= FC_AMX) fc_take(&fastconv_amx_planes, out + FC_FIRST_planes);
 #endif
     (void)level;
 }

@@ -1,4 +1,7 @@
 // The convolution family.
+#include "fastconv/args.h"
+#include "fastconv/args_linear.h"
+#include "fastconv/args_peak.h"
 #include "fastconv/conv.inl.h"
 #include "fastconv/conv_few.inl.h"
 #include "fastconv/conv_backward_weight.inl.h"

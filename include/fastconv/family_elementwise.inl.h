@@ -1,4 +1,5 @@
 // The elementwise family: activations, arithmetic with broadcasting, dropout.
+#include "fastconv/args_elementwise.h"
 #include "fastconv/elementwise.inl.h"
 #include "fastconv/broadcast.inl.h"
 #include "fastconv/random.inl.h"

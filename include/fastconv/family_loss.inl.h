@@ -1,2 +1,3 @@
 // The loss family: softmax over channels, cross entropy, squared error.
+#include "fastconv/args_loss.h"
 #include "fastconv/loss.inl.h"

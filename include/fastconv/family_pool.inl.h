@@ -1,4 +1,5 @@
 // The pooling family.
+#include "fastconv/args_pool.h"
 #include "fastconv/pool_max.inl.h"
 #include "fastconv/pool_avg.inl.h"
 #include "fastconv/pool_backward.inl.h"

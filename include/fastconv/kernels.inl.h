@@ -8,7 +8,6 @@
 #include <stdint.h>
 #include <string.h>
 
-#include "fastconv/args.h"
 #include "fastconv/table.h"
 
 #define FC_CAT_(a, b, c, d) a##b##c##d
@@ -30,16 +29,13 @@ namespace {
      [](const void* a) -> size_t { return name##_scratch(static_cast<const Args*>(a)); }},
 const FcKernel table[] = {FC_CAT2(FC_KERNELS_, FC_FAMILY)(FC_X)};
 #undef FC_X
-#define FC_X(name, Args) FC_ID_##name,
-constexpr int ids[] = {FC_CAT2(FC_KERNELS_, FC_FAMILY)(FC_X)};
-#undef FC_X
 }  // namespace
 }  // namespace
 
 extern "C" {
 extern const FcKernelTable FC_CAT(fastconv_, FC_ISA, _, FC_FAMILY);
 const FcKernelTable FC_CAT(fastconv_, FC_ISA, _, FC_FAMILY) = {
-    FC_CAT2(fc_, FC_ISA)::ids[0], sizeof(FC_CAT2(fc_, FC_ISA)::table) / sizeof(FcKernel), FC_CAT2(fc_, FC_ISA)::table};
+    sizeof(FC_CAT2(fc_, FC_ISA)::table) / sizeof(FcKernel), FC_CAT2(fc_, FC_ISA)::table};
 }
 
 #endif

@@ -5,16 +5,8 @@
 #include "fastconv/kernels.def"
 #include "fastconv/step.h"
 
-enum FcKernelId {
-#define FC_X(name, Args) FC_ID_##name,
-    FC_KERNELS(FC_X)
-#undef FC_X
-    FC_KERNEL_COUNT
-};
-
-// One family at one ISA: `count` kernels, the first of which has the id `first`.
+// One family at one ISA: its kernels, in the order of kernels.def.
 typedef struct FcKernelTable {
-    int first;
     int count;
     const FcKernel* kernels;
 } FcKernelTable;

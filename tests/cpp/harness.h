@@ -14,6 +14,17 @@
 #include <vector>
 
 #include "fastconv/args.h"
+#include "fastconv/args_depthwise.h"
+#include "fastconv/args_elementwise.h"
+#include "fastconv/args_fft.h"
+#include "fastconv/args_im2col.h"
+#include "fastconv/args_linear.h"
+#include "fastconv/args_loss.h"
+#include "fastconv/args_norm.h"
+#include "fastconv/args_planes.h"
+#include "fastconv/args_pool.h"
+#include "fastconv/args_update.h"
+#include "fastconv/args_winograd.h"
 #include "fastconv/dispatch.h"
 #include "fastconv/fpenv.h"
 

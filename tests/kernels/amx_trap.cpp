@@ -10,7 +10,7 @@
 #include <ucontext.h>
 #include <xmmintrin.h>
 
-#include "fastconv/args.h"
+#include "fastconv/args_planes.h"
 #include "fastconv/table.h"
 
 extern "C" const FcKernelTable fastconv_amx_planes;
