@@ -12,6 +12,7 @@ import time
 import numpy as np
 import pytest
 
+import fastconv as fc
 from fastconv import data
 from fastconv.data import ArrayDataset, DataLoader
 
@@ -386,3 +387,71 @@ def test_bad_loader_state_changes_nothing(bad):
     with pytest.raises((ValueError, TypeError)):
         loader.load_state_dict(state)
     assert loader.state_dict() == {"seed": 3, "epoch": 0, "position": 0}
+
+
+# ---- StopIteration, which must not pass for the end of an epoch ------------------------------------------------------
+
+
+class Rows:
+    """A dataset, a collate function, an augmentation and a transform; one of them ends early."""
+
+    def __init__(self, where, at=None):
+        self.where, self.at = where, at
+
+    def __len__(self):
+        return 10
+
+    def end(self, where, row):
+        if self.where == where and self.at == row:
+            next(iter(()))
+
+    def __getitem__(self, row):
+        self.end("the dataset", row)
+        return np.full(2, row, np.float32), row % 3
+
+    def collate_fn(self, items):
+        self.end("collate_fn", len(items))
+        return data.default_collate(items)
+
+    def augment(self, batch, rng):
+        self.end("augment", len(batch[0]))
+        return batch
+
+    def transform(self, batch):
+        self.end("transform", len(batch[0]))
+        return batch if self.where != "an array" else (Endless(), batch[1])
+
+
+class Endless:
+    def __array__(self, dtype=None, copy=None):
+        raise StopIteration
+
+
+@pytest.mark.parametrize("prefetch", [0, 2])
+@pytest.mark.parametrize("where, at, items", [
+    ("the dataset", 5, "item 5"), ("collate_fn", 2, "items 8, 9"), ("augment", 2, "items 8, 9"),
+    ("transform", 2, "items 8, 9"), ("an array", None, "items 0, 1, 2, 3"),
+])
+def test_stop_iteration_is_an_error_that_names_the_items(prefetch, where, at, items):
+    rows = Rows(where, at)
+    loader = DataLoader(rows, 4, prefetch=prefetch, collate_fn=rows.collate_fn, augment=rows.augment,
+                        transform=rows.transform)
+    with pytest.raises(RuntimeError, match=f"DataLoader: {where} raised StopIteration for {items}: ") as caught:
+        list(loader)
+    assert isinstance(caught.value.__cause__, StopIteration)
+    trainer = fc.Trainer(fc.nn.Linear(2, 3), fc.nn.CrossEntropyLoss(), fc.optim.SGD(0.1))
+    with pytest.raises(RuntimeError, match="raised StopIteration"):
+        trainer.fit(loader, 2, verbose=False)
+    assert len(trainer.log) == 0 and trainer.epoch == 0
+    rows.where = None
+    row = trainer.fit(loader, 1, verbose=False)[0]
+    assert np.isfinite(row["loss"]) and trainer.steps >= 3
+    rows.where = where
+    with pytest.raises(RuntimeError, match="raised StopIteration"):
+        trainer.evaluate(loader)
+
+
+def test_stop_iteration_in_a_shuffled_dataset_names_its_item():
+    loader = DataLoader(Rows("the dataset", 7), 3, shuffle=True)
+    with pytest.raises(RuntimeError, match="the dataset raised StopIteration for item 7: "):
+        list(loader)

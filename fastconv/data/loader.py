@@ -48,6 +48,8 @@ class DataLoader:
     TypeError, ValueError
         At construction, naming argument, value and rule. What the dataset, `collate_fn` or `transform` raise in the
         background is raised where the batch is asked for, and ends the iteration.
+    RuntimeError
+        One of them raised StopIteration, which would pass for the end of the epoch; the items are named.
 
     Examples
     --------
@@ -279,26 +281,41 @@ class _Augment:
 
 
 def _make_batch(lock, dataset, order, collate, augment, transform, span):
+    start, stop = span
+    rows = range(start, stop) if order is None else order[start:stop].tolist()
     with lock:
-        batch = _read_batch(dataset, order, collate, span)
+        batch = _read_batch(dataset, order, collate, start, rows)
         if augment is not None:
-            batch = augment(batch, span[0])
+            batch = _call("augment", rows, augment, batch, start)
         if transform is not None:
-            batch = transform(batch)
+            batch = _call("transform", rows, transform, batch)
     if not isinstance(batch, (tuple, list)):
         batch = (batch,)
-    return tuple(np.ascontiguousarray(part) for part in batch)
+    return tuple([_call("an array", rows, np.ascontiguousarray, part) for part in batch])
 
 
-def _read_batch(dataset, order, collate, span):
-    start, stop = span
+def _read_batch(dataset, order, collate, start, rows):
     if isinstance(dataset, ArrayDataset) and type(dataset).__getitem__ is ArrayDataset.__getitem__:
         if order is None:
             # A copy: a batch that is changed in place must not change the dataset.
-            return tuple(np.array(part, order="C") for part in dataset[start:stop])
-        return dataset[order[start:stop]]
-    rows = range(start, stop) if order is None else order[start:stop].tolist()
-    return collate([dataset[row] for row in rows])
+            return tuple(np.array(part, order="C") for part in dataset[start : start + len(rows)])
+        return dataset[order[start : start + len(rows)]]
+    return _call("collate_fn", rows, collate, [_call("the dataset", (row,), _item, dataset, row) for row in rows])
+
+
+def _item(dataset, row):
+    return dataset[row]
+
+
+def _call(what, rows, function, *arguments):
+    """Call what was handed in; a StopIteration of its own would end the epoch as if it were complete."""
+    try:
+        return function(*arguments)
+    except StopIteration as error:
+        items = "item " if len(rows) == 1 else "items "
+        items += ", ".join(map(str, rows[:8])) + (", ..." if len(rows) > 8 else "")
+        raise RuntimeError(f"DataLoader: {what} raised StopIteration for {items}: next() of an iterator that was exhausted?") \
+            from error
 
 
 def check_state(state, samples=2**63 - 1):

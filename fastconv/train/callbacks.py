@@ -1,7 +1,8 @@
 """Callbacks of :meth:`fastconv.Trainer.fit`: stopping early, keeping the best network, writing the log.
 
-Each is called with the trainer and the epoch's row after each epoch. They decide from the trainer's log, which checkpoints
-keep, so that a resumed training decides as one that was never interrupted.
+Each is called with the trainer and the epoch's row after each epoch. They decide from the rows of the trainer's log since
+``trainer.began``, which checkpoints keep, so that a resumed training decides as one that was never interrupted, and another
+``fit`` begins anew.
 """
 
 from __future__ import annotations
@@ -9,6 +10,8 @@ from __future__ import annotations
 import logging
 import math
 import os
+import weakref
+from typing import Any
 
 import numpy as np
 
@@ -45,10 +48,10 @@ class _Monitor:
         self.monitor, self.min_delta = monitor, float(min_delta)
         self.mode = mode if mode != "auto" else "min" if "loss" in monitor or "error" in monitor else "max"
 
-    def best(self, rows) -> int:
-        """The number of the best row, from 0; a value that is not a number is worse than all others."""
-        where, best = 0, None
-        for number, row in enumerate(rows):
+    def best(self, rows, first: int = 0) -> int:
+        """The number of the best of the rows from number ``first`` on; a value that is no number is worse than all others."""
+        where, best = first, None
+        for number, row in enumerate(rows[first:], first):
             if self.monitor not in row:
                 raise ValueError(f"{type(self).__name__}: monitor={self.monitor!r} is no column of the log, which has "
                                  f"{', '.join(row)}; val_ columns need validation=")
@@ -73,7 +76,7 @@ class EarlyStopping(_Monitor):
     mode : {"auto", "min", "max"}, default "auto"
         Whether lower or higher is better; "auto": lower for names with loss or error.
     restore_best : bool, default False
-        Gives the network the parameters of its best epoch when it stops.
+        Gives the network the parameters of its best epoch when it stops, and when the epochs are over.
     """
 
     def __init__(self, monitor: str = "val_loss", patience: int = 5, min_delta: float = 0.0, mode: str = "auto",
@@ -81,20 +84,32 @@ class EarlyStopping(_Monitor):
         super().__init__(monitor, mode, min_delta)
         check_count("EarlyStopping", "patience", patience)
         self.patience, self.restore_best = int(patience), _flag("EarlyStopping", "restore_best", restore_best)
-        self._kept: tuple[int, dict] | None = None
+        self._kept: tuple[int, dict, dict] | None = None  # number, row and network of the best epoch
+        self._restored = False
 
     def __call__(self, trainer, row: dict) -> None:
-        rows = list(trainer.log)
-        best = self.best(rows)
+        rows, first = list(trainer.log), getattr(trainer, "began", 0)
+        best = self.best(rows, first)
+        self._restored = False
         if self.restore_best and best == len(rows) - 1:
-            self._kept = best, trainer.module.state_dict()
+            self._kept = best, dict(rows[best]), trainer.module.state_dict()
         if len(rows) - 1 - best < self.patience:
             return
         trainer.stop()
         log.info("EarlyStopping: %s has not improved since epoch %s", self.monitor, rows[best].get("epoch", best + 1))
-        if self.restore_best and self._kept is not None and self._kept[0] == best:
-            trainer.module.load_state_dict(self._kept[1])
-        elif self.restore_best:
+        self.on_fit_end(trainer)
+
+    def on_fit_end(self, trainer) -> None:
+        """Restores the best network, where that is wanted."""
+        rows, first = list(trainer.log), getattr(trainer, "began", 0)
+        if not self.restore_best or self._restored or len(rows) <= first:
+            return
+        best = self.best(rows, first)
+        self._restored = True
+        if self._kept is not None and self._kept[:2] == (best, rows[best]):
+            if best < len(rows) - 1:
+                trainer.module.load_state_dict(self._kept[2])
+        elif best < len(rows) - 1:
             log.warning("EarlyStopping: the best epoch was before this training was resumed: its parameters are not here; "
                         "keep them with ModelCheckpoint")
 
@@ -105,7 +120,8 @@ class ModelCheckpoint(_Monitor):
     Parameters
     ----------
     path : path
-        What :func:`fastconv.load` reads.
+        What :func:`fastconv.load` reads. One object remembers its best over several calls of ``fit``; a new one begins with
+        the ``fit`` that it is given to.
     monitor, mode
         As for :class:`EarlyStopping`.
     save_best_only : bool, default True
@@ -115,10 +131,17 @@ class ModelCheckpoint(_Monitor):
     def __init__(self, path, monitor: str = "val_loss", mode: str = "auto", save_best_only: bool = True):
         super().__init__(monitor, mode)
         self.path, self.save_best_only = _path(self, path), _flag("ModelCheckpoint", "save_best_only", save_best_only)
+        self._first: tuple[Any, int] | None = None  # of which trainer (a weak reference), from which row on
 
     def __call__(self, trainer, row: dict) -> None:
-        if not self.save_best_only or self.best(list(trainer.log)) == len(trainer.log) - 1:
+        rows = list(trainer.log)
+        if self._first is None or self._first[0]() is not trainer or self._first[1] >= len(rows):
+            self._first = weakref.ref(trainer), getattr(trainer, "began", 0)
+        if not self.save_best_only or self.best(rows, self._first[1]) == len(rows) - 1:
             trainer.save(self.path)
+
+    def __getstate__(self) -> dict:
+        return {**self.__dict__, "_first": None}
 
 
 class LogWriter:

@@ -14,9 +14,10 @@ from fastconv.train.metrics import MetricLog
 if TYPE_CHECKING:
     from fastconv.train.trainer import Trainer
 
-FORMAT = 2  # 1 had no counts: all parameters had been updated equally often
-KEYS = ("format", "model", "optimizer", "schedule", "loader", "epoch", "log", "meters", "accumulated",
+FORMAT = 2  # 1 had no counts (all parameters had been updated equally often) and no began (every row counted)
+KEYS = ("format", "model", "optimizer", "schedule", "loader", "epoch", "log", "began", "meters", "accumulated",
         "choices")
+OWN = ("_loader_state", "_resumed", "_last", "_running", "log")  # what a state does not tell apart
 
 
 def collect(trainer: Trainer) -> dict:
@@ -30,6 +31,7 @@ def collect(trainer: Trainer) -> dict:
     if loader is None and trainer._loader is not None:
         loader = trainer._loader.state_dict()
     algorithm = trainer._options["algorithm"]
+    under_way = trainer._resumed is None and trainer.epoch < trainer._last and not trainer._stopped
     return {
         "format": FORMAT,
         "model": trainer.module.state_dict(),
@@ -39,6 +41,7 @@ def collect(trainer: Trainer) -> dict:
         "loader": loader,
         "epoch": trainer.epoch,
         "log": [dict(row) for row in trainer.log],
+        "began": trainer.began if under_way else trainer._resumed,
         "meters": None if trainer._running is None else trainer._running.state_dict(),
         "accumulated": {"steps": tape.accumulated, "sums": {
             name: known.total.copy() for name, known in learnt.items() if known.waiting}},
@@ -50,6 +53,8 @@ def restore(trainer: Trainer, saved: dict) -> None:
     """What :meth:`Trainer.load_state_dict` does: all of it or nothing."""
     if not isinstance(saved, dict):
         raise TypeError(f"Trainer: state is a {type(saved).__name__}: expected a dict of state_dict()")
+    if saved.get("format") == 1 and "began" not in saved:
+        saved = {**saved, "began": 0}
     missing, unknown = [k for k in KEYS if k not in saved], [k for k in saved if k not in KEYS]
     if missing or unknown:
         raise ValueError(f"Trainer: state lacks {missing} and has unknown {unknown}")
@@ -68,17 +73,21 @@ def restore(trainer: Trainer, saved: dict) -> None:
                              "position")
         check_state(saved["loader"])
     _check_log(saved["log"])
+    if saved["began"] is not None:
+        _whole("began", saved["began"])
     if saved["choices"] is not None:
         Choices.from_dict(saved["choices"])
     _check_accumulated(trainer, saved["accumulated"])
     if saved["meters"] is not None:
         trainer._meters().load_state_dict(saved["meters"])
     _check_buffers(trainer, optimizer)
-    before = collect(trainer)
+    before, own = collect(trainer), {name: getattr(trainer, name) for name in OWN}
     try:
         _write(trainer, saved)
     except BaseException:
         _write(trainer, before)
+        for name, value in own.items():
+            setattr(trainer, name, value)
         raise
 
 
@@ -172,6 +181,7 @@ def _write(trainer: Trainer, saved: dict) -> None:
         trainer._running.load_state_dict(saved["meters"])
     trainer.epoch = int(saved["epoch"])
     trainer.log = MetricLog(saved["log"])
+    trainer._resumed, trainer._last = saved["began"], 0
     trainer._loader_state = saved["loader"]
     if saved["choices"] is not None:
         trainer._use(Choices.from_dict(saved["choices"]))

@@ -74,6 +74,9 @@ class Trainer:
         A row for each epoch so far.
     epoch, steps : int
         Epochs and updates done.
+    began : int
+        Rows that the log had when this :meth:`fit`, or the last one, began; of a training that was resumed, when it first
+        began. What comes from there on is what callbacks judge.
     notes : dict
         Anything that JSON can hold; kept in checkpoints, for :func:`fastconv.train.checkpoint.read_notes`.
 
@@ -103,6 +106,8 @@ class Trainer:
         self._loader: DataLoader | None = None
         self._loader_state: dict | None = None
         self._running: Meters | None = None  # of an epoch that is under way
+        self.began = self._last = 0  # of the fit under way: its first row, and the number of epochs that it goes to
+        self._resumed: int | None = None  # the first row of a fit that was under way when the loaded state was saved
         self._stopped = False
 
     # ---- what it is made of ---------------------------------------------------------------------------------------
@@ -204,7 +209,8 @@ class Trainer:
         batch_size : int, default 32 (validation: 256)
             Of what is not a DataLoader.
         callbacks : sequence of callable
-            Called with the trainer and the epoch's row (a dict) after each epoch; may call :meth:`stop`.
+            Called with the trainer and the epoch's row (a dict) after each epoch; may call :meth:`stop`. One with a method
+            ``on_fit_end(trainer)`` is told when the epochs are over, or stopped, but not when an exception ends them.
         verbose : bool, optional
             None: a progress bar on a terminal, nothing elsewhere. True: also a line on stderr after each epoch. False:
             nothing.
@@ -240,14 +246,16 @@ class Trainer:
         if self._loader_state is not None:
             loader.load_state_dict(self._loader_state)
             done = -(-self._loader_state["position"] // loader.batch_size)
-            self._loader_state = None
+        else:
+            self._running = None  # of an epoch that was cut short, and begins anew
         check_schedule(self.schedule, (len(loader) * int(epochs) - done) // self._tape.accumulate)
         if own_validation and int(epochs):
             self.evaluate(validation)  # a wrong shape or class index in it is an error now, not after an epoch of training
-        self._loader, self._stopped = loader, False
-        last = self.epoch + int(epochs)
+        self._loader, self._loader_state, self._stopped = loader, None, False
+        self.began = len(self.log) if self._resumed is None else min(self._resumed, len(self.log))
+        self._resumed, self._last = None, self.epoch + int(epochs)
         with Saver(self, checkpoint, checkpoint_every) as saver:
-            self._fit(loader, last, validation, callbacks, verbose, saver)
+            self._fit(loader, self._last, validation, callbacks, verbose, saver)
         return self.log
 
     def _fit(self, loader, last: int, validation, callbacks: Sequence[Callable], verbose: bool | None, saver: Saver) -> None:
@@ -262,6 +270,9 @@ class Trainer:
                 note(epoch_line(row, last))
             for callback in callbacks:
                 callback(self, row)
+            if self.epoch >= last or self._stopped:
+                for callback in callbacks:
+                    getattr(callback, "on_fit_end", lambda trainer: None)(self)
             saver.after_epoch()
 
     def stop(self) -> None:
