@@ -314,8 +314,7 @@ def _call(what, rows, function, *arguments):
     except StopIteration as error:
         items = "item " if len(rows) == 1 else "items "
         items += ", ".join(map(str, rows[:8])) + (", ..." if len(rows) > 8 else "")
-        raise RuntimeError(f"DataLoader: {what} raised StopIteration for {items}: next() of an iterator that was exhausted?") \
-            from error
+        raise RuntimeError(f"DataLoader: {what} raised StopIteration for {items}: next() of an exhausted iterator?") from error
 
 
 def check_state(state, samples=2**63 - 1):

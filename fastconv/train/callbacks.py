@@ -49,7 +49,7 @@ class _Monitor:
         self.mode = mode if mode != "auto" else "min" if "loss" in monitor or "error" in monitor else "max"
 
     def best(self, rows, first: int = 0) -> int:
-        """The number of the best of the rows from number ``first`` on; a value that is no number is worse than all others."""
+        """The number of the best row from ``first`` on; a value that is not a number is worse than all others."""
         where, best = first, None
         for number, row in enumerate(rows[first:], first):
             if self.monitor not in row:
