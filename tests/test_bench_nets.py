@@ -364,7 +364,7 @@ def test_other_bad_files(tmp_path, capsys):
 def test_a_peer_that_is_not_installed(monkeypatch, capsys):
     monkeypatch.setattr(peers, "missing", lambda name: ["onnx"] if name != "torch" else [])
     refused(capsys, ["nets", "--peers", "torch,openvino"],
-            "--peers torch,openvino: openvino: onnx not installed: pip install ")
+            "--peers torch,openvino: openvino: onnx not installed: pip install onnx (in ", 1)
     assert peers.installed(["torch", "openvino"])[0] == ["torch"]
 
 

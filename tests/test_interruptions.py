@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -212,3 +213,15 @@ def test_a_full_disk(small_disk, name):
         WRITERS[name](path)
     assert caught.value.errno == errno.ENOSPC
     assert path.read_bytes() == b"as it was" and sorted(os.listdir(small_disk)) == sorted([name, "others", "more"])
+
+
+def test_the_tests_are_interrupted_where_whoever_runs_them_ignores_signals():
+    """As a background job of a script is started: what tests/conftest.py is for."""
+    quick = "test_data.py::test_keyboard_interrupt_while_waiting_ends_the_thread"
+    code = ("import signal, sys; import pytest; signal.signal(signal.SIGINT, signal.SIG_IGN); "
+            "signal.signal(signal.SIGTERM, signal.SIG_IGN); signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT]); "
+            "sys.exit(pytest.main(sys.argv[1:]))")
+    tests = Path(__file__).parent
+    done = subprocess.run([sys.executable, "-c", code, "-p", "no:cacheprovider", str(tests / quick)], capture_output=True,
+                          text=True, cwd=tests.parent, timeout=120)
+    assert done.returncode == 0, done.stdout + done.stderr

@@ -180,7 +180,7 @@ def complete(options) -> list[str]:
     asked = options.peers
     options.peers, missing = installed([p for p in asked or PEERS if p != "none"])
     if asked and missing:
-        raise UsageError(f"--peers {','.join(asked)}: {missing[0]}")
+        raise ImportError(f"--peers {','.join(asked)}: {missing[0]}")
     return missing
 
 

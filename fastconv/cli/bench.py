@@ -8,6 +8,7 @@ import json
 import os
 import tempfile
 
+from fastconv._extra import how
 from fastconv.bench import BENCHMARKS
 from fastconv.bench.arguments import share as threshold
 from fastconv.cli._arguments import MODEL, Parser, UsageError, check_isa, choices_of, extent, positive, shared, whole
@@ -133,7 +134,7 @@ def _check(arguments) -> None:
     lacking = [module for name in arguments.against for module in missing(name)]
     if lacking:
         lacking = list(dict.fromkeys(lacking))
-        raise UsageError(f"{asked}: {' and '.join(lacking)} not installed: pip install {' '.join(lacking)}")
+        raise ImportError(f"{asked}: {' and '.join(lacking)} not installed: {how(lacking, 'bench')}")
     if arguments.seconds > 3600:
         raise UsageError(f"--seconds {arguments.seconds:g}: at most 3600")
     wrong = [name for name in arguments.against if arguments.training and name in READ_ONNX]

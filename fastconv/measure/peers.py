@@ -22,6 +22,7 @@ import subprocess
 import sys
 import traceback
 
+from fastconv._extra import how
 from fastconv.measure import CAPS, memory, timing
 
 
@@ -36,7 +37,7 @@ def environment(threads: int, isa: str | None) -> dict[str, str]:
 def installed(names: tuple[str, ...] | list[str]) -> tuple[list[str], list[str]]:
     """(those that can be imported, a line about each of the others)."""
     here = [n for n in names if not missing(n)]
-    return here, [f"{n}: {' and '.join(missing(n))} not installed: pip install 'fastconv[bench]'"
+    return here, [f"{n}: {' and '.join(missing(n))} not installed: {how(missing(n), 'bench')}"
                   for n in names if n not in here]
 
 

@@ -148,7 +148,8 @@ def test_bench_says_what_a_peer_does_not_know(capsys, monkeypatch):
 def test_a_peer_that_is_missing(capsys, monkeypatch):
     find = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda n, *a: None if n == "openvino" else n == "onnx" or find(n, *a))
-    refused(capsys, 2, "openvino not installed: pip install openvino", "bench", "lenet5", "--against", "openvino")
+    refused(capsys, 1, "openvino not installed: pip install openvino (in fastconv's source tree: pip install '.[bench]')",
+            "bench", "lenet5", "--against", "openvino")
     refused(capsys, 2, "'tensorflow' must be some of torch,onnxruntime,openvino", "bench", "--against", "tensorflow")
 
 

@@ -96,7 +96,7 @@ def test_files_that_are_no_models_and_no_images(tmp_path, capsys):
 def test_without_pillow(tmp_path):
     model = save_model(tmp_path / "m.safetensors")
     ran = command("predict", model, tmp_path / "picture.png", code=WITHOUT.format("PIL"))
-    assert ran.returncode == 1 and "needs pillow: pip install 'fastconv[demo]'" in ran.stderr and ran.stderr.count("\n") == 1
+    assert ran.returncode == 1 and "needs pillow: pip install pillow (in " in ran.stderr and ran.stderr.count("\n") == 1
 
 
 # ---- evaluate -------------------------------------------------------------------------------------------------------
