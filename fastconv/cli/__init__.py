@@ -85,6 +85,10 @@ def main(argv=None) -> int:
                 return _run(parser().parse_args(words, argparse.Namespace(words=words)), signals)
             except BrokenPipeError:
                 return _unread()
+            except Exception:  # of what was imported when a signal came, as in _run()
+                if signals.received:
+                    return _stopped("fastconv", signals.received)
+                raise
     except KeyboardInterrupt:  # before it was known which command it is, or after its last word
         return _stopped("fastconv", signals.received or signal.SIGINT)
     finally:

@@ -9,6 +9,7 @@ from fastconv.cli._arguments import UsageError
 from fastconv.cli._recipes import recipe
 
 MOST_PIXELS = 4096  # the longest side to which an image is resized because a model file says so
+MOST_CHANNELS = 4096
 NEEDED = {"mean", "std", "size", "pad", "classes"}
 
 
@@ -22,12 +23,20 @@ class Model(NamedTuple):
     trained: bool
 
 
+def describe(network) -> dict:
+    """How a network was made: see :mod:`fastconv.nn.describe`."""
+    from fastconv.nn import describe
+
+    return describe.describe(network)
+
+
 def open_model(name: str, input_size: tuple[int, int] | None = None) -> Model:
     """A model from its file, or a network of the zoo by its name where there is no file of that name."""
     from fastconv import zoo
     from fastconv.interop.native import load
     from fastconv.train.checkpoint import KEY
     from fastconv.train.files import load_metadata
+    from fastconv.train.model import preprocessing_of
 
     trained = os.path.exists(name) or name not in zoo.NETWORKS
     if trained:
@@ -39,18 +48,26 @@ def open_model(name: str, input_size: tuple[int, int] | None = None) -> Model:
         network = load(name)
     else:
         network = zoo.create(name)
-        network.preprocessing = None
-    known = recipe(network.network["name"])
-    size, preprocessing = (known.size, known.size), network.preprocessing
+    kind = describe(network).get("name", type(network).__name__)
+    known = recipe(kind)
+    size, preprocessing = (known.size, known.size), preprocessing_of(network)
     if isinstance(preprocessing, dict) and NEEDED <= set(preprocessing):
         check_preprocessing(name, preprocessing)
         size = tuple(s + 2 * p for s, p in zip(preprocessing["size"], pads(preprocessing), strict=True))
     if input_size is not None:
         if known.fixed and input_size != (known.size, known.size):
-            raise UsageError(f"--input-size {input_size[0]}x{input_size[1]}: {network.network['name']} takes "
+            raise UsageError(f"--input-size {input_size[0]}x{input_size[1]}: {kind} takes "
                              f"{known.size}x{known.size} alone")
         size = input_size
-    return Model(name, network, (network.network["arguments"]["in_channels"], *size), preprocessing, trained)
+    return Model(name, network, (_channels(network, preprocessing), *size), preprocessing, trained)
+
+
+def _channels(network, preprocessing) -> int:
+    """Of the input: those that the preprocessing has a mean for, else those of the first layer that has any."""
+    mean = preprocessing.get("mean") if isinstance(preprocessing, dict) else None
+    if isinstance(mean, list) and 1 <= len(mean) <= MOST_CHANNELS:
+        return len(mean)
+    return next((layer.in_channels for layer in network.modules() if hasattr(layer, "in_channels")), 1)
 
 
 def open_trained(name: str) -> Model:
@@ -61,7 +78,8 @@ def open_trained(name: str) -> Model:
     if not model.preprocessing:
         raise ValueError(f"{name!r} does not say what its input needs: save it with preprocessing=")
     check_preprocessing(name, model.preprocessing)
-    classes = model.network.network["arguments"].get("num_classes")
+    made = describe(model.network)
+    classes = None if made.get("changes") else made.get("arguments", {}).get("num_classes")
     if classes is not None and classes != len(model.preprocessing["classes"]):
         raise ValueError(f"{name!r}: the network has {classes} classes, its preprocessing names "
                          f"{len(model.preprocessing['classes'])}")

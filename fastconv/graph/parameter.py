@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from math import prod
 
 import numpy as np
@@ -10,6 +13,23 @@ from fastconv.graph.plan import memory_limit
 from fastconv.graph.traced import restructured
 
 _epoch = object()
+
+
+class _Local(threading.local):
+    unallocated = False
+
+
+_local = _Local()
+
+
+@contextmanager
+def unallocated() -> Iterator[None]:
+    """The parameters that layers make within, in this thread, have a shape and take no memory until they get values."""
+    before, _local.unallocated = _local.unallocated, True
+    try:
+        yield
+    finally:
+        _local.unallocated = before
 
 
 def epoch() -> object:
@@ -48,12 +68,18 @@ class Parameter:
     """
 
     def __init__(self, data, requires_grad: bool = True):
-        self._data = np.array(_numbers(data), dtype=np.float32, order="C")
-        self._view = self._data.view()
-        self._view.flags.writeable = False
+        self._hold(np.array(_numbers(data), dtype=np.float32, order="C"))
         self._requires_grad = bool(requires_grad)
         self.grad: np.ndarray | None = None
         self.version = 0
+
+    def _hold(self, array: np.ndarray) -> None:
+        self._data, self._view = array, array.view()
+        self._view.flags.writeable = False
+
+    def _allocate(self) -> None:
+        if not allocated(self):
+            self._hold(np.array(self._data, order="C"))
 
     @property
     def data(self) -> np.ndarray:
@@ -68,7 +94,9 @@ class Parameter:
         value = np.asarray(value)
         if value.shape != self._data.shape:
             raise ValueError(f"parameter: value of shape {value.shape} assigned to a parameter of shape {self.shape}")
-        self._data[...] = _numbers(value)
+        value = _numbers(value)
+        self._allocate()
+        self._data[...] = value
         self.touch()
 
     @property
@@ -96,6 +124,7 @@ class Parameter:
     @property
     def address(self) -> int:
         """Address of the first element; constant for the life of the parameter."""
+        self._allocate()
         return self._data.ctypes.data
 
     def numpy(self) -> np.ndarray:
@@ -104,6 +133,7 @@ class Parameter:
 
     def edit(self) -> _Edit:
         """A context manager giving a writable view; the version grows when it ends."""
+        self._allocate()
         return _Edit(self)
 
     def touch(self) -> None:
@@ -120,13 +150,26 @@ class Parameter:
         return (Parameter, (self._data, self.requires_grad))
 
 
-def filled(layer: str, name: str, shape: tuple[int, ...], value: float = 0.0) -> Parameter:
-    """A parameter full of a value; MemoryError, naming it and its shape, where the machine could never hold it."""
+def allocated(parameter: Parameter) -> bool:
+    """Whether there is memory for the values; without, they are all the same one."""
+    return parameter._data.flags.writeable
+
+
+def filled(layer: str, name: str, shape: tuple[int, ...], value: float = 0.0, requires_grad: bool = True) -> Parameter:
+    """A parameter full of a value; MemoryError, naming it and its shape, where the machine could never hold it.
+
+    Within :func:`unallocated` it has this value everywhere without the memory.
+    """
     nbytes, limit = 4 * prod(shape), memory_limit()
     if nbytes > limit:
-        raise MemoryError(f"{layer}: {name} of shape {shape} takes {nbytes / 2**20:,.0f} MiB, more than the "
+        raise MemoryError(f"{layer}: {name} of shape {shape} takes {nbytes // 2**20:,} MiB, more than the "
                           f"{limit / 2**20:,.0f} MiB that there are")
-    return Parameter(np.broadcast_to(np.float32(value), shape))
+    values = np.broadcast_to(np.float32(value), shape)
+    if not _local.unallocated:
+        return Parameter(values, requires_grad)
+    parameter = Parameter(value, requires_grad)
+    parameter._hold(values)
+    return parameter
 
 
 def _numbers(value) -> np.ndarray:

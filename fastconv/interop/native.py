@@ -5,13 +5,18 @@ from __future__ import annotations
 import json
 import os
 
+import numpy as np
+
 from fastconv import zoo
-from fastconv.nn import Module
-from fastconv.train.files import load_model
+from fastconv.graph.parameter import unallocated
+from fastconv.nn import Module, describe, state
+from fastconv.train.files import load_model, read_header
+from fastconv.train.model import NETWORK, PREPROCESSING, UNNAMED, attach
 
 
 def load(path) -> Module:
-    """Rebuilds a network of :mod:`fastconv.zoo` from its model file.
+    """Rebuilds a network of :mod:`fastconv.zoo` from its model file, also one with parts replaced by layers and containers
+    of :mod:`fastconv.nn`.
 
     Parameters
     ----------
@@ -21,31 +26,38 @@ def load(path) -> Module:
     Returns
     -------
     nn.Module
-        With its parameters. Its ``preprocessing`` is the dict that was saved with it, or None.
+        With its parameters. Its ``network`` is the file's description of it, its ``preprocessing`` the dict that was saved
+        with it, or None; where it has parts of these names, they stay.
 
     Raises
     ------
     FileNotFoundError
         No such file.
     ValueError
-        A truncated or foreign file, one that does not name its network, or parameters that are not that network's.
+        A truncated or foreign file, one that does not describe its network (as it has parts of the user's own), or
+        parameters that are not that network's.
     ImportError
         The package safetensors is not installed.
+
+    Notes
+    -----
+    Names, shapes and dtypes in the file are held against the network before memory is taken for either.
     """
     name = os.fsdecode(path)
-    arrays, metadata = load_model(path)
-    if "network" not in metadata:
-        raise ValueError(f"load {name!r}: the file does not name its network: build the module and use "
+    header, metadata = read_header(path)
+    if NETWORK not in metadata:
+        why = f" ({metadata[UNNAMED]})" if UNNAMED in metadata else ""
+        raise ValueError(f"load {name!r}: the file does not name its network{why}: build the module and use "
                          "module.load_state_dict(fastconv.train.load_model(path)[0])")
     try:
-        network = json.loads(metadata["network"])
-        if not isinstance(network, dict) or not isinstance(network.get("name"), str) or \
-                not isinstance(network.get("arguments"), dict):
-            raise ValueError("the metadata's network must be an object with a name and arguments")
-        preprocessing = json.loads(metadata.get("preprocessing", "null"))
-        module = zoo.create(network["name"], **network["arguments"])
-        module.load_state_dict(arrays)
-    except (ValueError, TypeError, LookupError, RecursionError, MemoryError) as error:
+        description = json.loads(metadata[NETWORK])
+        preprocessing = json.loads(metadata.get(PREPROCESSING, "null"))
+        with unallocated():
+            module = describe.build(description, zoo.create)
+        claimed = {key: np.broadcast_to(np.zeros((), dtype), shape) for key, (dtype, shape) in header.items()}
+        state.check(type(module).__name__, module._state(), claimed, True)
+        module.load_state_dict(load_model(path)[0])
+    except (ValueError, TypeError, LookupError, AttributeError, OverflowError, RecursionError, MemoryError) as error:
         raise ValueError(f"load {name!r}: {error}") from error
-    module.preprocessing = preprocessing
+    attach(module, description, preprocessing)
     return module

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 import numpy as np
 
-from fastconv.graph.parameter import Parameter
+from fastconv.graph.parameter import Parameter, allocated
 from fastconv.graph.random import default_generator
 
 __all__ = [
@@ -49,6 +49,11 @@ def fans(tensor) -> tuple[int, int]:
     return shape[1] * taps, shape[0] * taps
 
 
+def _without_memory(tensor) -> bool:
+    """Whether it is a parameter that gets all values from elsewhere: see :func:`fastconv.graph.parameter.unallocated`."""
+    return isinstance(tensor, Parameter) and not allocated(tensor)
+
+
 @contextmanager
 def _edit(name: str, tensor):
     if isinstance(tensor, Parameter):
@@ -63,6 +68,8 @@ def _edit(name: str, tensor):
 
 def uniform_(tensor, a: float = 0.0, b: float = 1.0, generator: np.random.Generator | None = None):
     """Uniform on [a, b)."""
+    if _without_memory(tensor):
+        return tensor
     if not a <= b:
         raise ValueError(f"uniform_: a={a}, b={b}: a must not exceed b")
     with _edit("uniform_", tensor) as array:
@@ -74,6 +81,8 @@ def uniform_(tensor, a: float = 0.0, b: float = 1.0, generator: np.random.Genera
 
 def normal_(tensor, mean: float = 0.0, std: float = 1.0, generator: np.random.Generator | None = None):
     """Normal distribution."""
+    if _without_memory(tensor):
+        return tensor
     if not std >= 0:
         raise ValueError(f"normal_: std={std} must be at least 0")
     with _edit("normal_", tensor) as array:
@@ -86,6 +95,8 @@ def normal_(tensor, mean: float = 0.0, std: float = 1.0, generator: np.random.Ge
 def trunc_normal_(tensor, mean: float = 0.0, std: float = 1.0, a: float = -2.0, b: float = 2.0,
                   generator: np.random.Generator | None = None):
     """Normal distribution, given that the value lies in [a, b]."""
+    if _without_memory(tensor):
+        return tensor
     if not std > 0:
         raise ValueError(f"trunc_normal_: std={std} must be positive")
     if not a < b:
@@ -124,6 +135,8 @@ def _inside(bound: float, direction: int) -> np.float32:
 
 def constant_(tensor, val: float):
     """One value everywhere."""
+    if _without_memory(tensor):
+        return tensor
     with _edit("constant_", tensor) as array:
         array[...] = val
     return tensor

@@ -120,6 +120,8 @@ class Module:
         """Checks a name and takes it from the other tables."""
         if not isinstance(name, str) or not name or "." in name:
             raise ValueError(f"{type(self).__name__}: name {name!r}: expected a non-empty string without a dot")
+        if name == "__metadata__" or not name.isprintable():
+            raise ValueError(f"{type(self).__name__}: name {name!r}: a model file cannot hold it")
         if name not in getattr(self, table) and hasattr(type(self), name):
             raise ValueError(f"{type(self).__name__}: name {name!r} is an attribute of the class already")
         self.__dict__.pop(name, None)

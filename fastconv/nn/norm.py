@@ -27,8 +27,8 @@ class _BatchNorm(Module):
         self.register_parameter("weight", filled(layer, "weight", (n,), 1.0) if self.affine else None)
         self.register_parameter("bias", filled(layer, "bias", (n,)) if self.affine else None)
         track = self.track_running_stats
-        self.register_buffer("running_mean", np.zeros(n, np.float32) if track else None)
-        self.register_buffer("running_var", np.ones(n, np.float32) if track else None)
+        self.register_buffer("running_mean", filled(layer, "running_mean", (n,), 0.0, False) if track else None)
+        self.register_buffer("running_var", filled(layer, "running_var", (n,), 1.0, False) if track else None)
         self.register_buffer("num_batches_tracked", np.zeros((), np.int64) if track else None)
 
     def reset_running_stats(self) -> None:

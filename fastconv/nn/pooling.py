@@ -35,6 +35,7 @@ class _MaxPool(_Pool):
         self._window(kernel_size, stride, padding, ceil_mode)
         sizes(type(self).__name__, "dilation", dilation, self.dims, 1)
         self.dilation = dilation
+        self.return_indices = False
         if flag(type(self).__name__, "return_indices", return_indices):
             raise ValueError(f"{type(self).__name__}: return_indices=True is not supported")
 

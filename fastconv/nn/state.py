@@ -20,7 +20,23 @@ class IncompatibleKeys(NamedTuple):
 
 
 def load(owner: str, entries: Mapping[str, Any], state_dict: Mapping[str, Any], strict: bool) -> IncompatibleKeys:
-    """Checks ``state_dict`` against the entries of a module, then writes it into them.
+    """Checks ``state_dict`` against the entries of a module, then writes it into them; arguments as for :func:`check`."""
+    values, incompatible = check(owner, entries, state_dict, strict)
+    for name, value in values.items():
+        if not value.flags.writeable:
+            values[name] = value.copy()  # it may be a parameter's own data, which is about to change
+    for name, value in values.items():
+        entry = entries[name]
+        if isinstance(entry, Parameter):
+            entry.data = value
+        else:
+            entry[...] = value
+    return incompatible
+
+
+def check(owner: str, entries: Mapping[str, Any], state_dict: Mapping[str, Any],
+          strict: bool) -> tuple[dict[str, np.ndarray], IncompatibleKeys]:
+    """The arrays for the entries of a module; their values are not looked at.
 
     Parameters
     ----------
@@ -50,8 +66,6 @@ def load(owner: str, entries: Mapping[str, Any], state_dict: Mapping[str, Any], 
         except (TypeError, ValueError, BufferError, RuntimeError) as error:
             types.append(f"{name} is a {type(state_dict[name]).__name__}: expected an array ({error})")
             continue
-        if not value.flags.writeable:
-            values[name] = value.copy()  # it may be a parameter's own data, which is about to change
         if value.shape != entry.shape:
             keys.append(f"{name} has shape {value.shape}: expected {entry.shape}")
         if isinstance(entry, Parameter) and value.dtype != np.float32:
@@ -61,13 +75,7 @@ def load(owner: str, entries: Mapping[str, Any], state_dict: Mapping[str, Any], 
     if keys or types:
         kind = ValueError if keys else TypeError
         raise kind(f"{owner}.load_state_dict:" + "".join(f"\n  {line}" for line in (*keys, *types)))
-    for name, value in values.items():
-        entry = entries[name]
-        if isinstance(entry, Parameter):
-            entry.data = value
-        else:
-            entry[...] = value
-    return IncompatibleKeys(missing, unexpected)
+    return values, IncompatibleKeys(missing, unexpected)
 
 
 def as_array(value: Any) -> np.ndarray:

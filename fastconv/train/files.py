@@ -4,12 +4,14 @@ Format: https://github.com/huggingface/safetensors#format; eight bytes of header
 """
 
 import json
+import math
 import os
 
 import numpy as np
 
 from fastconv._atomic import open_regular, write_atomic
 from fastconv._extra import require
+from fastconv.graph.plan import memory_limit
 
 __all__ = ["FORMAT_VERSION", "load_model", "save_model", "write_atomic"]
 
@@ -20,6 +22,7 @@ _DTYPES = {
     "U64": "uint64", "I64": "int64", "F16": "float16", "F32": "float32", "F64": "float64",
 }  # fmt: skip
 _MAX_HEADER = 100_000_000  # the format's own limit
+_MAX_DIMENSIONS = 32  # NumPy 1's
 
 
 def save_model(path, arrays, metadata=None):
@@ -95,14 +98,16 @@ def load_model(path):
     """
     safetensors = require("safetensors", "load_model")
     name = os.fsdecode(path)
-    load_metadata(path)
+    header, metadata = read_header(path)
+    needed, limit = sum(dtype.itemsize * math.prod(shape) for dtype, shape in header.values()), memory_limit()
+    if needed > limit:
+        raise ValueError(f"load_model {name!r}: its arrays take {needed / 2**20:,.0f} MiB, more than the "
+                         f"{limit / 2**20:,.0f} MiB that there are")
     try:
         with safetensors.safe_open(name, framework="numpy") as file:
-            metadata = dict(file.metadata() or {})
             arrays = {key: file.get_tensor(key) for key in file.keys()}
     except safetensors.SafetensorError as error:
         raise ValueError(f"load_model {name!r}: not a valid safetensors file ({error})") from error
-    metadata.pop(_VERSION_KEY, None)
     return arrays, metadata
 
 
@@ -119,12 +124,7 @@ def load_metadata(path):
     FileNotFoundError, ValueError, OSError
         As `load_model`.
     """
-    name = os.fsdecode(path)
-    if os.path.isdir(name):
-        raise ValueError(f"load_model {name!r}: it is a directory, not a model file")
-    metadata = _check(name)
-    metadata.pop(_VERSION_KEY, None)
-    return metadata
+    return read_header(path)[1]
 
 
 def _writable(name, array):
@@ -139,8 +139,24 @@ def _writable(name, array):
     return array
 
 
-def _check(name):
-    """Return the metadata, or tell in which way a file is not what it should be: safetensors has one message for many."""
+def read_header(path):
+    """Read what a file that `load_model` reads says of its arrays, without reading them.
+
+    Returns
+    -------
+    arrays : dict of str to (numpy.dtype, tuple of int)
+        Dtype and shape by name; together they are as large as the file.
+    metadata : dict of str to str
+        As `load_model`.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError, OSError
+        As `load_model`.
+    """
+    name = os.fsdecode(path)
+    if os.path.isdir(name):
+        raise ValueError(f"load_model {name!r}: it is a directory, not a model file")
     with open_regular(name) as file:
         size = os.fstat(file.fileno()).st_size
         length = int.from_bytes(file.read(8), "little")
@@ -153,21 +169,59 @@ def _check(name):
             raise ValueError(f"load_model {name!r}: truncated, {size} bytes where the header ends at {8 + length}")
         text = start + file.read(length - 1) if length else b""
     try:
-        header = json.loads(text)
+        header = json.loads(text, object_pairs_hook=_unique)
         metadata = header.pop("__metadata__", {})
-        entries = {key: (str(entry["dtype"]), int(entry["data_offsets"][1])) for key, entry in header.items()}
+        if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
+            raise ValueError("its metadata are not text by names")
+        entries = {key: _entry(key, entry) for key, entry in header.items()}
         version = int(metadata.get(_VERSION_KEY, 0))
-    except (ValueError, TypeError, LookupError, AttributeError, OverflowError, RecursionError) as error:
+        if version < 0:
+            raise ValueError(f"it has format {version}")
+    except (ValueError, TypeError, LookupError, AttributeError, OverflowError, RecursionError, MemoryError) as error:
         raise ValueError(f"load_model {name!r}: not a safetensors file, its header is malformed ({error})") from error
     if version > FORMAT_VERSION:
         raise ValueError(
             f"load_model {name!r}: format {version} is from a newer fastconv, this one reads up to {FORMAT_VERSION}"
         )
-    needed = 8 + length + max((end for _, end in entries.values()), default=0)
+    needed = 8 + length + max((end for *_, end in entries.values()), default=0)
     if size != needed:
         rule = "truncated" if size < needed else "trailing bytes"
         raise ValueError(f"load_model {name!r}: {rule}, {size} bytes where the header says {needed}")
-    for key, (dtype, _) in entries.items():
+    try:
+        arrays = _arrays(entries)
+    except ValueError as error:
+        raise ValueError(f"load_model {name!r}: {error}") from None
+    metadata.pop(_VERSION_KEY, None)
+    return arrays, metadata
+
+
+def _unique(pairs):
+    found = {}
+    for key, value in pairs:
+        if key in found:
+            raise ValueError(f"{key!r} appears twice")
+        found[key] = value
+    return found
+
+
+def _entry(key, entry):
+    """(dtype, shape, first byte, byte behind the last) of an array, as the header has them."""
+    shape, offsets = entry["shape"], entry["data_offsets"]
+    if not isinstance(entry["dtype"], str) or not isinstance(shape, list) or not isinstance(offsets, list) or \
+            len(offsets) != 2 or not all(type(n) is int and 0 <= n < 2**63 for n in (*shape, *offsets)):
+        raise ValueError(f"array {key!r} has dtype, shape or data_offsets of another kind")
+    return entry["dtype"], tuple(shape), *offsets
+
+
+def _arrays(entries):
+    """Dtypes and shapes, when each array takes the bytes that it says and each byte belongs to one."""
+    arrays, place = {}, 0
+    for key, (dtype, shape, begin, end) in sorted(entries.items(), key=lambda item: item[1][2:]):
         if dtype not in _DTYPES:
-            raise ValueError(f"load_model {name!r}: array {key!r} is {dtype}, which NumPy does not have")
-    return metadata
+            raise ValueError(f"array {key!r} is {dtype}, which NumPy does not have")
+        itemsize = np.dtype(_DTYPES[dtype]).itemsize
+        if begin != place or end - begin != itemsize * math.prod(shape) or len(shape) > _MAX_DIMENSIONS:
+            raise ValueError(f"array {key!r} of {dtype} and shape {shape} takes the bytes {begin} to {end}: expected "
+                             f"{itemsize * math.prod(shape)} from {place}")
+        arrays[key], place = (np.dtype(_DTYPES[dtype]), shape), end
+    return {key: arrays[key] for key in entries}

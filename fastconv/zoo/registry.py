@@ -7,6 +7,7 @@ import inspect
 from collections.abc import Callable
 
 from fastconv.nn import Module
+from fastconv.nn.describe import made, plain
 
 NETWORKS: dict[str, Callable[..., Module]] = {}
 
@@ -16,6 +17,8 @@ def network(function: Callable[..., Module]) -> Callable[..., Module]:
 
     What it makes has an attribute ``network``, ``{"name": ..., "arguments": {...}}``: what a model file needs for the
     network to be rebuilt.
+
+    Whatever is replaced later is found by comparison when it is saved: :mod:`fastconv.nn.describe`.
     """
     signature = inspect.signature(function)
 
@@ -24,7 +27,8 @@ def network(function: Callable[..., Module]) -> Callable[..., Module]:
         module = function(*arguments, **keywords)
         bound = signature.bind(*arguments, **keywords)
         bound.apply_defaults()
-        module.network = {"name": function.__name__, "arguments": dict(bound.arguments)}
+        module.network = {"name": function.__name__, "arguments": plain(bound.arguments)}
+        made(module, **module.network)
         return module
 
     NETWORKS[function.__name__] = build
