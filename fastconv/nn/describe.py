@@ -99,7 +99,7 @@ def _argument_names(layer: Any) -> tuple[str, ...]:
 
 def _arguments(module: Module) -> dict:
     """Those that a layer's constructor was given, as its attributes have them now."""
-    found = {name: getattr(module, name) for name in _argument_names(type(module))}
+    found = {name: getattr(module, name) for name in _argument_names(type(module))}  # type: ignore[arg-type]
     if "bias" in found:  # the parameter of this name
         found["bias"] = found["bias"] is not None
     return plain(found)
