@@ -211,7 +211,8 @@ def test_the_passes_are_adjoint(name, rng):
 
 
 EPILOGUES = ["3x3 7x8", "3x3/2 9x17", "3x3/2 16x17 padding 2", "5x5/2 17x16 padding 1", "3x3/2 in depth 2",
-             "row of 5", "row of 4", "multiplier 3", "groups of 4 to 4", "groups of 3 to 5", "dilation and stride", "many filters"]
+             "row of 5", "row of 4", "multiplier 3", "groups of 4 to 4", "groups of 3 to 5", "dilation and stride",
+             "many filters"]
 
 
 @pytest.mark.parametrize("name", EPILOGUES)
