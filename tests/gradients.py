@@ -10,7 +10,7 @@ from fastconv.graph.program import Program
 from fastconv.graph.trace import trace
 
 
-def run(function, arrays, gy=None, *, flat=(), constant=(), batch=None):
+def run(function, arrays, gy=None, *, flat=(), constant=(), batch=None, bind=Program):
     """``(y, gradients)``: the output of ``function`` and the gradients of its float32 inputs.
 
     Parameters
@@ -26,6 +26,8 @@ def run(function, arrays, gy=None, *, flat=(), constant=(), batch=None):
         Which inputs need no gradient.
     batch : int, optional
         The planned batch; default that of the arrays.
+    bind : callable, optional
+        Binds the lowered graph to memory.
     """
     n = max((len(a) for i, a in enumerate(arrays) if i not in flat), default=1)
     planned = batch or max(n, 1)
@@ -39,7 +41,7 @@ def run(function, arrays, gy=None, *, flat=(), constant=(), batch=None):
         seed = graph.input(y.shape, "grad", y.layout)
         graph.late_inputs.add(seed)
     wanted = [t for i, t in enumerate(inputs) if t.dtype == "float32" and i not in constant]
-    gradients = differentiate(graph, [(y, seed)], wanted)
+    gradients = differentiate(graph, [(y, seed)], wanted) if wanted else []
     graph.segment = "backward"
     with building(graph):  # each a tensor of its own, even where two are one
         gradients = [None if g is None else apply("scale", [g], a=1.0) for g in gradients]
@@ -56,7 +58,7 @@ def run(function, arrays, gy=None, *, flat=(), constant=(), batch=None):
     for tensor in graph.inputs:
         if tensor.dtype == "float32":
             lowered.slot(tensor).expect(tensor.shape, tensor.layout == PIXELS)
-    compiled = eager.Compiled(lowered, graph.inputs, outputs, [], ("forward", "backward"), Program(lowered))
+    compiled = eager.Compiled(lowered, graph.inputs, outputs, [], ("forward", "backward"), bind(lowered))
     np.frombuffer(compiled.program.arena, np.uint8)[:] = 255  # NaN
     made = iter(compiled.run([*arrays, *([] if gy is None else [np.asarray(gy)])], n))
     return next(made), [None if g is None else next(made) for g in gradients]

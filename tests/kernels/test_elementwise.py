@@ -215,7 +215,7 @@ def operand(kind, x, extra):
 
 
 KINDS = ["full", "image", "pixel", "channel", "position", "scalar"]
-BROADCAST_SHAPES = [(2, 1, 3), (1, 16, 1), (3, 17, 5, 3), (2, 70, 20, 13), (5, 3, 4, 2, 3), (4, 130)]
+BROADCAST_SHAPES = [(2, 1, 3), (1, 16, 1), (3, 17, 5, 3), (2, 70, 20, 13), (5, 3, 4, 2, 3), (4, 130), (1, 16500, 2)]
 
 
 @pytest.mark.parametrize("shape", BROADCAST_SHAPES)

@@ -21,6 +21,7 @@ SHAPES = [
     (3, 4, 3, 5, 7),
     (2, 257, 40, 10),
     (9, 3, 61, 61),  # several ranges of pixels
+    (2, 16400, 2),  # more channels than a tile of the normalisation has values
 ]
 
 

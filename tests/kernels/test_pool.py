@@ -33,6 +33,13 @@ CASES = [
     ((2500,), 4, 3, 1, 1, False),  # a row in pieces
     ((5, 6, 7), 2, 2, 0, 1, False),
     ((4, 5, 6), 3, (1, 2, 1), 1, 1, True),
+    # dimensions in which nothing happens
+    ((3, 9, 8), (1, 3, 3), (1, 2, 2), (0, 1, 1), 1, False),
+    ((3, 8, 9), (1, 2, 2), (1, 2, 2), 0, 1, False),
+    ((5, 1, 8), (3, 1, 2), (2, 1, 2), (1, 0, 0), 1, False),
+    ((6, 7, 1), (2, 3, 1), (2, 3, 1), 0, 1, True),
+    ((7, 9), (1, 3), (1, 2), (0, 1), 1, False),
+    ((7, 9), (1, 1), (3, 1), 0, 1, False),
     ((17, 18), (16, 16), 1, 0, 1, False),  # 256 taps: the index no longer fits into a byte
     ((40, 40), 20, 7, 3, 1, False),
 ]
@@ -167,6 +174,27 @@ def test_max_pool_is_the_references(case):
             np.testing.assert_array_equal(got, gx)
 
 
+# windows so large that a tile has a part of the channels: that overlap, that do not, by both indices
+@pytest.mark.parametrize("case", [((17, 18), 16, 1, 0, 1, False), ((31, 30), 15, 15, 0, 1, False),
+                                  ((30, 31), (16, 30), (16, 1), 0, 1, False)], ids=str)
+def test_blocks_of_channels(case):
+    rng, c = np.random.default_rng(8), 300
+    x = input_of(rng, 1, c, case[0])
+    assert math.prod(per_axis(case[1], 2)) * c > 1 << 16
+    out, geometry = geometry_of(x.shape, case)
+    expected = reference.max_pool(x, *case[1:])
+    gy = exact_integers(rng, expected.values.shape, 8)
+    for index_type in index_types(case):
+        values, taps = max_pool(x, geometry, out, index_type, extra=1, threads=2)
+        np.testing.assert_array_equal(values, expected.values)
+        np.testing.assert_array_equal(taps, expected.taps)
+        np.testing.assert_array_equal(max_pool_backward(gy, x.shape, geometry, taps, index_type, extra=1),
+                                      reference.max_pool_backward(gy, expected.indices, x.shape))
+    np.testing.assert_array_equal(avg_pool(x, geometry, out, extra=1), reference.avg_pool(x, *case[1:4]).astype(np.float32))
+    gx = reference.avg_pool_backward(gy, x.shape, *case[1:4])
+    assert rel_l2(avg_pool_backward(gy, x.shape, geometry, extra=1, threads=2), gx) <= 2**-24 * 32
+
+
 @pytest.mark.parametrize("c", [1, 5, 16, 33])
 def test_the_last_nan_wins_and_infinities_have_an_index(c):
     rng = np.random.default_rng(2)
@@ -202,7 +230,7 @@ def test_avg_pool_is_the_references(case, include_pad, divisor):
 
 
 ADAPTIVE = [((13, 13), (6, 6)), ((7, 5), (3, 4)), ((4, 3), (7, 5)), ((6, 6), (6, 6)), ((9, 8), (1, 1)), ((11,), (4,)),
-            ((5, 6, 7), (2, 4, 3)), ((8, 8), (4, 2))]
+            ((5, 6, 7), (2, 4, 3)), ((8, 8), (4, 2)), ((3, 4, 5), (3, 4, 2)), ((2, 2500), (1, 1100))]
 
 
 @pytest.mark.parametrize("size, out", ADAPTIVE, ids=str)
