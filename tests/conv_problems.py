@@ -234,8 +234,8 @@ def check(p: Conv, which: str, fused: bool, algorithm: str | None, seed: int, pr
     wrong = ~(abs(got - right) <= loss)
     if wrong.any():
         at = tuple(int(i) for i in np.argwhere(wrong)[0])
-        raise AssertionError(f"{p}: {which} by {algorithm}, {precision}: {wrong.sum()} of {wrong.size} values are wrong, that at {at} "
-                             f"is {got[at]}, right is {right[at]}; seed={seed}")
+        raise AssertionError(f"{p}: {which} by {algorithm}, {precision}: {wrong.sum()} of {wrong.size} values are wrong, "
+                             f"the first at {at}: {got[at]}, right is {right[at]}; seed={seed}")
 
 
 def everything(p: Conv, seed: int = 0) -> int:

@@ -148,10 +148,13 @@ def fuzz(seed: int, *, seconds: float = math.inf, count: int = sys.maxsize, out=
                 used[f"{algorithm} {which}"] += 1
                 try:
                     check(p, which, fused, algorithm, data, precision)
+                except AssertionError as error:
+                    failures.append(str(error))
                 except Exception as error:  # what should have been refused by name, too
-                    failures.append(f"{type(error).__name__}: {error}" if isinstance(error, AssertionError) else
-                                    f"{p}: {which} by {algorithm}, {precision}: {type(error).__name__}: {error}; seed={data}")
-                    out(failures[-1])
+                    failures.append(f"{p}: {which} by {algorithm}, {precision}: {error!r}; seed={data}")
+                else:
+                    continue
+                out(failures[-1])
     return used, failures
 
 
