@@ -130,9 +130,11 @@ def logits_of(model: Model, engine, images):
 
 
 def compiled(model: Model, batch: int, arguments):
-    """An engine for batches of this size, with the options that commands share."""
+    """An engine for batches of this size, with the options that commands share; results do not depend on the size."""
     from fastconv.cli._arguments import choices_of
     from fastconv.graph.engine import compile
+    from fastconv.graph.options import alike
 
-    return compile(model.network, (batch, *model.shape), precision=arguments.precision,
-                   algorithm=choices_of(arguments.tuned))
+    algorithm = choices_of(arguments.tuned)
+    return compile(model.network, (batch, *model.shape), precision=arguments.precision, algorithm=algorithm,
+                   choose_for=alike(algorithm))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from math import fsum
 
 from fastconv._text import printable
 from fastconv.cli._arguments import command, exif, whole
@@ -46,17 +47,17 @@ def run(arguments) -> None:
     engine = compiled(model, batch, arguments)
     dataset = part.folder if part.folder is not None else ArrayDataset(part.images, part.labels)
     count = len(p["classes"])
-    confusion, loss, among = np.zeros((count, count), np.int64), 0.0, 0
+    confusion, losses, among = np.zeros((count, count), np.int64), [], 0
     with progress(DataLoader(dataset, batch), "images", leave=False) as batches:
         for images, labels in batches:
             logits = logits_of(model, engine, images if images.ndim == 4 else images[..., np.newaxis])
             own = logits[np.arange(len(labels)), labels]
             highest = logits.max(axis=1)
-            loss += float((np.log(np.exp(logits - highest[:, np.newaxis]).sum(axis=1)) + highest - own).sum())
+            losses += (np.log(np.exp(logits - highest[:, np.newaxis]).sum(axis=1)) + highest - own).tolist()
             np.add.at(confusion, (labels, logits.argmax(axis=1)), 1)
             among += int(((logits > own[:, np.newaxis]).sum(axis=1) < 5).sum())
     right, total = int(np.trace(confusion)), len(part)
-    result = {"model": arguments.model, "data": data.name, "split": name, "images": total, "loss": loss / total,
+    result = {"model": arguments.model, "data": data.name, "split": name, "images": total, "loss": fsum(losses) / total,
               "accuracy": right / total, **({"top5": among / total} if count > MANY else {}), "classes": p["classes"],
               "confusion": confusion.tolist()}
     if arguments.json:

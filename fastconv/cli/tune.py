@@ -15,7 +15,8 @@ def add(commands) -> None:
     parser.add_argument("--save", required=True, metavar="FILE", help="where the choices go, for --tuned of other "
                         "commands and fastconv.compile(algorithm=fastconv.Choices.load(FILE)); those of a file that "
                         "is there are kept")
-    parser.add_argument("--batch-size", type=whole, default=1, metavar="N", help="choices hold for this batch (default 1)")
+    parser.add_argument("--batch-size", type=whole, default=1, metavar="N", help="the batch that is timed; the choices are "
+                        "for every batch (default 1)")
     parser.add_argument("--input-size", type=extent, metavar="SIZE", help="height and width, such as 224 or 224x160")
     parser.add_argument("--training", action="store_true", help="the passes of training, not inference")
     parser.add_argument("--rounds", type=whole, default=5, metavar="N", help="the least time of so many counts (default 5)")

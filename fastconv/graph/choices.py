@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterator
 
 from fastconv._atomic import open_regular, write_atomic
@@ -36,6 +37,11 @@ class Choices:
         """The algorithm of a problem, None where it has not been measured."""
         entry = self.entries.get(self.key(which, problem, precision))
         return entry["algorithm"] if entry else None
+
+    @property
+    def batches(self) -> set[int]:
+        """The batches that have been measured."""
+        return {int(n) for key in self.entries for n in re.findall(r" n(\d+) g\d", key)}
 
     def update(self, other: Choices) -> None:
         """Takes over all choices of another."""

@@ -17,6 +17,7 @@ from fastconv.graph.arrays import as_float32, as_int64, copied
 from fastconv.graph.autodiff import differentiate, remove_dead
 from fastconv.graph.ir import PIXELS, Graph, Node, Tensor, apply, building, operator, showing
 from fastconv.graph.lower import Lowering
+from fastconv.graph.options import ALIKE
 from fastconv.graph.plan import check_memory
 from fastconv.graph.program import Program
 from fastconv.kernels.call import Call, Problem, problem_key
@@ -257,7 +258,7 @@ def compile_op(op: str, shown: str, names: Sequence[str], specs: Sequence, attrs
             outputs = graph.outputs = graph.nodes[0].outputs
         if grads:
             outputs = differentiate_op(graph, grads, [tensors[i] for i in wanted], shown)
-        lowered = Lowering(graph, batch)
+        lowered = Lowering(graph, batch, choose_for=ALIKE)
         if random:
             lowered.extra["random"] = lowered.persistent(16, "random state")
         try:

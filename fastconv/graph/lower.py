@@ -132,10 +132,14 @@ class Lowering:
         What the user asked for: for all operators, by module path, or what has been measured by problem.
     precision : str
         One of PRECISIONS: the promise that algorithms must keep.
+    choose_for : int, optional
+        The batch for which algorithms are chosen; default the planned one.
     """
 
-    def __init__(self, graph: Graph, batch: int, algorithm: str | dict | Choices | None = None, precision: str = "highest"):
+    def __init__(self, graph: Graph, batch: int, algorithm: str | dict | Choices | None = None, precision: str = "highest",
+                 choose_for: int | None = None):
         self.graph, self.batch, self.algorithm, self.precision = graph, batch, algorithm, precision
+        self.choose_for = choose_for
         self.training = any(node.segment != "forward" for node in graph.nodes)  # parameters change with every run
         self.choice: Choice | None = None  # of the node being lowered
         self.specs: dict[str, list[StepSpec]] = {segment: [] for segment in SEGMENTS}

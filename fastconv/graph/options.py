@@ -11,6 +11,8 @@ from fastconv.graph.lower import PRECISIONS
 from fastconv.kernels.threads import check_threads
 from fastconv.ops.conv.choose import PASSES, names
 
+ALIKE = 2  # images: the batch for which algorithms are chosen, whatever the batch is: see docs/performance.md
+
 
 def check_options(op: str, precision, algorithm, threads) -> None:
     """A precision, an algorithm and a number of threads that may be asked for."""
@@ -35,6 +37,13 @@ def check_algorithm(op: str, algorithm) -> None:
         for one in name.values() if isinstance(name, dict) else [name]:
             if one is not None and one not in names():
                 raise ValueError(f"{op}: algorithm={one!r}: expected one of {', '.join(names())}")
+
+
+def alike(algorithm, batch: int = 0) -> int:
+    """The batch to choose algorithms for, so that all batches have the same ones: ALIKE, or of measured choices ``batch``
+    if it has been measured, else the largest that has."""
+    measured = algorithm.batches if isinstance(algorithm, Choices) else ()
+    return batch if batch in measured else max(measured, default=ALIKE)
 
 
 def check_count(op: str, name: str, value) -> None:

@@ -28,7 +28,7 @@ class Plan:
     """A lowered graph for one set of input shapes, with what is needed to call it."""
 
     def __init__(self, graph: Graph, structure: Structure, batch: int, algorithm, gradients: Sequence = (),
-                 finish: Callable | None = None, precision: str = "highest"):
+                 finish: Callable | None = None, precision: str = "highest", choose_for: int | None = None):
         self.graph, self.structure, self.batch = graph, structure, batch
         if not graph.fused:  # a clone's plan is made from the same graph
             passes.fuse(graph)
@@ -37,7 +37,7 @@ class Plan:
         for i, tensor in enumerate(self.outputs):
             if not tensor.name:
                 tensor.name = f"output{i}"
-        self.lowered = Lowering(graph, batch, algorithm, precision)
+        self.lowered = Lowering(graph, batch, algorithm, precision, choose_for)
         self.lowered.placed = passes.place_concatenations(graph)
         self.lowered.kept = {g for g in gradients if g is not None}
         self.lowered.run()

@@ -35,12 +35,15 @@ class LossTape:
         Over symbolic tensors: ``model(*inputs) -> prediction``, ``loss(prediction, target) -> scalar``.
     algorithm, precision, threads, cache_size
         As for :func:`fastconv.compile`.
+    choose_for : int, optional
+        The batch for which algorithms are chosen; default that of each plan.
     """
 
     training = False
 
     def __init__(self, model: Callable, loss: Callable, *, algorithm=None, precision: str = "highest",
-                 threads: int | None = None, cache_size: int = 4):
+                 threads: int | None = None, cache_size: int = 4, choose_for: int | None = None):
+        self.choose_for, self._least = choose_for, 1
         self.model, self.loss, self.precision = model, loss, precision
         self.algorithm, self.threads, self.cache_size = algorithm, threads or 0, cache_size
         self._value = np.zeros((), np.float32)
@@ -100,6 +103,13 @@ class LossTape:
             self.algorithm, self._last = algorithm, None
             self._plans.clear()
 
+    def plan_for(self, batch: int) -> None:
+        """Plans, from now on, for this batch or a larger one: what runs does not depend on which batch comes first."""
+        with self._lock:
+            if batch != self._least:
+                self._least, self._last = batch, None
+                self._plans.clear()
+
     def change_loss(self, loss: Callable) -> None:
         """Plans again, with another loss, when it next runs."""
         with self._lock:
@@ -130,7 +140,9 @@ class LossTape:
             if found is not None and found.plan.serves(n) and found.current(self):
                 self._plans.move_to_end(key)
                 return found, [*inputs, target]
-        planned = _Planned(self, [(a.shape, f"input{i}") for i, a in enumerate(inputs)], specs_target)
+        batch = max(n, self._least)
+        (shape, *target_is), named = specs_target, [((batch, *a.shape[1:]), f"input{i}") for i, a in enumerate(inputs)]
+        planned = _Planned(self, named, ((batch, *shape[1:]), *target_is), n)
         self._plans[rest, planned.graph.exact] = planned
         while len(self._plans) > self.cache_size:
             self._plans.popitem(last=False)
@@ -292,9 +304,9 @@ def operation(tape: LossTape) -> str:
 class _Planned:
     """One plan of a training tape."""
 
-    def __init__(self, tape: Any, inputs: list, target: tuple):
+    def __init__(self, tape: Any, inputs: list, target: tuple, n: int):
         self.batch, self.n, self.op = inputs[0][0][0], 0, operation(tape)
-        graph, structure = trace(lambda *t: self._model_and_loss(tape, t), [*inputs, target])
+        graph, structure = trace(lambda *t: self._model_and_loss(tape, t), [*inputs, target], n)
         optimise(graph, tape.training)
         *predictions, loss = graph.outputs
         if loss.shape != ():
@@ -305,7 +317,8 @@ class _Planned:
             self.parameters = [t for t in graph.parameters if t.parameter.requires_grad]
             gradients = differentiate(graph, [(loss, None)], self.parameters)
             finish = lambda lowered: self._update(tape, lowered, gradients)  # noqa: E731
-        plan = Plan(graph, structure, self.batch, tape.algorithm, finish=finish, precision=tape.precision)
+        plan = Plan(graph, structure, self.batch, tape.algorithm, finish=finish, precision=tape.precision,
+                    choose_for=tape.choose_for)
         self.graph, self.plan, self.lowered = graph, plan, plan.lowered
         self.program = Program(plan.lowered)
         self.program.threads = tape.threads

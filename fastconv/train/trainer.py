@@ -13,7 +13,7 @@ from fastconv.data import DataLoader
 from fastconv.graph.arrays import as_float32
 from fastconv.graph.choices import Choices
 from fastconv.graph.engine import Engine, compile
-from fastconv.graph.options import check_count, check_options
+from fastconv.graph.options import alike, check_count, check_options
 from fastconv.graph.parameter import touch
 from fastconv.graph.training import LossTape, TrainingTape
 from fastconv.train import state
@@ -251,6 +251,7 @@ class Trainer:
         check_schedule(self.schedule, (len(loader) * int(epochs) - done) // self._tape.accumulate)
         if own_validation and int(epochs):
             self.evaluate(validation)  # a wrong shape or class index in it is an error now, not after an epoch of training
+        self._tape.plan_for(min(loader.batch_size, len(loader.dataset)))  # also where it resumes at the last, smaller batch
         self._loader, self._loader_state, self._stopped = loader, None, False
         self.began = len(self.log) if self._resumed is None else min(self._resumed, len(self.log))
         self._resumed, self._last = None, self.epoch + int(epochs)
@@ -320,11 +321,12 @@ class Trainer:
         Returns
         -------
         dict
-            "loss" and the metrics: averages of the batches, weighted with their sizes.
+            "loss" and the metrics: averages of the batches, weighted with their sizes. What the network makes of a sample
+            does not depend on the batch size; the average of losses may in its last digits.
         """
         loader = loader_of("data", data, 256 if batch_size is None else batch_size, self.seed)
         if self._evaluation is None:
-            self._evaluation = LossTape(self.module.symbolic(False), self.loss, **self._options)
+            self._evaluation = LossTape(self.module.symbolic(False), self.loss, **self._many())
         meters = self._meters()
         for batch in loader:
             meters.update(self._evaluation.run(*batch), self._evaluation.predictions(), batch[-1])
@@ -351,7 +353,7 @@ class Trainer:
         check_count("Trainer.predict", "batch_size", batch_size)
         if self._engine is None:
             shape = (min(max(len(x), 1), int(batch_size)), *x.shape[1:])
-            self._engine = compile(self.module, shape, **self._options)
+            self._engine = compile(self.module, shape, **self._many())
         first = self._engine(x[:batch_size])
         if not isinstance(first, np.ndarray):
             raise TypeError(f"Trainer.predict: the network returns a {type(first).__name__}, not one array: use "
@@ -384,6 +386,10 @@ class Trainer:
         choices = engine.algorithm if isinstance(engine.algorithm, Choices) else Choices()
         self._use(choices)
         return choices
+
+    def _many(self) -> dict:
+        """Options for a data set that goes by in batches of any size."""
+        return {**self._options, "choose_for": alike(self._options["algorithm"])}
 
     def _use(self, algorithm) -> None:
         """Plans everything again with these algorithms."""

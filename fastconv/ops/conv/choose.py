@@ -1,6 +1,7 @@
 """Which algorithm computes a convolution: an ordered list, a cost model, and what the user or a measurement has named.
 
-The choice depends on the problem, the precision and the instruction set, never on the number of threads.
+The choice depends on the problem, the precision and the instruction set, never on the number of threads; on the batch that
+it is made for (``Lowering.choose_for``), not on the one that is planned or run.
 """
 
 from __future__ import annotations
@@ -109,6 +110,9 @@ def choose(which: str, node: Node, p: Problem, cx: Lowering) -> Algorithm:
     """
     precision = node.attrs.get("precision") or cx.precision
     p.training = cx.training
+    if cx.choose_for and which != "backward_weight":  # that one is a sum over the batch
+        p.chosen = cx.choose_for
+    planned, p = p.key(), p.as_chosen()
     asked, strict = cx.asked_algorithm(which, p.key(), precision)
     best = candidates(which, p, precision)
     chosen = best[0].algorithm
@@ -129,7 +133,7 @@ def choose(which: str, node: Node, p: Problem, cx: Lowering) -> Algorithm:
     cx.chose(Choice(which, p.key(), precision, chosen.name, why, keeps))
     verbose = os.environ.get("FASTCONV_VERBOSE", "0") not in ("", "0")
     if verbose or log.isEnabledFor(logging.DEBUG):
-        text = f"{node.op.name} {node.path!r} {p.key()} {precision}: {chosen.name} ({why})"
+        text = f"{node.op.name} {node.path!r} {planned} {precision}: {chosen.name} ({why})"
         log.debug("%s", text)
         if verbose:
             note(f"fastconv: {text}")

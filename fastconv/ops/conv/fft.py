@@ -46,8 +46,8 @@ class Shape(NamedTuple):
 def shape_of(which: str, p: Problem) -> Shape:
     if which == "backward_data":
         low = tuple((k - 1) * d - v for k, d, v in zip(p.kernel, p.dilation, p.low, strict=True))
-        return Shape(p.n, p.groups, p.K, p.C, p.y, p.x, p.kernel, p.dilation, low, False, p.training)
-    return Shape(p.n, p.groups, p.C, p.K, p.x, p.y, p.kernel, p.dilation, p.low, which == "backward_weight", p.training)
+        return Shape(p.chosen, p.groups, p.K, p.C, p.y, p.x, p.kernel, p.dilation, low, False, p.training)
+    return Shape(p.chosen, p.groups, p.C, p.K, p.x, p.y, p.kernel, p.dilation, p.low, which == "backward_weight", p.training)
 
 
 def terms(s: Shape) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import copy
 from itertools import product
 from math import prod
 
@@ -19,6 +20,8 @@ class Problem:
     ----------
     n : int
         The planned batch.
+    chosen : int
+        The batch for which the algorithm is chosen, by default the planned one.
     groups, C, K : int
         Groups; input channels and filters per group.
     x, y, kernel, stride, dilation, low, high : tuple of three int
@@ -30,7 +33,8 @@ class Problem:
     """
 
     def __init__(self, x: tuple[int, ...], w: tuple[int, ...], y: tuple[int, ...], attrs: dict):
-        self.n, self.training, self.shapes = x[0], False, (x, w, y)
+        self.n = self.chosen = x[0]
+        self.training, self.shapes = False, (x, w, y)
         self.groups = attrs["groups"]
         self.C, self.K = w[1], w[0] // self.groups
         self.kernel = to3(w[2:], 1)
@@ -43,6 +47,12 @@ class Problem:
         self.padding = any(self.low) or any(self.high)
         self.depthwise = self.C == 1 and self.groups > 1
         self.pointwise = self.taps == 1 and not self.padding and self.stride == (1, 1, 1) and self.x == self.y
+
+    def as_chosen(self) -> Problem:
+        """With the batch for which the algorithm is chosen. Whatever is decided that changes bits is decided for this."""
+        other = copy(self)
+        other.n = self.chosen
+        return other
 
     @property
     def cropped(self) -> bool:

@@ -84,7 +84,7 @@ class Winograd(Algorithm):
 
     def convolve(self, which: str, node: Node, p: Problem, cx: Lowering) -> None:
         x, w = node.inputs[:2]
-        form = self.form(which, p, promise(cx), machine())
+        form = self.form(which, p.as_chosen(), promise(cx), machine())
         space = geometry(which, p, form.tile)
         transformed, packed = packed_weight(space, packing(which, p), w, cx)
         view, y = cx.read(x), cx.write(node.output)
@@ -94,7 +94,7 @@ class Winograd(Algorithm):
 
     def lower_backward_weight(self, node: Node, p: Problem, cx: Lowering) -> None:
         gy, x = node.inputs
-        form = self.form("backward_weight", p, promise(cx), machine())
+        form = self.form("backward_weight", p.as_chosen(), promise(cx), machine())
         space, out = geometry("forward", p, form.tile), cx.write(node.output).ref
         view, gradient = cx.read(x), cx.read(gy)
         sizes, floats = cut_weight(p.n, space), steps.weight_floats(space)[1]
