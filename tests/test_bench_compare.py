@@ -194,7 +194,7 @@ def test_reports_of_several_runs(tmp_path, capsys):
     assert [c["peer"] for c in lenet["cases"]] == ["fastconv", "openvino", "torch"] and set(lenet["memory"]) == {
         "fastconv", "openvino", "torch"}
     table = (tmp_path / "t.md").read_text().splitlines()
-    assert table[0] == "inference, batch 1, 1 thread(s), avx2:" and "4.00 ms (4.00)" in table[4]
+    assert table[0] == "inference, batch 1, 1 thread, avx2:" and "4.00 ms (4.00)" in table[4]
     assert [c.strip() for c in table[2].split("|")[1:-1]] == [
         "network", "GFLOP", "fastconv", "of peak", "spread", "MB", "PyTorch", "MB", "OpenVINO", "MB"]
     assert "(2.83)" in table[6] and "(0.50)" in table[6]  # geometric means, of one network for OpenVINO

@@ -15,7 +15,7 @@ from cli.helpers import benchmark as main
 
 import fastconv as fc
 from fastconv import nn, zoo
-from fastconv.bench import nets, networks, overhead, subjects
+from fastconv.bench import nets, networks, overhead, report, subjects
 from fastconv.measure import CAPS, machine, memory, peers, race, subject, timing
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -62,7 +62,7 @@ def test_nets_writes_everything(tmp_path, capsys):
             assert found["peak"] >= found["running"] and found["peak"] > found["imported"] > 10e6
         assert result["memory"]["fastconv"]["info"]["weights"] > 4 * 61706
     assert picture.read_bytes().startswith(b"\x89PNG") and table.read_text().count("| lenet5 ") == 2
-    assert "[2/2] lenet5, training, batch 3, 1 thread(s)" in said.err and "TorchScript channels_last" in said.out
+    assert "[2/2] lenet5, training, batch 3, 1 thread" in said.err and "TorchScript channels_last" in said.out
     assert content["machine"]["cpu"] in said.out
 
 
@@ -144,10 +144,13 @@ def test_overhead(tmp_path, capsys):
     assert all(r["cases"][0]["peer"] == "fastconv" for r in rows)
 
 
-def test_per_step_is_what_more_steps_add():
-    one, many = timing.Measurement("a", "v", {}, [1.0, 2.0]), timing.Measurement("a", "v", {}, [65.0, 1.0])
-    first, second = overhead.per_step(one, many).seconds
-    assert first == 1.0 and 0 < second < 1e-9  # others are divided by it
+def test_a_difference_says_something_only_beyond_its_noise():
+    clear = overhead.difference("fastconv", "v", [65.0, 66.0, 67.0], [1.0, 2.0, 3.0], 64)
+    assert clear.seconds == [1.0, 1.0, 1.0] and overhead.seen(clear.json()) and overhead.shown(clear.json()) == "1.00 s"
+    none = overhead.difference("fastconv", "v", [1.0, 1.1, 0.9], [1.1, 1.0, 1.0])
+    assert min(none.seconds) < 0 and not overhead.seen(none.json()) and overhead.shown(none.json()) == "below 100.00 ms"
+    other = timing.Measurement("torch", "v", {}, [1.0, 1.0, 1.0])
+    assert overhead.row([clear, other])["ratios"]["torch"]["ratio"] == 1.0 and overhead.row([none, other])["ratios"] == {}
 
 
 def test_memory(tmp_path, capsys):
@@ -334,11 +337,12 @@ def test_wrong_arguments(arguments, message, capsys):
     assert stop.value.code == 2 and message in said.err and said.err.count("\n") == 1 and said.out == ""
 
 
-def refused(capsys, arguments, message, code=2):
+def refused(capsys, arguments, message, code=2, out=""):
     assert main([str(a) for a in arguments]) == code
     said = capsys.readouterr()
-    assert message in said.err and said.err.startswith("fastconv bench ") and said.err.count("\n") == 1
-    assert said.out == ""
+    assert message in said.err
+    if out is not None:  # else something was measured before
+        assert said.err.startswith("fastconv bench ") and said.err.count("\n") == 1 and said.out == out
 
 
 @pytest.mark.parametrize("option", ["--json", "--markdown", "--picture"])
@@ -381,7 +385,7 @@ def test_an_instruction_set_that_is_not_there(capsys):
 
 @pytest.mark.skipif(not hasattr(signal, "SIGSTOP") or not os.path.isdir("/proc/self"), reason="needs SIGSTOP and /proc")
 @pytest.mark.parametrize("number, code", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_ends_everything_and_writes_nothing(number, code, tmp_path):
+def test_a_signal_before_the_first_row_ends_everything_and_writes_nothing(number, code, tmp_path):
     """Ctrl-C, which reaches the whole group, and a polite end: no process is left, and no temporary folder."""
     target, temporary = tmp_path / "n.json", tmp_path / "temporary"
     temporary.mkdir()
@@ -405,6 +409,98 @@ def test_a_signal_ends_everything_and_writes_nothing(number, code, tmp_path):
     for child in children:
         with pytest.raises(ProcessLookupError):
             os.kill(child, 0)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="SIGINT cannot be sent there")
+def test_who_stops_a_run_keeps_its_rows_and_goes_on_with_it(tmp_path, capsys):
+    target, table = tmp_path / "n.json", tmp_path / "t.md"
+    words = ["nets", *QUICK, "--peers", "none", "--networks", "lenet5", "--training-batch", "1", "--no-memory", "--batch",
+             "1,2", "--json", target, "--markdown", table]
+    waits = ("import sys, time; from fastconv.bench import nets; import fastconv.cli; measured, rows = nets.measured, []\n"
+             "def slow(*a):\n    rows.append(1); len(rows) > 2 and time.sleep(1000); return measured(*a)\n"
+             "nets.measured = slow; sys.exit(fastconv.cli.main(['bench', *sys.argv[1:]]))")
+    process = subprocess.Popen([sys.executable, "-c", waits, *map(str, words)], cwd=ROOT, stdout=subprocess.PIPE,
+                               stderr=subprocess.PIPE, text=True)
+    try:
+        while len(json.loads(target.read_text())["results"] if target.exists() else []) < 2:  # valid whenever it is there
+            assert process.poll() is None, process.communicate()
+        process.send_signal(signal.SIGINT)
+        output, error = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert process.returncode == 130 and "interrupted; what was measured, 2 rows, is in" in error.splitlines()[-1]
+    first = json.loads(target.read_text())
+    assert not first["complete"] and [row["batch"] for row in first["results"]] == [1, 2]
+    assert "lenet5, inference, batch 1, 1 thread: fastconv " in output and table.read_text().count("| lenet5 ") == 2
+    refused(capsys, [*words, "--seconds", "0.01"],
+            "an unfinished run of something else, --seconds 0.0005 and 0.01: name another")
+    said = bench(capsys, *words)
+    assert "2 rows of 3 were in" in said.err
+    content = json.loads(target.read_text())
+    assert content["complete"] and content["results"][:2] == first["results"] and len(content["results"]) == 3
+    assert first["machine"]["cpu"] in table.read_text() and "Times are medians" in table.read_text()
+    content["complete"], content["machine"]["commit"] = False, "another"
+    target.write_text(json.dumps(content))
+    refused(capsys, [*words[:-1], tmp_path / "u.md"], "an unfinished run of something else, commit another and ", out=None)
+    content["complete"] = True
+    target.write_text(json.dumps(content))
+    assert "were in" not in bench(capsys, *words).err  # a finished run is measured anew
+
+
+def test_a_library_that_fails_is_a_row_with_its_reason(tmp_path, capsys, monkeypatch):
+    installed("onnxruntime")
+    target, table = tmp_path / "n.json", tmp_path / "t.md"
+    ask = peers.Peer.ask
+
+    def failing(peer, **message):
+        if peer.name == "onnxruntime" and message["do"] == "time" and len(json.loads(target.read_text())["results"]
+                                                                          if target.exists() else []) == 1:
+            peer.process.kill()  # as of a library that crashes, in the second row
+        return ask(peer, **message)
+
+    monkeypatch.setattr(peers.Peer, "ask", failing)
+    said = bench(capsys, "infer", *QUICK, "--peers", "onnxruntime", "--batch", "1,2,3", "--no-memory", "--json", target,
+                 "--markdown", table)
+    rows = json.loads(target.read_text())["results"]
+    assert [list(row["ratios"]) for row in rows] == [["onnxruntime"], [], ["onnxruntime"]]  # it was started again
+    reason = "the process of onnxruntime ended with status -9"
+    assert rows[1]["left_out"] == {"onnxruntime": reason} and "ONNX Runtime failed" in said.out
+    for text in (said.out, table.read_text()):
+        text = " ".join(text.split())
+        assert f"WARNING: onnxruntime was left out of lenet5, inference, batch 2, 1 thread: {reason}" in text
+
+
+def test_where_fastconv_fails_the_others_are_measured(tmp_path, capsys, monkeypatch):
+    target, run = tmp_path / "n.json", race.run
+
+    def failing(name, asked, *more, **keywords):
+        if asked["shape"][0] == 1:
+            raise peers.PeerError("fastconv: MemoryError: ")
+        if asked["shape"][0] == 3:
+            raise race.Disagreement("lenet5: fastconv a and fastconv b differ")
+        return run(name, asked, *more, **keywords)
+
+    monkeypatch.setattr(race, "run", failing)
+    words = ["infer", *QUICK, "--peers", "none", "--no-memory", "--json", str(target), "--batch"]
+    assert main([*words, "1,2,3"]) == 1
+    said = capsys.readouterr()
+    assert "lenet5, inference, batch 1, 1 thread: NOT MEASURED: fastconv: MemoryError" in said.out
+    assert "WARNING: lenet5, inference, batch 3, 1 thread was not measured: lenet5: fastconv a and" in said.out
+    content = json.loads(target.read_text())
+    assert content["complete"] and [row["batch"] for row in content["results"]] == [2] and len(content["failures"]) == 2
+    target.unlink()
+    refused(capsys, [*words, "1"], "fastconv: MemoryError", 1, out=None)
+    assert not target.exists()
+
+
+def test_tables_are_no_wider_than_a_terminal(capsys):
+    head = ["layer", *(f"column {i}" for i in range(30))]
+    report.table(head, [["one", *(str(i) for i in range(30))], ["two"]])
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= report.WIDTH and sum(line.startswith("one ") for line in lines) > 1
+    assert [word for line in lines if line.startswith("one ") for word in line.split()[1:]] == [str(i) for i in range(30)]
+    assert report.count(1, "thread") == "1 thread" and report.count(2, "thread") == "2 threads"
+    assert timing.show_share(0.123) == "12%" and timing.show_share(6694998.5) == ">1000%"
 
 
 def children_of(parent):

@@ -1,7 +1,8 @@
 """The benchmarks of ``fastconv bench BENCHMARK`` (in the source tree also ``python -m bench``), and what each is about.
 
-Each is a module with ``main(options)``, which measures, prints its tables, and returns what goes into the JSON. How to
-measure is :mod:`fastconv.measure`'s; options are in ``options.py``, what all print and write in ``report.py``.
+Each is a module with ``measure(options, record)``, which adds row after row to the record, and with ``conclude(options,
+record)``, which prints tables of them and returns what else goes into the JSON. How to measure is :mod:`fastconv.measure`'s;
+options are in ``options.py``, what all print and write in ``report.py``, what a stopped run keeps in ``record.py``.
 """
 
 BENCHMARKS = {

@@ -8,11 +8,15 @@ products can have.
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 
 from fastconv.bench import report, variants
+from fastconv.bench.record import Record
 from fastconv.bench.shapes import Conv, conv, from_json
 from fastconv.measure import timing
+from fastconv.measure.peers import PeerError
 
 YARDSTICK = "one float32 FMA accumulator"
 SLACK = 1.01  # another order of the same sums is not worse for differing in the third digit
@@ -168,32 +172,55 @@ def compute_torch(job: dict) -> list[dict]:
 # ---- in the parent --------------------------------------------------------------------------------------------------
 
 
-def main(options) -> dict:
-    """Measures, prints the tables, returns what goes into the JSON."""
-    names = ["fastconv", *(p for p in options.peers if p == "torch")]
-    rows, threads = [], options.threads[0]
-    with report.opened(names, threads, options.isa) as peers:
-        machine = report.machine(peers, None)
-        for data in options.data:
-            for which in options.passes:
-                for c in problems(options.quick):
-                    timing.progress(f"{c.layer}, {which}, {data}")
-                    job = {"conv": list(c), "batch": 1, "pass": which, "data": data, "threads": threads,
-                           "precisions": options.precision, "algorithms": options.algorithms}
-                    found = yardsticks(job)
-                    for peer in peers.values():
-                        found += peer.ask(do="compute", module="fastconv.bench.accuracy", job=job)["result"]
-                    length = matrices(job)[0].shape[1]
-                    rows += [{"problem": c.layer, "length": length, "pass": which, "data": data, **row} for row in found]
-    kept, text = promises(rows), markdown(rows, machine)
+FIELDS = ("problem", "pass", "data", "isa")  # that tell one row from another
+
+
+def measure(options, record: Record) -> None:
+    """Measures problem by problem, and says the worst of each. A row is all that one problem's results are."""
+    threads = options.threads[0]
     print(NOTE)
+    with record.opened(threads) as peers:
+        for data, which, c in itertools.product(options.data, options.passes, problems(options.quick)):
+            if record.has(problem=c.layer, data=data, **{"pass": which}):
+                continue
+            what = f"{c.layer}, {which}, {data}"
+            timing.progress(what)
+            job = {"conv": list(c), "batch": 1, "pass": which, "data": data, "threads": threads,
+                   "precisions": options.precision, "algorithms": options.algorithms}
+            with record.attempt(what):
+                found, failed = yardsticks(job), []
+                for name in peers:
+                    if name in ("fastconv", "torch"):
+                        try:
+                            found += peers[name].ask(do="compute", module="fastconv.bench.accuracy", job=job)["result"]
+                        except PeerError as error:
+                            if name == "fastconv":
+                                raise
+                            failed.append((name, str(error)))
+                length = matrices(job)[0].shape[1]
+                record.add({"problem": c.layer, "length": length, "pass": which, "data": data, "errors": found}, failed)
+                worst = max((row for row in found if row.get("keeps")), key=lambda row: row["l2"], default=None)
+                if worst:
+                    print(f"{what}: relative L2 error up to {worst['l2']:.1e} ({worst['who']})", flush=True)
+
+
+def conclude(options, record: Record) -> dict:
+    """Prints the tables; what goes into the JSON."""
+    rows = flat(record.results)
+    kept, text = promises(rows), markdown(rows, record.machine)
     print(text, end="\n\n")
     report.table(["pass", "data", "algorithm, precision", "promise", "worst", "in", "kept"],
                  [[k["pass"], k["data"], k["who"], k["promise"], f"{k['worst']:.2f} of it", k["problem"],
                    "yes" if k["kept"] else "NO"] for k in kept])
     if options.markdown:
-        report.write_text(options.markdown, text)
-    return {"machine": machine, "notes": NOTE, "results": rows, "promises": kept}
+        report.write_text(options.markdown, report.document(text, record.machine, record.warnings()))
+    return {"notes": NOTE, "promises": kept}
+
+
+def flat(results: list[dict]) -> list[dict]:
+    """A row per problem and result."""
+    return [{**{key: row[key] for key in ("problem", "length", "pass", "data")}, **error}
+            for row in results for error in row["errors"]]
 
 
 def promises(rows: list[dict]) -> list[dict]:

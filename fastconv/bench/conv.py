@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from fastconv.bench import bandwidth, goals, picture, report
+import itertools
+
+from fastconv.bench import bandwidth, goals, report
+from fastconv.bench.record import Record
 from fastconv.bench.shapes import Conv, select
 from fastconv.measure import timing
 from fastconv.measure.peers import Peer
@@ -20,64 +23,75 @@ NOTES = {
 }
 
 
-def main(options) -> dict:
-    """Runs the comparison, prints its tables, returns what goes into the JSON."""
-    picture.check(options)
+FIELDS = ("network", "layer", "problem", "batch", "threads", "pass", "isa")  # that tell one row from another
+
+
+def measure(options, record: Record) -> None:
+    """Measures row by row, and says each; a table behind each setting."""
     convs = select(options.shapes, options.group, options.sample, options.slice)
-    names = ["fastconv", *options.peers]
     todo = {which: [c for c in convs if not (c.first and which == "backward_data")] for which in options.passes}
     total = sum(map(len, todo.values())) * len(options.batch) * len(options.threads)
-    results: list[dict] = []
-    failures: list[tuple] = []
-    machine: dict = {}
-    peaks, bandwidths = [], {}
     print(NOTES[options.end_to_end])
     for threads in options.threads:
-        with report.opened(names, threads, options.isa) as peers:
-            machine = report.machine(peers, machine)
-            bandwidths[str(threads)] = measure_bandwidth(options, peers, threads)
-            for batch in options.batch:
-                for which in options.passes:
-                    first = len(results)
-                    for c in todo[which]:
-                        timing.progress(f"[{len(results) + 1}/{total}] {c.network}/{c.layer} {c}, {which}, batch {batch}, "
-                                        f"{threads} thread(s)")
-                        row, peak_time = measure(options, peers, c, batch, threads, which, failures)
-                        results.append({**row, "isa": machine["isa"]})
-                        peaks.append(peak_time)
-                    table(results[first:], f"{which}, batch {batch}, {threads} thread(s), {machine['isa']}")
+        with record.opened(threads) as peers:
+            bandwidths = record.more.setdefault("bandwidths", {})
+            bandwidths[str(threads)] = bandwidths.get(str(threads)) or measure_bandwidth(options, peers, threads)
+            for batch, which in itertools.product(options.batch, options.passes):
+                first = len(record.results)
+                for c in todo[which]:
+                    if record.has(network=c.network, layer=c.layer, problem=str(c), batch=batch, threads=threads,
+                                  **{"pass": which}):
+                        continue
+                    what = f"{c.network}/{c.layer} {c}, {which}, batch {batch}, {report.count(threads, 'thread')}"
+                    timing.progress(f"[{len(record.results) + len(record.failures) + 1}/{total}] {what}")
+                    with record.attempt(what):
+                        print(said(record.add(*measured(options, peers, c, batch, threads, which))), flush=True)
+                setting = f"{which}, batch {batch}, {report.count(threads, 'thread')}, {record.machine['isa']}"
+                table(record.results[first:], setting)
+
+
+def conclude(options, record: Record) -> dict:
+    """Prints the summary; what goes into the JSON."""
+    results = record.results
     means = summary(results)
     reached = goals.evaluate(results)
-    goals.show(reached)
-    ratios = [r["ratio"] for r in results if r["ratio"]]
-    report.footer(machine, timing.noise_lines(ratios, peaks))
-    for job, peer, message in failures:
-        print(f"WARNING: {peer} was left out of {job}: {message}")
-    return {"machine": machine, "notes": NOTES[options.end_to_end], "bandwidths": bandwidths, "results": results,
-            "failures": failures, "geometric_means": means, "goals": reached}
+    goals.show([r for r in reached if r["measured"] is not None])
+    noise = timing.noise_lines([r["ratio"] for r in results if r["ratio"]],
+                               [Measurement("fastconv", "peak", {}, r["peak_seconds"]) for r in results])
+    report.footer(record.machine, [*noise, *record.warnings()])
+    return {"notes": NOTES[options.end_to_end], "bandwidths": record.more["bandwidths"], "geometric_means": means,
+            "goals": reached, "noise": noise}
+
+
+def said(row: dict) -> str:
+    """A row in a line, as soon as it is there."""
+    case = next(c for c in row["cases"] if c["peer"] == "fastconv" and c["variant"] == row["default"])
+    ratios = [f"{name} {r['ratio']:.2f} (spread {timing.show_share(r['spread'])})" for name, r in row["ratios"].items()]
+    ratios += [f"{name} failed" for name in row.get("left_out", {})]
+    what = f"{row['network']}/{row['layer']} {row['problem']}, {row['pass']}, batch {row['batch']}"
+    return ", ".join([f"{what}: {row['default']} {report.time_and_share(case)}", *ratios])
 
 
 def measure_bandwidth(options, peers: dict[str, Peer], threads: int) -> dict[str, float]:
     """GB/s by level and kind, in fastconv's process."""
     job = {"name": "bandwidth", "threads": threads}
-    measured, _ = timing.compare({"fastconv": peers["fastconv"]}, "fastconv.bench.bandwidth", job, min(3, options.rounds),
-                                 options.seconds)
-    found = bandwidth.gigabytes_per_second(measured)
-    print(f"\nBandwidth of {threads} thread(s), GB/s: " + ", ".join(f"{name} {value:.0f}" for name, value in found.items()))
+    made, _ = timing.compare({"fastconv": peers["fastconv"]}, "fastconv.bench.bandwidth", job, min(3, options.rounds),
+                             options.seconds)
+    found = bandwidth.gigabytes_per_second(made)
+    print(f"\nBandwidth of {report.count(threads, 'thread')}, GB/s: "
+          + ", ".join(f"{name} {value:.0f}" for name, value in found.items()))
     return found
 
 
-def measure(options, peers: dict[str, Peer], c: Conv, batch: int, threads: int, which: str,
-            failures: list) -> tuple[dict, Measurement]:
-    """One convolution: what goes into the JSON, and the peak's times."""
+def measured(options, peers: dict[str, Peer], c: Conv, batch: int, threads: int, which: str) -> tuple[dict, list]:
+    """One convolution: what goes into the JSON, and who is not in it."""
     job = {"name": f"{c.network}/{c.layer} {which}", "conv": list(c), "batch": batch, "threads": threads, "pass": which,
            "precisions": options.precision, "algorithms": options.algorithms, "end_to_end": options.end_to_end}
     failed: list = []
-    measured, difference = timing.compare(peers, "fastconv.bench.variants", job, options.rounds, options.seconds, failed)
-    failures += [(f"{job['name']}, batch {batch}", *who) for who in failed]
-    peak_times = {m.variant: m for m in measured if m.info.get("peak")}
+    made, difference = timing.compare(peers, "fastconv.bench.variants", job, options.rounds, options.seconds, failed)
+    peak_times = {m.variant: m for m in made if m.info.get("peak")}
     peak_time = peak_times["peak"]
-    timed = [m for m in measured if not m.info.get("peak")]
+    timed = [m for m in made if not m.info.get("peak")]
     best = {name: timing.best([m for m in timed if m.peer == name]) for name in peers if name != "fastconv"}
     flops, cases = 2 * c.multiply_adds(batch), []
     for m in timed:
@@ -94,7 +108,7 @@ def measure(options, peers: dict[str, Peer], c: Conv, batch: int, threads: int, 
             "default": chosen.variant, "defaults": defaults, "peak_gflops": timing.peak_flops(peak_time) / 1e9,
             "peaks_gflops": {name: timing.peak_flops(m) / 1e9 for name, m in peak_times.items()},
             "peak_seconds": peak_time.seconds, "difference": difference, "ratio": ratios.get("torch"), "ratios": ratios,
-            }, peak_time
+            }, failed
 
 
 def table(rows: list[dict], title: str) -> None:
@@ -115,7 +129,7 @@ def table(rows: list[dict], title: str) -> None:
             of_torch = (case for case in r["cases"] if case["peer"] == "torch")
             theirs = next(case for case in of_torch if case["variant"] == r["ratio"]["variant"])
             line += [report.time_and_share(theirs), theirs["variant"], f"{r['ratio']['ratio']:.2f}",
-                     f"{r['ratio']['spread']:.0%}"]
+                     timing.show_share(r["ratio"]["spread"])]
         line += [f"{r['ratios'][name]['ratio']:.2f}" if name in r["ratios"] else "" for name in others]
         lines.append(line)
     head = ["layer", "problem", "GFLOP", *algorithms]

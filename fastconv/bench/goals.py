@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from fastconv.bench import picture, report
+from fastconv.bench import report
 from fastconv.bench.shapes import GROUPS, Conv, from_json
 from fastconv.measure import timing
 
@@ -152,12 +152,15 @@ def _judge(goal: Goal, rows: list[Row]) -> Iterator[dict]:
     for (which, batch, threads, isa), found in values.items():
         least, worst = min(found)
         measured = least if goal.each else timing.geometric_mean([v for v, _ in found])
-        yield {**common, "setting": f"{which}, batch {batch}, {threads} thread(s), {isa}", "shapes": len(found),
-               "measured": measured, "verdict": MET if measured >= goal.target else MISSED, "least": least, "worst": worst}
+        where = f"{which}, batch {batch}, {report.count(threads, 'thread')}, {isa}"
+        yield {**common, "setting": where, "shapes": len(found), "measured": measured,
+               "verdict": MET if measured >= goal.target else MISSED, "least": least, "worst": worst}
 
 
 def show(reached: list[dict]) -> None:
     """The closing table."""
+    if not reached:
+        return
     print("\nGoals: geometric means, or the least where it says every shape; the shape in which least was measured")
     report.table(*goals_table(reached))
 
@@ -174,10 +177,9 @@ def main(options) -> dict:
     """The tables of several runs together; of a row that is in several files, the last one counts."""
     from fastconv.bench import conv
 
-    picture.check(options)
     merged: dict[tuple, dict] = {}
     bandwidths: dict[str, dict] = {}
-    machines, tables = [], []
+    machines, tables, noise = [], [], []
     for name in options.files:
         content = report.read(name, ("conv",))
         machines.append(content["machine"])
@@ -185,15 +187,19 @@ def main(options) -> dict:
             raise ValueError(f"{name!r}: measured on {content['machine']['cpu']}, {options.files[0]!r} on "
                              f"{machines[0]['cpu']}")
         bandwidths |= content["bandwidths"]
+        noise += [f"{name}: {line}" for line in content.get("noise", [])]
         for row in content["results"]:
             merged[_key(row) + (row["pass"],)] = row
     results = list(merged.values())
     for isa in dict.fromkeys(r["isa"] for r in results):
-        print(f"\n{machines[0]['cpu']}, {isa}; {len(options.files)} file(s)")
+        print(f"\n{machines[0]['cpu']}, {isa}; {report.count(len(options.files), 'file')}")
         means = conv.summary([r for r in results if r["isa"] == isa])
         tables.append(f"{isa}:\n\n{report.markdown(*conv.means_table(means))}")
     reached = evaluate(results)
     show(reached)
+    report.footer(machines[0], noise)
     if options.markdown:
-        report.write_text(options.markdown, "\n\n".join([*tables, report.markdown(*goals_table(reached))]))
-    return {"machine": machines[0], "files": options.files, "bandwidths": bandwidths, "results": results, "goals": reached}
+        text = "\n\n".join([*tables, report.markdown(*goals_table(reached))])
+        report.write_text(options.markdown, report.document(text, machines[0], noise))
+    return {"machine": machines[0], "files": options.files, "bandwidths": bandwidths, "results": results, "goals": reached,
+            "noise": noise}

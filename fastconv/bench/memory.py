@@ -9,6 +9,7 @@ import zipfile
 from pathlib import Path
 
 from fastconv.bench import nets, report, subjects
+from fastconv.bench.record import Record
 from fastconv.measure import race, timing
 from fastconv.measure.peers import PeerError
 
@@ -19,38 +20,49 @@ SHOWN = ("imported", "peak", "running")
 PLANNED = ("arena", "weights", "scratch")
 
 
-def main(options) -> dict:
-    """Measures, prints the tables, returns what goes into the JSON."""
+FIELDS = nets.FIELDS
+
+
+def check(options) -> None:
     if options.wheel and not (Path(options.wheel).is_file() and zipfile.is_zipfile(options.wheel)):
         raise ValueError(f"--wheel {options.wheel!r}: no such file, or no wheel")
-    todo, failures = nets.cases(options), []
-    results: list[dict] = []
-    machine: dict = {}
+
+
+def measure(options, record: Record) -> None:
+    """Measures row by row, and says each."""
+    todo = nets.cases(options)
     print(NOTE)
     for threads, some in itertools.groupby(todo, key=lambda case: case.threads):
-        with report.opened(["fastconv", *options.peers], threads, options.isa) as peers:
-            machine = report.machine(peers, machine)
-        for network, of_network in itertools.groupby(some, key=lambda case: case.network):
+        with record.opened(threads):
+            pass
+        rest = [case for case in some if not record.has(**case._asdict(), precision=options.precision)]
+        for network, of_network in itertools.groupby(rest, key=lambda case: case.network):
             with subjects.written(network) as folder:
                 for case in of_network:
-                    timing.progress(f"[{len(results) + 1}/{len(todo)}] {case}")
-                    row, failed = measured(case, options, folder)
-                    results.append({**row, "isa": machine["isa"]})
-                    failures += failed
+                    timing.progress(f"[{len(record.results) + len(record.failures) + 1}/{len(todo)}] {case}")
+                    with record.attempt(str(case)):
+                        head, (cells,) = table([record.add(*measured(case, options, folder))])
+                        parts = [f"{h} {c}" for h, c in zip(head[1:], cells[1:], strict=True) if c]
+                        print(f"{case}: {', '.join(parts)} (MB)", flush=True)
+
+
+def conclude(options, record: Record) -> dict:
+    """Prints the tables; what goes into the JSON."""
     sizes = {name: size for name in ("fastconv", *options.peers) if (size := installed_bytes(name))}
     if options.wheel:
         sizes["fastconv, the wheel"] = Path(options.wheel).stat().st_size
-    for title, rows in nets.settings(results):
+    for title, rows in nets.settings(record.results):
         print(f"\n{title}: MB; of processes imported / peak / running")
         report.table(*table(rows))
     print("\nInstalled, without what they depend on: "
           + ", ".join(f"{name} {size / 1e6:.1f} MB" for name, size in sizes.items()))
-    report.footer(machine, [f"WARNING: {peer} was left out of {case}: {message}" for case, peer, message in failures])
+    warnings = record.warnings()
+    print("\n" + "\n".join(report.facts(record.machine, warnings, "")))
     if options.markdown:
-        report.write_text(options.markdown, "\n\n".join(
-            f"{title}, MB (of processes imported / peak / running):\n\n{report.markdown(*table(rows))}"
-            for title, rows in nets.settings(results)))
-    return {"machine": machine, "notes": NOTE, "results": results, "failures": failures, "sizes": sizes}
+        text = "\n\n".join(f"{title}, MB (of processes imported / peak / running):\n\n{report.markdown(*table(rows))}"
+                            for title, rows in nets.settings(record.results))
+        report.write_text(options.markdown, report.document(text, record.machine, warnings))
+    return {"notes": NOTE, "sizes": sizes}
 
 
 def measured(case: nets.Case, options, folder: str) -> tuple[dict, list]:
@@ -64,7 +76,7 @@ def measured(case: nets.Case, options, folder: str) -> tuple[dict, list]:
         except PeerError as error:
             if name == "fastconv":
                 raise
-            failed.append((str(case), name, str(error)))
+            failed.append((name, str(error)))
             continue
         planned = {key: found["info"][key] for key in PLANNED if key in found["info"]}
         cases.append({"peer": name, "variant": found["variant"], "bytes": {**{k: found[k] for k in SHOWN}, **planned}})

@@ -7,7 +7,8 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from fastconv.bench import picture, report, subjects
+from fastconv.bench import report, subjects
+from fastconv.bench.record import Record
 from fastconv.cli._arguments import UsageError
 from fastconv.measure import machine as machines
 from fastconv.measure import networks, race, timing
@@ -24,7 +25,7 @@ class Case(NamedTuple):
     batch: int
 
     def __str__(self) -> str:
-        return f"{self.network}, {self.mode}, batch {self.batch}, {self.threads} thread(s)"
+        return f"{self.network}, {self.mode}, batch {self.batch}, {report.count(self.threads, 'thread')}"
 
 
 def cases(options) -> list[Case]:
@@ -39,29 +40,45 @@ def cases(options) -> list[Case]:
     return made
 
 
-def main(options) -> dict:
-    """Runs the comparison, prints its tables, returns what goes into the JSON."""
-    picture.check(options)
+FIELDS = ("network", "mode", "batch", "threads", "isa", "precision")  # that tell one row from another
+
+
+def measure(options, record: Record) -> None:
+    """Measures row by row, and says each."""
     todo = cases(options)
-    notes = [networks.NOTE[mode] for mode in dict.fromkeys(case.mode for case in todo)]
-    results: list[dict] = []
-    failures: list[tuple] = []
-    machine: dict = {}
-    print("\n".join(notes))
+    print("\n".join(notes(todo)))
     for threads, some in itertools.groupby(todo, key=lambda case: case.threads):
-        with report.opened(["fastconv", *options.peers], threads, options.isa) as peers:
-            machine = report.machine(peers, machine)
-            for case, row, failed in measured(list(some), options, peers, f"/{len(todo)}", len(results)):
-                results.append({**row, "isa": machine["isa"]})
-                failures += [(str(case), *who) for who in failed]
+        with record.opened(threads) as peers:
+            rest = [case for case in some if not record.has(**case._asdict(), precision=options.precision)]
+            for network, of_network in itertools.groupby(rest, key=lambda case: case.network):
+                with subjects.written(network) as folder:
+                    for case in of_network:
+                        timing.progress(f"[{len(record.results) + len(record.failures) + 1}/{len(todo)}] {case}")
+                        with record.attempt(str(case)):
+                            print(said(record.add(*measured(case, options, peers, folder))), flush=True)
+
+
+def conclude(options, record: Record) -> dict:
+    """Prints the tables; what goes into the JSON."""
+    results, noise = record.results, race.noise(record.results)
     show(results, detailed=len(options.networks) == 1)
+    warnings = [*noise, *record.warnings()]
     if options.markdown:
-        report.write_text(options.markdown, markdown(results))
-    noise = race.noise(results)
-    report.footer(machine, noise)
-    for case, peer, message in failures:
-        print(f"WARNING: {peer} was left out of {case}: {message}")
-    return {"machine": machine, "notes": notes, "results": results, "failures": failures, "noise": noise}
+        report.write_text(options.markdown, report.document(markdown(results), record.machine, warnings))
+    report.footer(record.machine, warnings)
+    return {"notes": notes(cases(options)), "noise": noise}
+
+
+def notes(todo: Sequence[Case]) -> list[str]:
+    return [networks.NOTE[mode] for mode in dict.fromkeys(case.mode for case in todo)]
+
+
+def said(row: dict) -> str:
+    """A row in a line, as soon as it is there."""
+    head, (cells,) = table([row])
+    parts = [f"{name} {cell}" for name, cell in zip(head[2:], cells[2:], strict=True) if cell]
+    case = Case(row["threads"], row["network"], row["mode"], row["batch"])
+    return f"{case}: {', '.join(parts)}"
 
 
 def merge(options) -> dict:
@@ -73,7 +90,6 @@ def merge(options) -> dict:
     ValueError
         For files that cannot be read, or are from different machines.
     """
-    picture.check(options)
     merged: dict[tuple, dict] = {}
     machine: dict = {}
     noise: list[str] = []
@@ -96,7 +112,7 @@ def merge(options) -> dict:
     results = list(merged.values())
     show(results)
     if options.markdown:
-        report.write_text(options.markdown, markdown(results))
+        report.write_text(options.markdown, report.document(markdown(results), machine, noise))
     report.footer(machine, noise)
     return {"machine": machine, "files": options.files, "results": results, "noise": noise}
 
@@ -108,20 +124,15 @@ def join(old: dict, new: dict) -> dict:
             "cases": [*new["cases"], *(c for c in old["cases"] if c["peer"] not in {d["peer"] for d in new["cases"]})]}
 
 
-def measured(todo: Sequence[Case], options, peers: dict, total: str, done: int) -> Iterator[tuple[Case, dict, list]]:
-    for network, some in itertools.groupby(todo, key=lambda case: case.network):
-        with subjects.written(network) as folder:
-            for case in some:
-                done += 1
-                timing.progress(f"[{done}{total}] {case}")
-                asked = race.job(folder, case.mode, (case.batch, *subjects.SUBJECTS[network].shape), case.threads,
-                                 options.precision)
-                failed: list = []
-                row = race.run(network, asked, peers, rounds=options.rounds, seconds=options.seconds,
-                               limit=options.limit or math.inf, failures=failed)
-                if options.memory:
-                    row["memory"] = race.memory(asked, race.best_variants(row), options.isa)
-                yield case, row, failed
+def measured(case: Case, options, peers: dict, folder: str) -> tuple[dict, list[tuple[str, str]]]:
+    """A row, and who is not in it."""
+    shape, failed = (case.batch, *subjects.SUBJECTS[case.network].shape), []  # type: ignore[var-annotated]
+    asked = race.job(folder, case.mode, shape, case.threads, options.precision)
+    row = race.run(case.network, asked, peers, rounds=options.rounds, seconds=options.seconds,
+                   limit=options.limit or math.inf, failures=failed)
+    if options.memory:
+        row["memory"] = race.memory(asked, race.best_variants(row), options.isa, failed)
+    return row, failed
 
 
 # ---- tables -----------------------------------------------------------------------------------------------------------
@@ -130,7 +141,7 @@ def measured(todo: Sequence[Case], options, peers: dict, total: str, done: int) 
 def show(results: list[dict], detailed: bool = False) -> None:
     for title, rows in settings(results):
         gflops = sorted(r["peak_gflops"] for r in rows)
-        print(f"\n{title}: FMA peak {gflops[len(gflops) // 2]:.1f} GFLOP/s ({gflops[0]:.1f} to {gflops[-1]:.1f}), % of it; "
+        print(f"\n{title}: FMA peak {gflops[len(gflops) // 2]:.1f} GFLOP/s ({gflops[0]:.1f} to {gflops[-1]:.1f}), % of it;\n"
               f"in brackets the library's time by fastconv's: above 1 fastconv is faster")
         report.table(*table(rows))
         if detailed:
@@ -146,12 +157,12 @@ def settings(results: list[dict]) -> Iterator[tuple[str, list[dict]]]:
 
     for key in dict.fromkeys(map(of, results)):
         mode, batch, threads, isa, precision = key
-        yield (f"{mode}, batch {batch}, {threads} thread(s), {isa}" + ("" if precision == "highest" else f", {precision}"),
-               [row for row in results if of(row) == key])
+        title = f"{mode}, batch {batch}, {report.count(threads, 'thread')}, {isa}"
+        yield (title + ("" if precision == "highest" else f", {precision}"), [row for row in results if of(row) == key])
 
 
 def libraries(rows: list[dict]) -> list[str]:
-    return [name for name in LABELS if any(name in row["ratios"] for row in rows)]
+    return [name for name in LABELS if any(name in row["ratios"] or name in row.get("left_out", {}) for row in rows)]
 
 
 def table(rows: list[dict]) -> tuple[list[str], list[list[str]]]:
@@ -160,17 +171,17 @@ def table(rows: list[dict]) -> tuple[list[str], list[list[str]]]:
     for row in rows:
         ours = next(c for c in row["cases"] if c["peer"] == "fastconv")
         line = [row["network"], f"{row['flops'] / 1e9:.3g}", timing.show_seconds(ours["median_seconds"]),
-                f"{ours['share_of_peak']:.0%}", f"{ours['spread']:.0%}", mega(row, "fastconv")]
+                f"{ours['share_of_peak']:.0%}", timing.show_share(ours["spread"]), mega(row, "fastconv")]
         for name in names:
             r = row["ratios"].get(name)
-            line += [f"{timing.show_seconds(best_case(row, name)['median_seconds'])} ({r['ratio']:.2f})" if r else "",
-                     mega(row, name)]
+            line += [f"{timing.show_seconds(best_case(row, name)['median_seconds'])} ({r['ratio']:.2f})" if r
+                     else "failed" * (name in row.get("left_out", {})), mega(row, name)]
         lines.append(line)
     if len(rows) > 1:
         means = ["geometric mean", "", "", f"{timing.geometric_mean([share(row) for row in rows]):.0%}", "", ""]
         for name in names:
             found = [row["ratios"][name]["ratio"] for row in rows if name in row["ratios"]]
-            means += [f"({timing.geometric_mean(found):.2f})", ""]
+            means += [f"({timing.geometric_mean(found):.2f})" if found else "", ""]
         lines.append(means)
     head = ["network", "GFLOP", "fastconv", "of peak", "spread", "MB"]
     for name in names:
@@ -200,8 +211,8 @@ def details(row: dict) -> tuple[list[str], list[list[str]]]:
     lines = []
     for case in row["cases"]:
         r = counted.get((case["peer"], case["variant"]))
-        lines.append([case["peer"], case["variant"], report.time_and_share(case), f"{case['spread']:.0%}",
-                      str(len(case["seconds"])), *([f"{r['ratio']:.2f}", f"{r['spread']:.0%}"] if r else [])])
+        lines.append([case["peer"], case["variant"], report.time_and_share(case), timing.show_share(case["spread"]),
+                      str(len(case["seconds"])), *([f"{r['ratio']:.2f}", timing.show_share(r["spread"])] if r else [])])
     return ["library", "variant", "time", "spread", "rounds", "by fastconv's", "spread"], lines
 
 

@@ -13,6 +13,7 @@ from fastconv._text import note
 from fastconv.bench import BENCHMARKS, picture, report
 from fastconv.bench.arguments import among, counts, duration, names, part, threads
 from fastconv.bench.networks import NETWORKS
+from fastconv.bench.record import Record
 from fastconv.bench.shapes import GROUPS
 from fastconv.bench.subjects import SUBJECTS
 from fastconv.bench.variants import PASSES
@@ -24,8 +25,8 @@ from fastconv.measure.peers import installed
 from fastconv.measure.subject import MODES
 from fastconv.ops.conv import choose
 
-# name: the module and its function, where they are not those of the benchmark's own name
-ELSEWHERE = {"infer": ("nets", "main"), "train": ("nets", "main"), "report": ("nets", "merge")}
+ELSEWHERE = {"infer": "nets", "train": "nets", "report": "nets"}  # the module, where it is not of the benchmark's own name
+OF_FILES = {"goals": "main", "report": "merge"}  # benchmarks that measure nothing: the function
 FILES = ("json", "markdown", "picture", "bars")  # options that name a file to write
 
 
@@ -34,7 +35,8 @@ def fill(parser: argparse.ArgumentParser, benchmark: str) -> None:
     {"conv": conv, "goals": several, "report": several, "accuracy": accuracy, "memory": memory,
      "overhead": overhead}.get(benchmark, networks)(parser, benchmark)
     parser.add_argument("--json", metavar="FILE", nargs="?", const=report.STDOUT, help="every time and all that is needed "
-                        "to take it again, in a file; without FILE on stdout, and nothing else there")
+                        "to take it again, in a file, row by row; an unfinished run in it goes on. Without FILE on stdout, "
+                        "and nothing else there")
     parser.add_argument("--debug", action="store_true", help="show a traceback with an error")
     parser.set_defaults(run=run, benchmark=benchmark, command=f"bench {benchmark}")
 
@@ -184,22 +186,52 @@ def complete(options) -> list[str]:
     return missing
 
 
-def run(options) -> None:
-    """Measures, prints tables, writes the files that are asked for."""
+def run(options) -> int:
+    """Measures, prints rows as they come and tables of them all, writes the files that are asked for; 1 where fastconv
+    itself failed. Whoever stops it gets the same of what was measured until then."""
     missing = complete(options)
     for line in missing:
         timing.progress(f"left out: {line}")
-    module, function = ELSEWHERE.get(options.benchmark, (options.benchmark, "main"))
     assert options.benchmark in BENCHMARKS
+    module = importlib.import_module(f"fastconv.bench.{ELSEWHERE.get(options.benchmark, options.benchmark)}")
+    picture.check(options)
+    getattr(module, "check", lambda options: None)(options)
+    stopped: BaseException | None = None
     try:
         with contextlib.redirect_stdout(io.StringIO() if options.json == report.STDOUT else sys.stdout):
-            content = getattr(importlib.import_module(f"fastconv.bench.{module}"), function)(options)
+            if options.benchmark in OF_FILES:
+                content = getattr(module, OF_FILES[options.benchmark])(options)
+            else:
+                content, stopped = _measured(module, options)
         report.write(options, {**content, "left_out": missing})
         if "bars" in options:
-            picture.draw(options, content["results"], content["bandwidths"])
+            picture.draw(options, content)
         elif getattr(options, "picture", None):
-            picture.ratios(options.picture, content["results"])
-    except RuntimeError as error:  # a library's, in its own process, or results that differ
+            picture.ratios(options.picture, content)
+    except RuntimeError as error:  # a library's, in its own process
         if options.debug:
             note(getattr(error, "traceback", ""))
         raise ValueError(str(error)) from error
+    if stopped is not None:
+        raise stopped
+    return 1 if content.get("failures") else 0
+
+
+def _measured(module, options) -> tuple[dict, BaseException | None]:
+    """What goes into the JSON, and what has stopped the run."""
+    record, stopped = Record(options, module.FIELDS), None
+    try:
+        module.measure(options, record)
+    except (KeyboardInterrupt, SystemExit) as stop:
+        if not record.results:
+            raise
+        stopped = stop
+        rest = f"in {options.json!r}, and the same command goes on" if options.json not in (None, report.STDOUT) else "above"
+        stop.hint = f"; what was measured, {report.count(len(record.results), 'row')}, is {rest}"  # type: ignore[union-attr]
+    if not record.results:
+        raise ValueError("; ".join(dict.fromkeys(why for *_, why in record.failures)))
+    if record.resumed:
+        timing.progress(f"{report.count(record.resumed, 'row')} of {len(record.results)} were in {options.json!r} already")
+    content = module.conclude(options, record)
+    return {"machine": record.machine, "results": record.results, "failures": record.failures, "more": record.more,
+            "complete": stopped is None, **content}, stopped

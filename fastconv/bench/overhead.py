@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
+import itertools
 import os
-import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
 from fastconv import nn
 from fastconv.bench import nets, report, subjects
+from fastconv.bench.record import Record
 from fastconv.measure import race, subject, timing
+from fastconv.measure.peers import PeerError
 from fastconv.measure.timing import Measurement, Variant
 
 NOTE = ("call: a network of one ReLU on one value, from Python. step: what each of 64 more ReLUs adds. functional: one "
         "operator by itself, weights packed in the call, on (1, 8, 8, 8). import: in a fresh interpreter. compile: from a "
         "module (a file, for ONNX Runtime and OpenVINO) until the first result.")
 MORE = 64
-LEAST = 1e-9  # seconds: a difference that noise has made negative is as good as none, and others are divided by it
 IMPORTS = {
     "numpy": "import numpy",
     "fastconv": "import numpy, fastconv",
@@ -29,74 +30,111 @@ IMPORTS = {
 }
 
 
-def main(options) -> dict:
-    """Measures, prints the table, returns what goes into the JSON."""
+FIELDS = ("what", "name", "threads", "isa")  # that tell one row from another
+
+
+def measure(options, record: Record) -> None:
+    """Measures row by row, and says each. Imports know no threads."""
     print(NOTE)
-    results, names = [], ["fastconv", *options.peers]
-    machine: dict = {}
+    names = ["fastconv", *options.peers]
     for threads in options.threads:
-        with report.opened(names, threads, options.isa) as peers:
-            machine = report.machine(peers, machine)
-            for row in rows(options, peers, threads):
-                results.append({**row, "threads": threads, "isa": machine["isa"]})
-    timing.progress("import")
-    results += [{**row, "threads": 1, "isa": machine["isa"]} for row in imports(options, names)]
-    results.sort(key=lambda row: list(LABELS).index(row["what"]))
-    show(results)
-    noise = timing.noise_lines([r for row in results for r in row["ratios"].values()], [])
-    report.footer(machine, noise)
+        with record.opened(threads) as peers:
+            for what, name, take in todo(options, peers):
+                each(record, what, name, threads, lambda failed, take=take, threads=threads: take(threads, failed))
+    seconds: dict[str, Measurement] = {}
+    for name in IMPORTED:
+        each(record, "import", name, 1, lambda failed, name=name: imported(options, names, name, seconds, failed))
+
+
+def each(record: Record, what: str, name: str, threads: int, take: Callable[..., dict]) -> None:
+    if record.has(what=what, name=name, threads=threads):
+        return
+    about = f"{LABELS[what]}, {name}, {report.count(threads, 'thread')}"
+    timing.progress(about)
+    failed: list = []
+    with record.attempt(about):
+        made = record.add({"what": what, "name": name, "threads": threads, **take(failed=failed)}, failed)
+        head, (cells,) = table([made])
+        print(f"{about}: " + ", ".join(f"{h} {c}" for h, c in zip(head[3:], cells[3:], strict=True) if c), flush=True)
+
+
+def conclude(options, record: Record) -> dict:
+    """Prints the table; what goes into the JSON."""
+    record.results.sort(key=lambda row: list(LABELS).index(row["what"]))
+    show(record.results)
+    noise = timing.noise_lines([r for row in record.results for r in row["ratios"].values()], [])
+    warnings = [*noise, *record.warnings()]
+    report.footer(record.machine, warnings)
     if options.markdown:
-        report.write_text(options.markdown, report.markdown(*table(results)))
-    return {"machine": machine, "notes": NOTE, "results": results, "noise": noise}
+        text = report.markdown(*table(record.results))
+        report.write_text(options.markdown, report.document(text, record.machine, warnings))
+    return {"notes": NOTE, "noise": noise}
 
 
 LABELS = {"call": "call", "step": "step of the tape", "functional": "functional call", "import": "import",
           "compile": "compile"}
 
 
-def rows(options, peers: dict, threads: int) -> Iterator[dict]:
-    """All but imports, which know no threads."""
-    timing.progress(f"calls and steps, {threads} thread(s)")
-    one, many = (tiny(options, peers, threads, count) for count in (1, 1 + MORE))
-    yield row("call", "one ReLU", one)
-    yield row("step", "ReLU of one value", [per_step(a, b) for a in one for b in many
-                                            if (a.peer, a.variant) == (b.peer, b.variant)])
-    timing.progress(f"functional calls, {threads} thread(s)")
+def todo(options, peers: dict) -> Iterator[tuple[str, str, Callable[[int, list], dict]]]:
+    """All but imports: what, its name, and how to measure it."""
+    def taking(function: Callable[..., list[Measurement]], *more) -> Callable[[int, list], dict]:
+        return lambda threads, failed: row(function(options, peers, threads, *more, failed))
+
+    yield "call", "one ReLU", taking(tiny, 1)
+    yield "step", "ReLU of one value", taking(steps)
     for name in FUNCTIONAL:
-        present = {n: p for n, p in peers.items() if n in ("fastconv", "torch")}
-        job = {"name": name, "function": name, "threads": threads}
-        measured, _ = timing.compare(present, __name__, job, options.rounds, options.seconds)
-        yield row("functional", name, measured)
-    for network in options.networks:
-        timing.progress(f"compile {network}, {threads} thread(s)")
-        for batch in options.batch:
-            yield row("compile", f"{network}, batch {batch}", compiling(options, peers, threads, network, batch))
+        yield "functional", name, taking(functional, name)
+    for network, batch in itertools.product(options.networks, options.batch):
+        yield "compile", f"{network}, batch {batch}", taking(compiling, network, batch)
 
 
-def row(what: str, name: str, measured: list[Measurement]) -> dict:
+def row(measured: list[Measurement]) -> dict:
+    """What is measured, and the ratios of what is more than noise (see :func:`difference`)."""
     ours = next(m for m in measured if m.peer == "fastconv")
     others = dict.fromkeys(m.peer for m in measured if m.peer != "fastconv")
     best = [timing.best([m for m in measured if m.peer == n]) for n in others]
-    return {"what": what, "name": name, "cases": [m.json() for m in measured],
-            "ratios": {m.peer: timing.ratio(ours, m) for m in best if m}}
+    return {"cases": [m.json() for m in measured],
+            "ratios": {m.peer: timing.ratio(ours, m) for m in best if m and seen(m.json()) and seen(ours.json())
+                       and min(ours.seconds) > 0}}
 
 
-def tiny(options, peers: dict, threads: int, count: int) -> list[Measurement]:
+def seen(case: dict) -> bool:
+    """Whether a difference is larger than its own noise; times that are none always are."""
+    return case["median_seconds"] > case["info"].get("noise_seconds", 0.0)
+
+
+def difference(peer: str, variant: str, more: list[float], less: list[float], count: int = 1) -> Measurement:
+    """What one takes longer than the other, round by round, by ``count``. Such a difference may be none, or negative: it
+    says something only where it exceeds its quartiles' distance, which it brings along."""
+    seconds = [(b - a) / count for a, b in zip(less, more, strict=True)]
+    low, high = np.percentile(seconds, [25, 75])
+    return Measurement(peer, variant, {"noise_seconds": float(high - low)}, seconds)
+
+
+def functional(options, peers: dict, threads: int, name: str, failed: list) -> list[Measurement]:
+    present = {n: p for n, p in peers.items() if n in ("fastconv", "torch")}
+    job = {"name": name, "function": name, "threads": threads}
+    return timing.compare(present, __name__, job, options.rounds, options.seconds, failed)[0]
+
+
+def tiny(options, peers: dict, threads: int, count: int, failed: list) -> list[Measurement]:
     """A network of so many ReLUs on one value, by every library."""
     with tempfile.TemporaryDirectory(prefix="fastconv-bench-") as folder:
         subject.write(folder, nn.Sequential(*(nn.ReLU() for _ in range(count))), (1, 1, 1), ["inference"])
         asked = race.job(folder, "inference", (1, 1, 1, 1), threads)
         race.write_onnx(asked, peers)
-        measured, _ = timing.compare(peers, race.MODULE, asked, options.rounds, options.seconds)
+        measured, _ = timing.compare(peers, race.MODULE, asked, options.rounds, options.seconds, failed)
     return [m for m in measured if not m.info.get("peak")]
 
 
-def per_step(one: Measurement, many: Measurement) -> Measurement:
-    seconds = [max(LEAST, b - a) / MORE for a, b in zip(one.seconds, many.seconds, strict=True)]
-    return Measurement(one.peer, one.variant, {}, seconds)
+def steps(options, peers: dict, threads: int, failed: list) -> list[Measurement]:
+    one, many = (tiny(options, peers, threads, count, failed) for count in (1, 1 + MORE))
+    return [difference(a.peer, a.variant, b.seconds, a.seconds, MORE) for a in one for b in many
+            if (a.peer, a.variant) == (b.peer, b.variant)]
 
 
-def compiling(options, peers: dict, threads: int, network: str, batch: int) -> list[Measurement]:
+def compiling(options, peers: dict, threads: int, network: str, batch: int,
+              failed: list) -> list[Measurement]:
     """How long each library needs until its network has run for the first time; in processes that have run others before."""
     with subjects.written(network, ["inference"]) as folder:
         asked = race.job(folder, "inference", (batch, *subjects.SUBJECTS[network].shape), threads, options.precision)
@@ -104,31 +142,51 @@ def compiling(options, peers: dict, threads: int, network: str, batch: int) -> l
         usual = race.USUAL["inference"]
         measured = [Measurement(name, usual[name], {}) for name in peers]
         for _ in range(min(options.rounds, 3)):
-            for m in measured:
-                said = peers[m.peer].ask(do="prepare", module=race.MODULE, job={**asked, "only": m.variant})
-                m.seconds.append(said["variants"][0]["info"]["ready_seconds"])
-                peers[m.peer].ask(do="release")
+            for m in list(measured):
+                try:
+                    said = peers[m.peer].ask(do="prepare", module=race.MODULE, job={**asked, "only": m.variant})
+                    m.seconds.append(said["variants"][0]["info"]["ready_seconds"])
+                    peers[m.peer].ask(do="release")
+                except PeerError as error:
+                    if m.peer == "fastconv":
+                        raise
+                    failed.append((m.peer, str(error)))
+                    measured.remove(m)
     return measured
 
 
-def imports(options, names: list[str]) -> Iterator[dict]:
-    """Seconds that an import takes in a fresh interpreter; what fastconv adds to NumPy is a row of its own."""
+IMPORTED = ("with NumPy", "on top of NumPy", "on top of NumPy, with an engine")
+
+
+def imported(options, names: list[str], name: str, known: dict[str, Measurement], failed: list) -> dict:
+    """Seconds that an import takes in a fresh interpreter; what fastconv adds to NumPy is a row of its own. ``known``: those
+    measured already, all of them at once."""
+    if not known:
+        known |= imports(options, names, failed)
+    numpy = known["numpy"].seconds
+    if name == "with NumPy":
+        return {**row([m for n, m in known.items() if n in names]), "numpy": known["numpy"].json()}
+    ours = known["fastconv, and an engine" if name.endswith("engine") else "fastconv"]
+    return row([difference("fastconv", "import", ours.seconds, numpy)])
+
+
+def imports(options, names: list[str], failed: list) -> dict[str, Measurement]:
     wanted = {n: code for n, code in IMPORTS.items() if n in ("numpy", "fastconv, and an engine") or n in names}
     measured = {n: Measurement(n, "import", {}) for n in wanted}
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(p or os.getcwd() for p in sys.path)}
     for _ in range(options.rounds):
-        for name, code in wanted.items():
-            program = f"import time; begin = time.perf_counter()\n{code}\nprint(time.perf_counter() - begin)"
+        for name in list(measured):
+            program = f"import time; begin = time.perf_counter()\n{wanted[name]}\nprint(time.perf_counter() - begin)"
             done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=environment)
-            if done.returncode:
-                raise RuntimeError(f"import of {name}: {done.stderr.strip().splitlines()[-1]}")
-            measured[name].seconds.append(float(done.stdout.split()[-1]))
-    baseline = measured.pop("numpy")
-    engine = measured.pop("fastconv, and an engine")
-    yield {**row("import", "with NumPy", list(measured.values())), "numpy": baseline.json()}
-    for name, m in (("on top of NumPy", measured["fastconv"]), ("on top of NumPy, with an engine", engine)):
-        above = statistics.median(baseline.seconds)
-        yield row("import", name, [Measurement("fastconv", "import", {}, [max(LEAST, s - above) for s in m.seconds])])
+            if done.returncode == 0:
+                measured[name].seconds.append(float(done.stdout.split()[-1]))
+                continue
+            last = (done.stderr.strip() or f"status {done.returncode}").splitlines()[-1]
+            if name not in options.peers:
+                raise PeerError(f"fastconv: import of {name}: {last}")
+            failed.append((name, last))
+            del measured[name]
+    return measured
 
 
 # ---- functional calls, in the processes -------------------------------------------------------------------------------
@@ -176,13 +234,22 @@ def table(results: list[dict]) -> tuple[list[str], list[list[str]]]:
     lines = []
     for r in results:
         ours = next(case for case in r["cases"] if case["peer"] == "fastconv")
-        line = [LABELS[r["what"]], r["name"], str(r["threads"]), timing.show_seconds(ours["median_seconds"]),
-                f"{ours['spread']:.0%}"]
+        spread = timing.show_share(ours["spread"]) if seen(ours) else ""
+        line = [LABELS[r["what"]], r["name"], str(r["threads"]), shown(ours), spread]
         for name in names:
             found = r["ratios"].get(name)
-            line.append(f"{timing.show_seconds(nets.best_case(r, name)['median_seconds'])} ({found['ratio']:.2f})"
-                        if found else "")
+            theirs = [case for case in r["cases"] if case["peer"] == name]
+            if found:
+                line.append(f"{timing.show_seconds(nets.best_case(r, name)['median_seconds'])} ({found['ratio']:.2f})")
+            elif theirs:
+                line.append(shown(min(theirs, key=lambda case: case["median_seconds"])))
+            else:
+                line.append("failed" * (name in r.get("left_out", {})))
         lines.append(line)
     return ["what", "of", "threads", "fastconv", "spread", *(nets.LABELS.get(n, n) for n in names)], lines
 
 
+def shown(case: dict) -> str:
+    """A time; of a difference that is within its noise, how large that is."""
+    return timing.show_seconds(case["median_seconds"]) if seen(case) else \
+        f"below {timing.show_seconds(max(case['info']['noise_seconds'], -case['median_seconds'], 1e-9))}"

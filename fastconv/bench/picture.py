@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import textwrap
+
 from fastconv._picture import Picture
+from fastconv.bench import report
 from fastconv.cli._arguments import UsageError
 from fastconv.measure import timing
 
@@ -16,29 +19,42 @@ def check(options) -> None:
     Raises
     ------
     UsageError
-        Without matplotlib, or for a name that is not that of a PNG.
+        For a name that is not that of a PNG.
+    ImportError
+        Without matplotlib.
     """
     for option in ("picture", "bars"):
         if getattr(options, option, None):
             try:
                 Picture("bench", getattr(options, option), 1, 1)
-            except (ValueError, ImportError) as error:
+            except ValueError as error:
                 raise UsageError(f"--{option}: {error}") from None
+            except ImportError as error:
+                raise ImportError(f"--{option}: {error}") from None
 
 
 def _picture(name: str, width: float, height: float) -> Picture:
     return Picture("bench", name, width, height)
 
 
-def draw(options, results: list[dict], bandwidths: dict) -> None:
+def draw(options, content: dict) -> None:
     if options.picture:
-        roofline(options.picture, results, bandwidths)
+        roofline(options.picture, content)
     if options.bars:
-        bars(options.bars, results)
+        bars(options.bars, content)
 
 
-def roofline(name: str, results: list[dict], bandwidths: dict) -> None:
+def _caption(picture: Picture, content: dict) -> None:
+    """The machine, the versions and the noise, below the axes."""
+    lines = report.facts(content["machine"], content.get("noise", []), "")
+    width = int(picture.figure.get_figwidth() * 25)
+    picture.figure.supxlabel("\n".join(part for line in lines for part in textwrap.wrap(line, width)), fontsize=5.5, x=0.01,
+                             ha="left")
+
+
+def roofline(name: str, content: dict) -> None:
     """GFLOP/s over arithmetic intensity: one point per shape, pass and algorithm, under the roofs of the fewest threads."""
+    results, bandwidths = content["results"], content["bandwidths"]
     threads = min(r["threads"] for r in results)
     rows = [r for r in results if r["threads"] == threads]
     picture = _picture(name, 9, 6)
@@ -69,18 +85,19 @@ def roofline(name: str, results: list[dict], bandwidths: dict) -> None:
                 axes.scatter(*zip(*some, strict=True), s=26, marker=MARKS[which], color=COLOURS[number % len(COLOURS)],
                              alpha=0.75, linewidths=0, label=f"{variant}, {which}")
     axes.set(xscale="log", yscale="log", xlim=(low, high), xlabel="FLOP per byte of input, weight and output",
-             ylabel=f"GFLOP/s, {threads} thread(s)",
+             ylabel=f"GFLOP/s, {report.count(threads, 'thread')}",
              ylim=(min(y for _, y, *_ in points) / 1.5, 1.4 * max(top, *(y for _, y, *_ in points))))
     axes.legend(fontsize=7, loc="lower right")
+    _caption(picture, content)
     picture.save()
 
 
-def bars(name: str, results: list[dict]) -> None:
+def bars(name: str, content: dict) -> None:
     """For each setting and network the geometric mean of the ratios to PyTorch, and the least and the largest."""
     groups: dict[str, dict[str, list[float]]] = {}
-    for r in results:
+    for r in content["results"]:
         if r["ratio"]:
-            setting = f"{r['pass']}, batch {r['batch']}, {r['threads']} thread(s), {r['isa']}"
+            setting = f"{r['pass']}, batch {r['batch']}, {report.count(r['threads'], 'thread')}, {r['isa']}"
             groups.setdefault(setting, {}).setdefault(r["network"], []).append(r["ratio"]["ratio"])
     if not groups:
         timing.progress("bars: not drawn: this run has no ratios to PyTorch")
@@ -100,14 +117,16 @@ def bars(name: str, results: list[dict]) -> None:
     axes.set_xticks(range(len(networks)), networks, fontsize=8)
     axes.set(ylabel="PyTorch's time by fastconv's", yscale="log")
     axes.legend(fontsize=7)
+    _caption(picture, content)
     picture.save()
 
 
-def ratios(name: str, results: list[dict]) -> None:
+def ratios(name: str, content: dict) -> None:
     """Whole networks: for each setting a panel, in it for each network a bar per library, its time by fastconv's."""
     from fastconv.bench.nets import LABELS, libraries, settings
 
-    panels = [(title, rows) for title, rows in settings(results) if libraries(rows)]
+    results = content["results"]
+    panels = [(title, rows) for title, rows in settings(results) if any(row["ratios"] for row in rows)]
     if not panels:
         timing.progress("picture: not drawn: this run has no peers")
         return
@@ -138,4 +157,5 @@ def ratios(name: str, results: list[dict]) -> None:
         axes.set_title(title, fontsize=9)
         axes.set_ylabel("time by fastconv's", fontsize=8)
     axes_of[0].legend(fontsize=7, ncols=len(known), title="above 1 fastconv is faster", title_fontsize=7, loc="best")
+    _caption(picture, content)
     picture.save()

@@ -3,25 +3,38 @@
 from __future__ import annotations
 
 import json
+import textwrap
 from collections.abc import Sequence
 
 from fastconv._atomic import open_regular, write_atomic
 from fastconv.measure import machine as machines
 from fastconv.measure import timing
-from fastconv.measure.machine import describe as machine  # noqa: F401  (report.machine, report.opened)
-from fastconv.measure.machine import opened  # noqa: F401
 
 FORMAT = 1  # of the JSON
 STDOUT = "-"  # in place of the name of a file
+WIDTH = 150  # of a table on a terminal
+
+
+def count(number: int, noun: str) -> str:
+    """1 thread, 2 threads."""
+    return f"{number} {noun}" + "s" * (number != 1)
 
 
 def table(head: Sequence[str], lines: Sequence[Sequence[str]]) -> None:
-    """Columns as wide as they need; the first two to the left."""
+    """Columns as wide as they need; the first two to the left. What is wider than WIDTH goes on below, behind the first
+    column again."""
     rows = [list(head), *[[*line, *[""] * (len(head) - len(line))] for line in lines]]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        cells = [cell.ljust(w) if i < 2 else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True))]
-        print("  ".join(cells).rstrip())
+    parts: list[list[int]] = [[0]]
+    for i in range(1, len(head)):
+        if sum(widths[k] + 2 for k in parts[-1]) + widths[i] > WIDTH and len(parts[-1]) > 1:
+            parts.append([0])
+        parts[-1].append(i)
+    for number, columns in enumerate(parts):
+        if number:
+            print()
+        for row in rows:
+            print("  ".join(row[i].ljust(widths[i]) if i < 2 else row[i].rjust(widths[i]) for i in columns).rstrip())
 
 
 def markdown(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
@@ -41,20 +54,36 @@ def time_and_share(case: dict) -> str:
     return f"{timing.show_seconds(case['median_seconds'])} {case['share_of_peak']:4.0%}"
 
 
+HOW = ("Times are medians over rounds, ratios medians of the pairs of each round, spreads interquartile ranges by the "
+       "median; each peer in a process of its own, stopped while another is timed, with the same number of threads.")
+
+
+def facts(known: dict, warnings: Sequence[str], how: str = HOW) -> list[str]:
+    """The machine, when, how times were taken, and warnings: what belongs to every table, wherever it goes."""
+    when = [f"{known.get('date', '')}, commit {known['commit']}" if known.get("commit") else known.get("date", "")]
+    return [*machines.lines(known), *filter(None, when), *filter(None, [how]), *warnings]
+
+
 def footer(known: dict, warnings: Sequence[str]) -> None:
-    """The machine, how times were taken, and warnings."""
-    print("\n" + "\n".join(machines.lines(known)))
-    print("Times are medians over rounds, ratios medians of the pairs of each round, spreads interquartile ranges by the "
-          "median; each peer in a process of its own, stopped while another is timed, with the same number of threads.")
-    for line in warnings:
-        print(line)
+    print()
+    for line in facts(known, warnings):
+        print(textwrap.fill(line, WIDTH))
+
+
+def document(text: str, known: dict, warnings: Sequence[str]) -> str:
+    """Tables in Markdown, and below them what they were measured on."""
+    return f"{text.strip()}\n\n" + "\n".join(f"- {line}" for line in facts(known, warnings))
+
+
+def kept(options) -> dict:
+    """The options that go into the JSON."""
+    return {k: v for k, v in vars(options).items() if not callable(v) and k not in ("command", "words")}
 
 
 def write(options, content: dict) -> None:
     """What ``--json`` says: one line on stdout, or a file."""
-    kept = {k: v for k, v in vars(options).items() if not callable(v) and k not in ("command", "words")}
     whole = {"format": FORMAT, "benchmark": options.benchmark, "command": ["fastconv", *options.words],
-             "options": kept, **content}
+             "options": kept(options), **content}
     if options.json == STDOUT:
         print(json.dumps(whole))
     elif options.json:

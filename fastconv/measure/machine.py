@@ -51,7 +51,7 @@ def lines(machine: dict) -> list[str]:
                          for name, version in machine["versions"].items())
     blas = ", ".join(f"{b['internal_api']} {b['version']} ({b['architecture']})" for b in machine["blas"])
     have = ", ".join(machine["isa_available"])
-    return [f"{machine['cpu']}, {machine['cores']} core(s), caches {_show(machine['caches'])}, "
+    return [f"{machine['cpu']}, {machine['cores']} core{'s' * (machine['cores'] != 1)}, caches {_show(machine['caches'])}, "
             f"{machine['memory'] / 2**30:.0f} GiB; {machine['isa']} ({machine['isa_reason']}; of {have})",
             f"{versions}; NumPy {machine['numpy']} with {blas or 'no BLAS'}; Python {machine['python']}; "
             f"{machine['system']}"]

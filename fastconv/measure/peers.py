@@ -59,9 +59,12 @@ class Peer:
 
     def __init__(self, name: str, threads: int, isa: str | None = None):
         self.name, self.environment = name, environment(threads, isa)
+        self.start()
+
+    def start(self) -> None:
         variables = {"PYTHONWARNINGS": "ignore",  # what peers announce about themselves is not the user's affair here
                      "PYTHONPATH": os.pathsep.join(p or os.getcwd() for p in sys.path)}
-        self.process = subprocess.Popen([sys.executable, "-m", "fastconv.measure.peers", name], stdin=subprocess.PIPE,
+        self.process = subprocess.Popen([sys.executable, "-m", "fastconv.measure.peers", self.name], stdin=subprocess.PIPE,
                                         stdout=subprocess.PIPE, text=True,
                                         start_new_session=True,  # Ctrl-C is the parent's, which ends this process
                                         env={**os.environ, **variables, **self.environment})
@@ -69,13 +72,17 @@ class Peer:
         self.input, self.output = self.process.stdin, self.process.stdout
 
     def ask(self, **message) -> dict:
-        """Wakes the process, sends a message, waits for the answer, stops the process.
+        """Wakes the process, sends a message, waits for the answer, stops the process. One that has died is replaced by a
+        new one for the next job.
 
         Raises
         ------
         PeerError
             When the child has failed; its error is the message, its traceback the attribute ``traceback``.
         """
+        if self.process.returncode is not None and message["do"] in ("hello", "prepare", "compute", "memory"):
+            self._close()
+            self.start()
         self._signal("SIGCONT")
         try:
             self.input.write(json.dumps(message) + "\n")
@@ -105,6 +112,9 @@ class Peer:
     def __exit__(self, *exc) -> None:
         self.process.kill()  # also ends a stopped process
         self.process.wait()
+        self._close()
+
+    def _close(self) -> None:
         with contextlib.suppress(BrokenPipeError):  # it may hold what the process did not live to read
             self.input.close()
         self.output.close()

@@ -75,8 +75,10 @@ def write_onnx(asked: dict, peers) -> None:
             writer.ask(do="compute", module=MODULE, job=asked)
 
 
-def memory(asked: dict, variants: Mapping[str, str], isa: str | None = None) -> dict[str, dict[str, Any]]:
-    """What memory each library's process takes with one variant of a job, in a process that does nothing else.
+def memory(asked: dict, variants: Mapping[str, str], isa: str | None = None,
+           failures: list | None = None) -> dict[str, dict[str, Any]]:
+    """What memory each library's process takes with one variant of a job, in a process that does nothing else. ``failures``
+    as for :func:`run`.
 
     Returns
     -------
@@ -88,8 +90,14 @@ def memory(asked: dict, variants: Mapping[str, str], isa: str | None = None) -> 
         write_onnx(asked, variants)
     found = {}
     for name, variant in variants.items():
-        with Peer(name, asked["threads"], isa) as peer:
-            said = peer.ask(do="memory", module=MODULE, job={**asked, "only": variant})
+        try:
+            with Peer(name, asked["threads"], isa) as peer:
+                said = peer.ask(do="memory", module=MODULE, job={**asked, "only": variant})
+        except PeerError as error:
+            if failures is None or name == "fastconv":
+                raise
+            failures.append((name, str(error)))
+            continue
         found[name] = {"variant": variant, **{key: said[key] for key in ("imported", "peak", "running", "info")}}
     return found
 

@@ -127,33 +127,44 @@ def compare(peers: dict, module: str, job: dict, rounds: int, seconds: float, fa
             progress: Callable[[str], None] | None = None) -> tuple[list[Measurement], float]:
     """Prepares a job in every peer, checks that outputs agree, and times all variants in interleaved rounds.
 
-    ``failures``: a peer other than fastconv that cannot prepare the job is left out, and said so there (peer, message);
-    without it that is an error. ``drop``: a variant that took so many times as long as its peer's best in the first round
-    is not timed again. ``limit``: no round begins after so many seconds, once there have been three. ``tolerance`` of
-    outputs, by their root mean square. ``progress`` is told what happens.
+    ``failures``: a peer other than fastconv that cannot prepare the job, fails while it is timed, or computes something
+    else, is left out, and said so there (peer, message); without it that is an error. ``drop``: a variant that took so many
+    times as long as its peer's best in the first round is not timed again. ``limit``: no round begins after so many
+    seconds, once there have been three. ``tolerance`` of outputs, by their root mean square. ``progress`` is told what
+    happens.
 
     Returns
     -------
     measurements, difference
         One measurement per variant, and the largest relative difference of their outputs.
     """
-    measurements, digests = [], []
-    tell = progress or (lambda text: None)
+    measurements: list[Measurement] = []
+    digests: list[tuple[str, dict]] = []
+    out: set[str] = set()
+    tell, title, difference = progress or (lambda text: None), str(job.get("name", module)), 0.0
+
+    def left_out(name: str, error: RuntimeError) -> None:
+        if failures is None or name == "fastconv":
+            raise error
+        failures.append((name, str(error).strip().splitlines()[-1]))
+        out.add(name)
+
     for name, peer in peers.items():
         tell(f"{name} gets ready")
         try:
             prepared = peer.ask(do="prepare", module=module, job=job)["variants"]
+            said = []
+            for row in prepared:
+                if row["digest"] is not None:
+                    own = {"tolerance": row["info"]["tolerance"]} if "tolerance" in row["info"] else {}
+                    said.append((f"{name} {row['name']}", {**row["digest"], **own}))
+            if digests + said:
+                difference = max(difference, check_agreement(title, digests + said, tolerance))
         except RuntimeError as error:
-            if failures is None or name == "fastconv":
-                raise
-            failures.append((name, str(error).strip().splitlines()[-1]))
+            left_out(name, error)
             continue
-        for row in prepared:
-            measurements.append(Measurement(name, row["name"], row["info"]))
-            if row["digest"] is not None:
-                own = {"tolerance": row["info"]["tolerance"]} if "tolerance" in row["info"] else {}
-                digests.append((f"{name} {row['name']}", {**row["digest"], **own}))
-    difference = check_agreement(str(job.get("name", module)), digests, tolerance) if digests else 0.0
+        digests += said
+        measurements += [Measurement(name, row["name"], row["info"]) for row in prepared]
     running, begin = list(measurements), time.monotonic()
     for number in range(rounds):
         if number >= FEWEST and time.monotonic() - begin > limit:
@@ -161,11 +172,17 @@ def compare(peers: dict, module: str, job: dict, rounds: int, seconds: float, fa
         tell(f"round {number + 1} of {rounds}")
         turn = number % len(running)  # so that no one always comes first
         for m in running[turn:] + running[:turn]:
-            m.seconds.append(peers[m.peer].ask(do="time", variant=m.variant, seconds=seconds)["seconds"])
+            if m.peer not in out:
+                try:
+                    m.seconds.append(peers[m.peer].ask(do="time", variant=m.variant, seconds=seconds)["seconds"])
+                except RuntimeError as error:
+                    left_out(m.peer, error)
+        running, measurements = ([m for m in some if m.peer not in out] for some in (running, measurements))
         if number == 0:
             running = [m for m in running if m.seconds[0] <= drop * min(o.seconds[0] for o in running if rivals(m, o))]
-    for peer in peers.values():
-        peer.ask(do="release")
+    for name, peer in peers.items():
+        if name not in out:
+            peer.ask(do="release")
     return measurements, difference
 
 
@@ -213,7 +230,7 @@ def noise_lines(ratios: Sequence[dict], peaks: Sequence[Measurement]) -> list[st
     noisy = [r for r in ratios if r["spread"] > NOISY]
     if noisy:
         lines.append(f"WARNING: the machine was noisy: {len(noisy)} of {len(ratios)} ratios have a spread (interquartile "
-                     f"range by median) above {NOISY:.0%}, up to {max(r['spread'] for r in noisy):.0%}")
+                     f"range by median) above {NOISY:.0%}, up to {show_share(max(r['spread'] for r in noisy))}")
     unsteady = [p for p in peaks if spread(p.seconds) > NOISY]
     if unsteady:
         lines.append(f"WARNING: the FMA peak itself was unsteady in {len(unsteady)} of {len(peaks)} problems (its best "
@@ -225,6 +242,11 @@ def show_seconds(t: float) -> str:
     if t < 1e-6:
         return f"{t * 1e9:.0f} ns"
     return f"{t * 1e6:.1f} us" if t < 1e-3 else f"{t * 1e3:.2f} ms" if t < 1 else f"{t:.2f} s"
+
+
+def show_share(share: float) -> str:
+    """A spread: ten times the median and more is noise, however much."""
+    return f"{share:.0%}" if share < 10 else ">1000%"
 
 
 def progress(text: str) -> None:
