@@ -10,6 +10,7 @@ import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 import numpy as np
 import reference as R
@@ -152,65 +153,67 @@ def integers(rng: np.random.Generator, shape: Sequence[int], moved: bool = False
     return array
 
 
-def forward(p: Conv, rng: np.random.Generator, algorithm: str | None,
-            precision: str | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """The forward pass with its epilogue: (computed, right)."""
-    source, target = (p.y, p.x) if p.transposed else (p.x, p.y)
-    x, w = integers(rng, source, p.moved), integers(rng, p.w)
-    arrays, flat = [x, w], [1]
-    if p.bias:
-        flat.append(len(arrays))
-        arrays.append(integers(rng, target[1:2]))
-    if p.residual:
-        arrays.append(integers(rng, target, p.moved))
-    if p.beside:
-        x[...] = abs(x)
-
-    def function(x, w, *more):
-        more = list(more)
-        if p.beside:  # x is placed into the concatenation, and read by the convolution there
-            x = F.relu(x)
-        y = named(p.transposed, p.dims)(x, w, more.pop(0) if p.bias else None, **p.keywords, algorithm=algorithm,
-                                        precision=precision)
-        y = ACTIVATIONS[p.act][0](y + more.pop(0) if p.residual else y)
-        if p.beside and source[2:] == target[2:]:
-            return F.cat([x, y, x], dim=1)
-        return F.cat([y, y], dim=1) if p.beside else y
-
-    got, _ = run(function, arrays, flat=flat, constant=range(len(arrays)), batch=p.n + p.spare, bind=Guarded)
-    right = R.conv_transpose(x, w, None, **p.keywords) if p.transposed else R.conv(x, w, None, *geometry(p))
-    rest = arrays[2:]
-    if p.bias:
-        right += rest.pop(0).reshape(1, -1, *[1] * p.dims)
-    if p.residual:
-        right += rest.pop(0)
-    right = ACTIVATIONS[p.act][1](right)
-    if p.beside:
-        right = np.concatenate([x, right, x] if source[2:] == target[2:] else [right, right], axis=1)
-    return got, right
-
-
-def backward(p: Conv, which: str, rng: np.random.Generator, algorithm: str | None,
-             precision: str | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """A gradient as users ask for it, of a pass of the convolution behind: (computed, right)."""
+@lru_cache(maxsize=1)
+def operands(p: Conv, which: str, fused: bool, seed: int) -> tuple[list[np.ndarray], np.ndarray]:
+    """The arrays of one pass, in the order of the function's arguments, and what is right."""
+    rng = np.random.default_rng(seed)
+    if fused:
+        source, target = (p.y, p.x) if p.transposed else (p.x, p.y)
+        x, w = integers(rng, source, p.moved), integers(rng, p.w)
+        if p.beside:
+            x[...] = abs(x)
+        right = R.conv_transpose(x, w, None, **p.keywords) if p.transposed else R.conv(x, w, None, *geometry(p))
+        arrays = [x, w]
+        if p.bias:
+            arrays.append(integers(rng, target[1:2]))
+            right += arrays[-1].reshape(1, -1, *[1] * p.dims)
+        if p.residual:
+            arrays.append(integers(rng, target, p.moved))
+            right += arrays[-1]
+        right = ACTIVATIONS[p.act][1](right)
+        if p.beside:
+            right = np.concatenate([x, right, x] if source[2:] == target[2:] else [right, right], axis=1)
+        return arrays, right
     w, x, y = integers(rng, p.w), integers(rng, p.x, p.moved), integers(rng, p.y, p.moved)
-    keywords = {**p.keywords, "algorithm": algorithm, "precision": precision}
     if which == "backward_weight":
-        first, second = (x, y) if p.transposed else (y, x)  # the gradient, then the input
-        function = named(p.transposed, p.dims, "_backward_weight")
-        got, _ = run(lambda g, x: function(g, x, p.w, **keywords), [first, second], constant=(0, 1),
-                     batch=p.n + p.spare, bind=Guarded)
         right = R.conv_transpose_backward(x, y, w, **p.keywords)[1] if p.transposed else \
             R.conv_backward_weight(x, p.w, y, *geometry(p))
+        return [x, y] if p.transposed else [y, x], right  # the gradient of the output comes first
+    gradient = x if p.transposed else y
+    right = R.conv_transpose_backward(gradient, y, w, **p.keywords)[0] if p.transposed else \
+        R.conv_backward_data(p.x, w, gradient, *geometry(p))
+    return [gradient, w], right
+
+
+def computed(p: Conv, which: str, fused: bool, arrays: list[np.ndarray], algorithm: str | None,
+             precision: str | None) -> np.ndarray:
+    """One pass as users ask for it, with its epilogue where it is ``fused``."""
+    keywords = {**p.keywords, "algorithm": algorithm, "precision": precision}
+    flat: tuple[int, ...] = (1,)
+    if fused:
+        flat = (1, 2) if p.bias else (1,)
+        source, target = (p.y, p.x) if p.transposed else (p.x, p.y)
+
+        def function(x, w, *more):
+            more = list(more)
+            if p.beside:  # x is placed into the concatenation, and read by the convolution there
+                x = F.relu(x)
+            y = named(p.transposed, p.dims)(x, w, more.pop(0) if p.bias else None, **keywords)
+            y = ACTIVATIONS[p.act][0](y + more.pop(0) if p.residual else y)
+            if p.beside:
+                return F.cat([x, y, x] if source[2:] == target[2:] else [y, y], dim=1)
+            return y
+    elif which == "backward_weight":
+        flat = ()
+
+        def function(g, x):
+            return named(p.transposed, p.dims, "_backward_weight")(g, x, p.w, **keywords)
     else:
-        gradient, shape = (x, p.y) if p.transposed else (y, p.x)
-        shape = (p.n + p.spare, *shape[1:])
-        function = named(p.transposed, p.dims, "_backward_data")
-        got, _ = run(lambda g, w: function(g, w, shape, **keywords), [gradient, w], flat=(1,), constant=(0, 1),
-                     batch=p.n + p.spare, bind=Guarded)
-        right = R.conv_transpose_backward(gradient, y, w, **p.keywords)[0] if p.transposed else \
-            R.conv_backward_data(p.x, w, gradient, *geometry(p))
-    return got, right
+        shape = p.y if p.transposed else p.x
+
+        def function(g, w):
+            return named(p.transposed, p.dims, "_backward_data")(g, w, (p.n + p.spare, *shape[1:]), **keywords)
+    return run(function, arrays, flat=flat, constant=range(len(arrays)), batch=p.n + p.spare, bind=Guarded)[0]
 
 
 def geometry(p: Conv) -> tuple:
@@ -226,8 +229,8 @@ def passes(p: Conv) -> list[tuple[str, bool]]:
 def check(p: Conv, which: str, fused: bool, algorithm: str | None, seed: int, precision: str | None = None) -> None:
     """Runs one pass by one algorithm (None: the one that is chosen) and compares; an AssertionError says what is wrong."""
     assert p.terms(which) * LARGEST**2 < 2**23
-    rng = np.random.default_rng(seed)
-    got, right = forward(p, rng, algorithm, precision) if fused else backward(p, which, rng, algorithm, precision)
+    arrays, right = operands(p, which, fused, seed)
+    got = computed(p, which, fused, arrays, algorithm, precision)
     exact = algorithm is not None and algorithm not in TRANSFORMS
     # the transforms' sums are over magnitudes of up to 100 times the operands'
     loss = 0 if exact else max(2.0**-10, 2.0**-24 * 400 * LARGEST**2 * p.terms(which) ** 0.5)

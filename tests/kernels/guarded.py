@@ -6,6 +6,7 @@ import mmap
 import numpy as np
 
 PAGE = mmap.PAGESIZE
+libc = ctypes.CDLL(None, use_errno=True)
 
 
 def guarded(shape, fill=np.nan):
@@ -14,7 +15,6 @@ def guarded(shape, fill=np.nan):
     pages = max(1, -(-count * 4 // PAGE))
     memory = mmap.mmap(-1, (pages + 1) * PAGE)
     whole = np.frombuffer(memory, np.uint8)
-    libc = ctypes.CDLL(None, use_errno=True)
     if libc.mprotect(ctypes.c_void_p(whole.ctypes.data + pages * PAGE), ctypes.c_size_t(PAGE), 0):
         raise OSError(ctypes.get_errno(), "mprotect")
     array = whole[pages * PAGE - count * 4 : pages * PAGE].view(np.float32).reshape(shape)
