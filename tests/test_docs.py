@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+import fastconv
+
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [page for page in (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))) if page.exists()]
 BLOCK = re.compile(r"(?:^<!-- needs: ([\w, ]+) -->\n)?^```python\n(.*?)^```", re.M | re.S)
@@ -43,3 +45,20 @@ def test_python_blocks_run(page, tmp_path):
     assert done.returncode == 0, done.stderr[-2000:]
     if left_out:
         pytest.skip(f"the other blocks ran; not installed: {', '.join(left_out)}")
+
+
+def test_the_table_of_operators_is_current():
+    path = ROOT / "docs" / "operators.py"
+    if not path.exists():
+        pytest.skip("docs are not beside the tests")
+    spec = importlib.util.spec_from_file_location("operators_page", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    page = module.page()
+    assert module.PAGE.read_text() == page, "python docs/operators.py writes it anew"
+    named = set(re.findall(r"`(\w+)`", page))
+    expand = {name.replace("N", n, 1) if "Nd" in name else name for name in named for n in "123"}
+    expand |= {re.sub("Nd", f"{n}d", name) for name in named for n in "123"}
+    functions = set(fastconv.functional.__all__) - {"GradcheckError", "gradcheck"}
+    modules = set(fastconv.nn.__all__) - {"Module", "Parameter", "init"}
+    assert functions | modules <= expand, (functions | modules) - expand
