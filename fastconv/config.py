@@ -13,6 +13,7 @@ import numpy as np
 
 from fastconv._version import __version__
 from fastconv.kernels import _runtime, blas, threads
+from fastconv.kernels.affinity import processors
 
 
 def facts() -> dict:
@@ -108,7 +109,7 @@ def cpu_model() -> str:
 
 def cores() -> int:
     """Processors that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return len(processors()) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def caches(root: str = "/") -> dict[str, str]:

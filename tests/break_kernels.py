@@ -53,14 +53,14 @@ PATCHES = [
 # Where the tests of a family are, nearest first.
 FILES = {
     "layout": ["kernels/test_layout.py", "kernels/test_pad.py", "kernels/test_conv.py", "test_nn.py", "test_batch_norm.py"],
-    "conv": ["kernels/test_conv.py", "kernels/test_fma_peak.py", "kernels/test_bandwidth.py"],
+    "conv": ["kernels/test_conv.py", "kernels/test_many.py", "kernels/test_fma_peak.py", "kernels/test_bandwidth.py"],
     "depthwise": ["kernels/test_depthwise.py", "kernels/test_depthwise_rows.py"],
     "fft": ["kernels/test_fft.py", "test_conv_fft.py"],
     "winograd": ["kernels/test_winograd.py", "test_conv_winograd.py"],
     "norm": ["kernels/test_norm.py", "test_batch_norm.py"],
     "update": ["kernels/test_update.py"],
     "im2col": ["kernels/test_im2col.py", "kernels/test_blas.py", "test_unfold.py"],
-    "elementwise": ["kernels/test_elementwise.py", "test_elementwise_ops.py"],
+    "elementwise": ["kernels/test_elementwise.py", "kernels/test_sums.py", "test_elementwise_ops.py"],
     "loss": ["kernels/test_loss.py"],
     "pool": ["kernels/test_pool.py", "test_ops_pool.py"],
     "planes": ["kernels/test_planes.py", "kernels/test_planes_weight.py"],

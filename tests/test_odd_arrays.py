@@ -1,10 +1,16 @@
 """Arrays as users have them: what an engine takes with the same bits, and what it refuses by name."""
 
+import inspect
+import re
+
 import numpy as np
 import pytest
 
 import fastconv as fc
+import fastconv.functional as F
 from fastconv import nn
+from fastconv.data import ArrayDataset, default_collate
+from fastconv.train import accuracy
 
 SHAPE = (4, 3, 8, 6)
 
@@ -152,6 +158,110 @@ def test_refused_outputs(out, error, message, engine, x):
         engine(x, out=out)
 
 
+# ---- masked arrays --------------------------------------------------------------------------------------------------------
+
+
+def masked(a):
+    return np.ma.masked_array(a, mask=np.zeros(a.shape, bool))
+
+
+MASK = "is a masked array, and masks are not followed"
+
+
+def test_masked_arrays_are_refused(engine, x):
+    """By functions, engines in and out, training, parameters, data: nobody computes with what a mask hides."""
+    labels = np.array([0, 1, 2, 0])
+    w = np.ones((2, 3, 3, 3), np.float32)
+    F.conv2d(x, w)  # what follows finds a call that has run before
+    training = fc.compile(network(), SHAPE, training=True)
+    y = training(x)
+    trainer = fc.Trainer(network(), nn.CrossEntropyLoss(), fc.optim.SGD(0.1))
+    trainer.step(x, labels)
+    layer = nn.Linear(3, 2)
+    calls = [
+        lambda: engine(masked(x)), lambda: engine(masked(x[:1])),
+        lambda: engine(x, out=masked(np.zeros((4, 3), np.float32))),
+        lambda: F.conv2d(masked(x), w), lambda: F.conv2d(x, masked(w)), lambda: F.relu(masked(x)),
+        lambda: F.cross_entropy(y, masked(labels)), lambda: F.cat([x, masked(x)], 1),
+        lambda: training.backward(masked(y)), lambda: trainer.step(masked(x), labels),
+        lambda: trainer.step(x, masked(labels)), lambda: trainer.predict(masked(x)),
+        lambda: trainer.evaluate((x, masked(labels))),
+        lambda: fc.compile(network(), SHAPE)(masked(x)), lambda: fc.nn.Parameter(masked(x)),
+        lambda: setattr(layer.weight, "data", masked(np.zeros((2, 3), np.float32))),
+        lambda: layer.register_buffer("extra", masked(x)), lambda: nn.CrossEntropyLoss(masked(np.ones(3))),
+        lambda: layer.load_state_dict({"weight": masked(np.zeros((2, 3))), "bias": np.zeros(2)}),
+        lambda: ArrayDataset(x, masked(labels)), lambda: ArrayDataset(x)[masked(labels)],
+        lambda: default_collate([masked(x)]),
+        lambda: accuracy(y, masked(labels)), lambda: accuracy(masked(y), labels),
+        lambda: fc.data.to_float(masked(np.zeros((1, 2, 2), np.uint8))),
+    ]
+    before = trainer.module.state_dict()
+    before = {name: np.array(value) for name, value in before.items()}
+    for i, call in enumerate(calls):
+        with pytest.raises((TypeError, ValueError), match=MASK):
+            call()
+            raise AssertionError(f"call {i} took it")
+    for name, value in trainer.module.state_dict().items():
+        np.testing.assert_array_equal(value, before[name])
+    np.testing.assert_array_equal(engine(masked(x).filled(0)), engine(x))
+
+
+# ---- anything in place of an array ----------------------------------------------------------------------------------------
+
+ARRAYS = ("input", "weight", "bias", "grad_output", "output", "running_mean", "running_var", "target", "other", "tensors")
+NONE_OF_THEM = {
+    "number": 3, "float": 2.5, "scalar": np.float32(3), "no dimensions": np.array(3, np.float32), "text": "x",
+    "bytes": b"abcd", "object": object(), "a dict": {}, "empty list": [], "objects": np.array([None]),
+    "float64": np.zeros((2, 2)), "six dimensions": np.zeros((1,) * 6, np.float32),
+    "a vector": np.zeros(3, np.float32), "True": True,
+}
+
+
+def arguments_of(function):
+    """Arguments that it takes, by name: shapes do not matter, as something else is wrong before they are compared."""
+    dims = next((int(d) for d in function.__name__ if d.isdigit() and d in "123"), 2)
+    activation = np.ones((2, 4, *(5,) * dims), np.float32)
+    flat = "linear" in function.__name__
+    values = {"input": np.ones((2, 4), np.float32) if flat else activation,
+              "weight": np.ones((4, 4) if flat else (4, 4, *(1,) * dims), np.float32), "bias": np.ones(4, np.float32),
+              "input_shape": activation.shape, "weight_shape": (4, 4, *(1,) * dims), "kernel_size": 1, "output_size": 5,
+              "running_mean": np.ones(4, np.float32), "running_var": np.ones(4, np.float32), "pad": (0, 0), "p": 0.5,
+              "seed": 1, "target": np.zeros((2, *(5,) * dims), int), "tensors": [activation, activation]}
+    values["grad_output"] = values["other"] = values["output"] = values["input"]
+    if "batch_norm" in function.__name__:
+        values["weight"] = np.ones(4, np.float32)
+    if "mse" in function.__name__:
+        values["target"] = values["input"]
+    return values
+
+
+FUNCTIONS = [getattr(F, name) for name in F.__all__ if inspect.isfunction(getattr(F, name)) and name != "gradcheck"]
+
+
+@pytest.mark.parametrize("function", FUNCTIONS, ids=lambda f: f.__name__)
+def test_what_is_no_array_is_named(function):
+    values = arguments_of(function)
+    parameters = inspect.signature(function).parameters
+    needed = {name: values[name] for name, p in parameters.items() if p.default is p.empty}
+    names = [name for name in parameters if name in ARRAYS]
+    assert names, f"{function.__name__}: which of its arguments are arrays?"
+    for name in names:
+        for kind, wrong in {**NONE_OF_THEM, **({"None": None} if name in needed else {})}.items():
+            try:
+                got = function(**{**needed, name: wrong})
+            except (TypeError, ValueError) as error:
+                text = str(error)
+                assert re.match(rf"{function.__name__.split('_backward')[0].rstrip('123d')}", text), (name, kind, text)
+                assert name in text or "grad_output" in text or "input" in text or "weight" in text, (name, kind, text)
+            else:
+                if kind == "a vector":  # what works element by element takes any number of dimensions
+                    assert got.shape == (3,) or got.size == 1, name
+                elif function is F.flatten:  # of whatever rank
+                    assert kind in ("scalar", "no dimensions", "six dimensions") and got.shape == (1,)
+                else:  # the gradient of a loss is a number, and so may be what is added
+                    assert (name == "grad_output" or function is F.add) and np.ndim(wrong) == 0
+
+
 def test_numbers_of_inputs_and_of_outputs(engine, x):
     two = fc.compile(lambda a, b: a + b, [SHAPE, SHAPE])
     np.testing.assert_array_equal(two(x, x), x + x)
@@ -180,7 +290,7 @@ def test_refused_shapes(shape):
     (lambda x: list(x), TypeError, "cannot be iterated over"),
     (lambda x: x + np.ones(3, np.float32), TypeError, "add: input of type"),
     (lambda x: np.add(x, 1), TypeError, "ufunc"), (lambda x: x + "a", TypeError, "add: input of type str"),
-    (lambda x: len(x), TypeError, "len"),
+    (lambda x: len(x), TypeError, "forward returned a int"),
 ])
 def test_refused_networks(function, error, message):
     with pytest.raises(error, match=message):

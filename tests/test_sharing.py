@@ -1,5 +1,6 @@
 """Engines that share weights and parameters: clones in threads, snapshots, changes that must not go unnoticed."""
 
+import gc
 import pickle
 import threading
 import tracemalloc
@@ -141,3 +142,25 @@ def test_every_change_of_a_parameter_is_noticed():
         pass
     with pytest.raises(ValueError, match="read-only"):
         kept[0, 0] = 1
+
+
+def test_a_gradient_keeps_itself_alone():
+    """An array of its own: neither the arena nor other gradients live on with it, and it outlives its engine."""
+    module = nn.Sequential(nn.Conv2d(3, 16, 3, padding=1), nn.Conv2d(16, 16, 3), nn.Flatten(), nn.Linear(16 * 49, 4))
+    engine, x = fc.compile(module, (64, 3, 9, 9), training=True), np.ones((64, 3, 9, 9), np.float32)
+    engine.backward(np.ones_like(engine(x)))
+    kept = []
+    for parameter in module.parameters():
+        owner = parameter.grad
+        while isinstance(owner, np.ndarray):
+            owner = owner.base
+        assert memoryview(owner).nbytes == parameter.grad.nbytes
+        kept.append((parameter.grad, parameter.grad.copy()))
+    sizes = engine.memory()
+    assert sizes["gradients"] == sum(p.grad.nbytes for p in module.parameters())
+    del engine
+    gc.collect()
+    others = [np.full(sizes["arena"] // 4, np.nan, np.float32) for _ in range(3)]  # would lie where the arena has been
+    for gradient, copy in kept:
+        np.testing.assert_array_equal(gradient, copy)
+    assert len(others) == 3

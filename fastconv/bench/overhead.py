@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from fastconv import nn
-from fastconv.bench import nets, report, subjects
+from fastconv.bench import nets, plans, report, subjects
 from fastconv.bench.record import Record
 from fastconv.measure import race, subject, timing
 from fastconv.measure.peers import PeerError
@@ -20,7 +20,8 @@ from fastconv.measure.timing import Measurement, Variant
 
 NOTE = ("call: a network of one ReLU on one value, from Python. step: what each of 64 more ReLUs adds. functional: one "
         "operator by itself, weights packed in the call, on (1, 8, 8, 8). import: in a fresh interpreter. compile: from a "
-        "module (a file, for ONNX Runtime and OpenVINO) until the first result.")
+        "module (a file, for ONNX Runtime and OpenVINO) until the first result. plan: compiling one layer of many taps or "
+        "phases, without a run.")
 MORE = 64
 IMPORTS = {
     "numpy": "import numpy",
@@ -34,7 +35,7 @@ FIELDS = ("what", "name", "threads", "isa")  # that tell one row from another
 
 
 def measure(options, record: Record) -> None:
-    """Measures row by row, and says each. Imports know no threads."""
+    """Measures row by row, and says each. Imports and plans know no threads."""
     print(NOTE)
     names = ["fastconv", *options.peers]
     for threads in options.threads:
@@ -44,6 +45,8 @@ def measure(options, record: Record) -> None:
     seconds: dict[str, Measurement] = {}
     for name in IMPORTED:
         each(record, "import", name, 1, lambda failed, name=name: imported(options, names, name, seconds, failed))
+    for name in plans.LAYERS:
+        each(record, "plan", name, 1, lambda failed, name=name: row([plans.planned(name, options.rounds)]))
 
 
 def each(record: Record, what: str, name: str, threads: int, take: Callable[..., dict]) -> None:
@@ -72,7 +75,7 @@ def conclude(options, record: Record) -> dict:
 
 
 LABELS = {"call": "call", "step": "step of the tape", "functional": "functional call", "import": "import",
-          "compile": "compile"}
+          "compile": "compile", "plan": "plan of a layer"}
 
 
 def todo(options, peers: dict) -> Iterator[tuple[str, str, Callable[[int, list], dict]]]:

@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from fastconv._arrays import refuse_masked
+
 
 class ArrayDataset:
     """Arrays whose rows belong together, such as images and their labels.
@@ -63,6 +65,7 @@ class ArrayDataset:
         """
         if isinstance(index, (int, np.integer, slice)) and not isinstance(index, (bool, np.bool_)):
             return tuple(array[index] for array in self.arrays)
+        refuse_masked("ArrayDataset", "index", index)
         rows = np.asarray(index)
         if rows.ndim == 1 and rows.size == 0 and rows.dtype != np.bool_:
             rows = rows.astype(np.intp)  # np.asarray([]) is float64
@@ -90,6 +93,7 @@ class ArrayDataset:
 def _as_array(value, place):
     if hasattr(value, "__dlpack__") and not hasattr(value, "__array__"):
         value = np.from_dlpack(value)
+    refuse_masked("ArrayDataset", f"array {place}", value)
     array = np.asarray(value)
     if array.dtype.hasobject:
         raise TypeError(f"ArrayDataset: array {place} holds Python objects (from {type(value).__name__}), not numbers")

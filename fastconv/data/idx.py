@@ -13,6 +13,7 @@ import zlib
 
 import numpy as np
 
+from fastconv._arrays import refuse_masked
 from fastconv._atomic import open_regular, write_atomic
 
 _DTYPES: dict[int, np.dtype] = {
@@ -119,6 +120,7 @@ def save_idx(path, array):
     OSError
         The file cannot be written.
     """
+    refuse_masked("save_idx", "array", array)
     array = np.asarray(array)
     codes = {dtype.newbyteorder("="): code for code, dtype in _DTYPES.items()}
     code = codes.get(array.dtype.newbyteorder("="))

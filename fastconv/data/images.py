@@ -10,6 +10,7 @@ import zlib
 
 import numpy as np
 
+from fastconv._arrays import refuse_masked
 from fastconv._atomic import open_regular
 
 from .idx import load_idx
@@ -131,6 +132,7 @@ def to_float(images, mean=0.0, std=1.0, pad=0):
     ValueError
         A wrong number of dimensions, or `mean`, `std`, `pad` outside their rules.
     """
+    refuse_masked("to_float", "images", images)
     images = np.asarray(images)
     if images.dtype != np.uint8:
         raise TypeError(f"to_float: images must be uint8, got {images.dtype}")

@@ -1,11 +1,13 @@
 """Batches of a dataset, shuffled, and prepared in the background."""
 
 import operator
-import os
-import threading
+import warnings
 from typing import Any
 
 import numpy as np
+
+from fastconv._arrays import refuse_masked
+from fastconv.kernels.locks import Lock
 
 from .dataset import ArrayDataset
 from .prefetch import Worker
@@ -80,7 +82,7 @@ class DataLoader:
         self.transform = transform
         self._epoch = 0
         self._position = 0
-        self._guard: tuple = (None, None)
+        self._guard: Lock | None = Lock("DataLoader")
         self._reader: object = None  # stands for the iteration that the epoch and the position speak of
 
     @property
@@ -102,7 +104,7 @@ class DataLoader:
 
     def __getstate__(self):
         # A copy, here or in another process, begins with the state but has no iteration under way.
-        return {**self.__dict__, "_guard": (None, None), "_reader": None}
+        return {**self.__dict__, "_guard": None, "_reader": None}
 
     def set_epoch(self, epoch):
         """Let the next iteration be epoch number `epoch` (an int from 0), from its beginning."""
@@ -133,10 +135,9 @@ class DataLoader:
 
         The thread of an iteration that was left early may still be at its last batch when the next one begins.
         """
-        process = os.getpid()
-        if self._guard[0] != process:  # a forked child: the parent's may have been held when it forked
-            self._guard = (process, threading.Lock())
-        return self._guard[1]
+        if self._guard is None:
+            self._guard = Lock("DataLoader")
+        return self._guard
 
     def _deliver(self, reader, position):
         if reader is self._reader:
@@ -151,6 +152,8 @@ class _Batches:
     """One iteration over a DataLoader."""
 
     def __init__(self, loader, reader):
+        if loader._lock().mine:
+            raise RuntimeError("DataLoader: iterated over by its own dataset, collate_fn, augment or transform")
         self._loader = loader
         self._reader = reader
         self._prefetch = loader.prefetch
@@ -191,11 +194,11 @@ class _Batches:
         return batch
 
     def _take(self):
-        if self._prefetch == 0:
-            return _make_batch(self._loader._lock(), *self._arguments, self._spans[self._taken])
-        if not self._worker.usable:  # forked: the parent keeps its thread, this process begins one of its own
+        if self._worker is not None and not self._worker.usable:  # forked: the parent keeps its thread, this begins its own
             self._worker, self._submitted = None, self._taken
             self._fill()
+        if self._prefetch == 0:
+            return _make_batch(self._loader._lock(), *self._arguments, self._spans[self._taken])
         batch = self._worker.take()
         self._fill(1)
         return batch
@@ -205,7 +208,13 @@ class _Batches:
         wanted = min(self._taken + taken + self._prefetch, len(self._spans))
         while self._submitted < wanted:
             if self._worker is None:
-                self._worker = Worker()
+                try:
+                    self._worker = Worker()
+                except RuntimeError as error:  # a limit on processes or memory
+                    warnings.warn(f"DataLoader: no background thread ({error}): batches are prepared as they are asked for",
+                                  RuntimeWarning, stacklevel=3)
+                    self._prefetch = 0
+                    return
             self._worker.submit(_make_batch, self._loader._lock(), *self._arguments, self._spans[self._submitted])
             self._submitted += 1
 
@@ -258,6 +267,7 @@ def _stack(values, field):
 def _number_array(value, field):
     if type(value) is float:
         return np.asarray(value, dtype=np.float32)
+    refuse_masked("default_collate", f"field {field}", value)
     array = np.asarray(value)
     if array.dtype.kind not in "biufc":
         raise TypeError(
@@ -314,7 +324,8 @@ def _call(what, rows, function, *arguments):
     except StopIteration as error:
         items = "item " if len(rows) == 1 else "items "
         items += ", ".join(map(str, rows[:8])) + (", ..." if len(rows) > 8 else "")
-        raise RuntimeError(f"DataLoader: {what} raised StopIteration for {items}: next() of an exhausted iterator?") from error
+        raise RuntimeError(f"DataLoader: {what} raised StopIteration for {items}: next() of an exhausted "
+                           "iterator?") from error
 
 
 def check_state(state, samples=2**63 - 1):

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from fastconv.graph.eager import Argument, cache, check_ndim, run_backward, run_op
+from fastconv.graph.eager import Argument, cache, check_array, check_ndim, run_backward, run_op
 from fastconv.graph.ir import FLAT, PIXELS, Tensor, Type, apply, showing
 from fastconv.kernels.call import Function
 
@@ -97,6 +97,15 @@ def activation(name: str, value=None, ndim: int = 0) -> Argument:
 
 def flat(name: str, value=None, ndim: int = 0, optional: bool = False) -> Argument:
     return Argument(name, value, FLAT, "float32", ndim, optional)
+
+
+def shape_of(shown: str, argument: Argument) -> tuple[int, ...]:
+    """The shape of an array, or of a symbolic tensor; raises what is wrong with others."""
+    tensor = argument.value
+    if isinstance(tensor, Tensor):
+        check_ndim(shown, argument, tensor.shape)
+        return tensor.shape
+    return check_array(shown, argument).shape
 
 
 def flag(op: str, name: str, value) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from fastconv.functional._call import activation, define, flat, shape_like
+from fastconv.functional._call import activation, define, flat, shape_like, shape_of
 
 GEOMETRY = ("stride", "padding", "dilation", "groups", "algorithm", "precision")
 DIMS = (1, 2, 3)
@@ -192,9 +192,9 @@ def linear(input, weight, bias=None):
 
 def linear_backward_data(grad_output, weight):
     """Gradient of :func:`linear` with respect to its input: ``grad_output @ weight``, shape (N, in_features)."""
-    shape: Any = getattr(grad_output, "shape", None) or memoryview(grad_output).shape
-    features: Any = getattr(weight, "shape", None) or memoryview(weight).shape
-    return _linear_backward_data(grad_output, weight, (shape[0], features[-1]))
+    shape = shape_of("linear_backward_data", activation("grad_output", grad_output, 2))
+    features = shape_of("linear_backward_data", flat("weight", weight, 2))
+    return _linear_backward_data(grad_output, weight, (shape[0], features[1]))
 
 
 def linear_backward_weight(grad_output, input):

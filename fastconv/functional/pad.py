@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fastconv.functional._call import activation, define, shape_like
+from fastconv.functional._call import activation, define, shape_like, shape_of
 from fastconv.graph.ir import Tensor
 
 _pad = define("pad", "pad", activation("input"), attrs=("pad", "mode", "value"))
@@ -57,5 +57,6 @@ def pad_backward(grad_output, input_shape, pad, mode="constant"):
     -------
     ndarray, shape ``input_shape``, float32
     """
-    shape = shape_like("pad_backward", "input_shape", input_shape, len(grad_output.shape))
+    ndim = len(shape_of("pad_backward", activation("grad_output", grad_output)))
+    shape = shape_like("pad_backward", "input_shape", input_shape, ndim)
     return _pad_backward(grad_output, shape, pad, mode)

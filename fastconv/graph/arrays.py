@@ -7,7 +7,9 @@ from math import prod
 
 import numpy as np
 
+from fastconv._arrays import refuse_masked
 from fastconv.kernels.layout import distinct
+from fastconv.kernels.locks import Reentered
 
 
 def as_float32(op: str, name: str, value) -> np.ndarray:
@@ -19,6 +21,8 @@ def as_float32(op: str, name: str, value) -> np.ndarray:
         For any other dtype or byte order, and for what is no array.
     """
     array = value
+    if type(array) is not np.ndarray:
+        refuse_masked(op, name, array)
     if not isinstance(array, np.ndarray):
         if hasattr(value, "__dlpack__") or hasattr(value, "__array__") or hasattr(value, "__array_interface__"):
             array = foreign(op, name, value)
@@ -40,6 +44,8 @@ def foreign(op: str, name: str, value) -> np.ndarray:
     """Another library's array as NumPy's, without a copy where that is possible."""
     try:
         return np.from_dlpack(value) if hasattr(value, "__dlpack__") else np.asarray(value)
+    except Reentered:  # its own method has called what asks it
+        raise
     except (BufferError, RuntimeError, TypeError, ValueError) as error:
         raise TypeError(f"{op}: {name} is a {type(value).__name__} that NumPy cannot take ({error}): expected a float32 "
                         "array") from error
@@ -55,6 +61,7 @@ def as_int64(op: str, name: str, value) -> np.ndarray:
     ValueError
         For values of 2**63 and more, which would turn negative (and might be an ``ignore_index`` then).
     """
+    refuse_masked(op, name, value)
     array = np.asarray(value)
     if array.dtype.kind not in "iu" or not array.dtype.isnative:
         what = f"{array.dtype} (byte-swapped)" if not array.dtype.isnative else f"{array.dtype}"
@@ -93,6 +100,7 @@ def copied(arrays: Sequence[np.ndarray], written: Sequence) -> list[np.ndarray]:
 
 def refuse_out(op: str, array, shape: tuple[int, ...]) -> None:
     """Says what is wrong with an ``out`` that was not taken."""
+    refuse_masked(op, "out", array)
     if not isinstance(array, np.ndarray):
         raise TypeError(f"{op}: out is a {type(array).__name__}: expected a float32 array of shape {shape}")
     if array.dtype != np.float32:

@@ -6,7 +6,6 @@ one of its own, which is kept beside it.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Sequence
 from math import prod
 from typing import Any, NamedTuple
@@ -21,6 +20,7 @@ from fastconv.graph.options import ALIKE
 from fastconv.graph.plan import check_memory
 from fastconv.graph.program import Program
 from fastconv.kernels.call import Call, Problem, problem_key
+from fastconv.kernels.locks import Lock
 from fastconv.kernels.threads import get_num_threads, reset_in_children
 
 KEEP_PROGRAM = 4 << 20  # bytes: memory of a larger program is given back after the call; its plan is kept
@@ -125,13 +125,12 @@ class Cache:
     def __init__(self, keep_program: int = KEEP_PROGRAM, keep_total: int = KEEP_TOTAL, keep_plans: int = KEEP_PLANS):
         self.keep_program, self.keep_total, self.keep_plans = keep_program, keep_total, keep_plans
         self.problems: dict[tuple, Problem] = {}
-        self._lock = threading.Lock()
+        self._lock = Lock("functional's cache")
         self.nbytes = 0
         reset_in_children(self)
 
     def after_fork(self) -> None:
         """In the child of a fork: another thread of the parent may have been inside."""
-        self._lock = threading.Lock()
         self.clear()
 
     def __len__(self) -> int:
@@ -149,6 +148,8 @@ class Cache:
             compiled.unbind()
             size = 0
         compiled.offer()
+        if self._lock.mine:  # a signal handler's call, which interrupts this very function: its program is not kept
+            return
         with self._lock:
             problem = self.problems.get(key)
             if problem is None:

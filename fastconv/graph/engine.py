@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from weakref import WeakValueDictionary
@@ -21,7 +20,8 @@ from fastconv.graph.profile import Profile, profile, times
 from fastconv.graph.program import Program, Snapshot
 from fastconv.graph.trace import trace
 from fastconv.graph.tune import tune
-from fastconv.kernels.threads import reset_in_children, threads_for
+from fastconv.kernels.locks import Lock
+from fastconv.kernels.threads import threads_for
 from fastconv.ops.conv.choose import names
 
 
@@ -42,8 +42,7 @@ class Engine:
         self._choose_for = choose_for or (batch if training else alike(algorithm, batch))  # of every plan: see compile
         self._snapshot = snapshot  # of a frozen engine: what its plans are bound to
         self._plans: OrderedDict[tuple, tuple[Plan, Program]] = OrderedDict()
-        self._lock = threading.Lock()
-        reset_in_children(self)
+        self._lock = Lock("engine")
         self._ran: tuple | None = None
         self._family: WeakValueDictionary[tuple, Program] = WeakValueDictionary()  # of all clones: who shares packed weights
         self._current = self._plan(shapes)
@@ -224,8 +223,7 @@ class Engine:
             self._follow()
             other = object.__new__(Engine)
             other.__dict__.update(self.__dict__)
-            other._lock, other._ran, other._plans = threading.Lock(), None, OrderedDict()
-            reset_in_children(other)
+            other._lock, other._ran, other._plans = Lock("engine"), None, OrderedDict()
             if self._training:
                 other._current = other._plan(self._planned())
                 return other
@@ -275,14 +273,11 @@ class Engine:
     def __copy__(self) -> Engine:
         return self.clone()
 
-    def after_fork(self) -> None:
-        """In the child of a fork: a run that another thread of the parent was in is not there."""
-        self._lock = threading.Lock()
-
     # ---- knowing --------------------------------------------------------------------------------------------------
 
     def memory(self) -> dict:
-        """Bytes: ``arena`` (activations, gradients, scratch), ``weights`` (packed), ``scratch`` per thread, ``unshared``
+        """Bytes: ``arena`` (activations, gradients, scratch), ``weights`` (packed), ``gradients`` (what
+        ``grad`` of the parameters refers to), ``scratch`` per thread, ``unshared``
         (the sum of all buffers of the arena, what it would be without reuse), ``peak`` (most bytes alive at one step), and
         ``tensors``: name, bytes, offset, first and last step of each buffer."""
         return list_memory(self._follow()[1])

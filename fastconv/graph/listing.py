@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from fastconv.graph.lower import SEGMENTS
-from fastconv.graph.plan import ARENA, WEIGHTS
+from fastconv.graph.plan import ARENA, HANDED, WEIGHTS
 from fastconv.graph.program import Program
 
 
@@ -49,6 +49,7 @@ def list_memory(program: Program) -> dict[str, Any]:
         most = max(most, peak)
     scratch = max(s.scratch_bytes for s in program.segments.values())
     return {"arena": lowered.arena_bytes, "weights": lowered.weights_bytes, "scratch": scratch,
+            "gradients": sum(b.nbytes for b in lowered.buffers if b.kind == HANDED),
             "unshared": sum(b.nbytes for b in arena), "peak": most,
             "tensors": [{"name": b.name, "kind": b.kind, "nbytes": b.nbytes, "offset": b.offset, "first": b.first,
-                         "last": b.last} for b in lowered.buffers if b.kind == WEIGHTS or b.first >= 0]}
+                         "last": b.last} for b in lowered.buffers if b.kind in (WEIGHTS, HANDED) or b.first >= 0]}

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from fastconv.graph.choices import Choices
 from fastconv.graph.ir import FLAT, Graph, Node, Tensor, building, fail
 from fastconv.graph.parameter import Parameter
-from fastconv.graph.plan import ARENA, PARAMETER, WEIGHTS, place
+from fastconv.graph.plan import ARENA, HANDED, PARAMETER, WEIGHTS, place
 from fastconv.kernels import layout as layout_kernels
 
 PRECISIONS = ("highest", "high", "medium")  # what a convolution may promise, the strictest first
@@ -25,7 +25,7 @@ class Buffer:
     """Bytes at an address that is known when the plan is bound.
 
     kind: ``arena`` (lives between its first and last step), ``weights`` (made from parameters, kept; shared by clones),
-    ``parameter`` (the module's own array).
+    ``parameter`` (the module's own array), ``handed out`` (an array of its own, which the user may keep: a gradient).
     """
 
     nbytes: int
@@ -150,7 +150,7 @@ class Lowering:
         self.checks: list[Callable[[int], None]] = []  # called with the batch before a forward; may refuse it
         self.changed: list[Parameter] = []  # what a forward writes: running statistics
         self.counters: list[Any] = []  # and the integer arrays that it counts up
-        self.kept: set[Tensor] = set()  # tensors whose memory outlives the run (gradients that users read)
+        self.kept: set[Tensor] = set()  # tensors that users are handed, and may keep: gradients
         self._views: dict[Tensor, View] = {}
         self._padded: dict[tuple, View] = {}
         self._constant: dict[Tensor, bool] = {}
@@ -358,9 +358,9 @@ class Lowering:
         return "backward" if tensor in self.graph.late_inputs else "forward"
 
     def _memory(self, nbytes: int, tensor: Tensor) -> Buffer:
-        kept = tensor in self.kept or (self.is_constant(tensor) and self._segment() == "prepare")
+        constant = self.is_constant(tensor) and self._segment() == "prepare"
         name = tensor.name or (f"{tensor.node.path or tensor.node.op.name}" if tensor.node else "")
-        buffer = Buffer(max(nbytes, 4), WEIGHTS if kept else ARENA, name)
+        buffer = Buffer(max(nbytes, 4), HANDED if tensor in self.kept else WEIGHTS if constant else ARENA, name)
         self.buffers.append(buffer)
         return buffer
 

@@ -9,6 +9,7 @@ from math import prod
 
 import numpy as np
 
+from fastconv._arrays import refuse_masked
 from fastconv.graph.plan import memory_limit
 from fastconv.graph.traced import restructured
 
@@ -91,10 +92,9 @@ class Parameter:
 
     @data.setter
     def data(self, value) -> None:
-        value = np.asarray(value)
+        value = _numbers(value)
         if value.shape != self._data.shape:
             raise ValueError(f"parameter: value of shape {value.shape} assigned to a parameter of shape {self.shape}")
-        value = _numbers(value)
         self._allocate()
         self._data[...] = value
         self.touch()
@@ -174,6 +174,7 @@ def filled(layer: str, name: str, shape: tuple[int, ...], value: float = 0.0, re
 
 def _numbers(value) -> np.ndarray:
     """An array of real numbers; what is none is refused before anything is written."""
+    refuse_masked("parameter", "a value", value)
     array = np.asarray(value)
     if array.dtype.kind not in "fiub":
         raise TypeError(f"parameter: a value of dtype {array.dtype}: expected real numbers")

@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 
 ALIGN = 64
-ARENA, WEIGHTS, PARAMETER = "arena", "weights", "parameter"  # kinds of buffers
+ARENA, WEIGHTS, PARAMETER, HANDED = "arena", "weights", "parameter", "handed out"  # kinds of buffers
 
 
 def aligned(nbytes: int) -> int:
@@ -79,7 +79,7 @@ def place(segments: Sequence[Sequence], buffers: Sequence) -> tuple[int, int]:
         if buffer.kind == WEIGHTS and id(buffer) not in held:
             buffer.offset = weights_bytes
             weights_bytes += aligned(buffer.nbytes)
-    check_memory(arena_bytes + weights_bytes)
+    check_memory(arena_bytes + weights_bytes + sum(b.nbytes for b in buffers if b.kind == HANDED))
     return arena_bytes, weights_bytes
 
 

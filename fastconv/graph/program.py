@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from math import prod
 from typing import Any
 
@@ -11,8 +10,9 @@ import numpy as np
 from fastconv.graph import parameter as parameters
 from fastconv.graph.lower import SEGMENTS, Buffer, Lowering, Ref
 from fastconv.graph.parameter import Parameter
-from fastconv.graph.plan import ARENA, WEIGHTS
+from fastconv.graph.plan import ARENA, HANDED, WEIGHTS
 from fastconv.kernels._runtime import Memory, StepList
+from fastconv.kernels.locks import Lock
 from fastconv.kernels.threads import threads_for
 
 
@@ -48,15 +48,16 @@ class Program:
         self.lowered: Lowering
         self.weights: Memory
         self._snapshot: Snapshot | None
-        self._packing: threading.Lock
+        self._packing: Lock
         self._versions: list[Any]
         if shared is not None and lowered.weights_layout() != shared.lowered.weights_layout():
             raise RuntimeError("a program can share packed weights only with another of the same lowering")
         self.lowered = lowered
         self.arena = Memory(lowered.arena_bytes)
+        self._handed = {id(b): Memory(b.nbytes) for b in lowered.buffers if b.kind == HANDED}
         self._snapshot = shared._snapshot if shared else snapshot
         self.weights = shared.weights if shared else Memory(lowered.weights_bytes)
-        self._packing = shared._packing if shared else threading.Lock()  # clones run in threads of their own
+        self._packing = shared._packing if shared else Lock("packing of weights")  # clones run in threads of their own
         self.parameters = list({id(b.parameter): b.parameter for b in lowered.buffers if b.parameter}.values())
         if self._snapshot is not None:
             for p in self.parameters:
@@ -88,13 +89,16 @@ class Program:
             return self.arena.address + buffer.offset
         if buffer.kind == WEIGHTS:
             return self.weights.address + buffer.offset
+        if buffer.kind == HANDED:
+            return self._handed[id(buffer)].address
         if self._snapshot is not None:
             return self._snapshot[id(buffer.parameter)][1].address
         return buffer.parameter.address  # type: ignore[union-attr]  # its kind says that it has one
 
     def array(self, ref: Ref, shape, dtype=np.float32) -> np.ndarray:
-        """A view of planned memory; it keeps the memory alive."""
-        memory = self.arena if ref.buffer.kind == ARENA else self.weights
+        """A view of planned memory, which it keeps alive: all of the arena or the weights; what is handed out by itself."""
+        kind = ref.buffer.kind
+        memory = self._handed[id(ref.buffer)] if kind == HANDED else self.arena if kind == ARENA else self.weights
         start = ref.buffer.offset + ref.offset
         return np.frombuffer(memory, dtype=dtype, count=prod(shape), offset=start).reshape(shape)
 

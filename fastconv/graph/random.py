@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import operator
-import threading
 
 import numpy as np
 
+from fastconv.kernels.locks import Lock
+
 _state: dict = {}
-_lock = threading.Lock()
+_lock = Lock("random numbers")
 _words = np.zeros(2, np.uint64)  # seed, and how many forwards have drawn since: dropout's steps read and count here
 
 

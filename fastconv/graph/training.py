@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -11,6 +10,7 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
+from fastconv._arrays import refuse_masked
 from fastconv.graph.arrays import as_float32, as_int64
 from fastconv.graph.autodiff import differentiate
 from fastconv.graph.diagnose import first_not_finite
@@ -21,7 +21,7 @@ from fastconv.graph.program import Program
 from fastconv.graph.trace import trace
 from fastconv.kernels import loss as loss_kernels
 from fastconv.kernels import update as kernels
-from fastconv.kernels.threads import reset_in_children
+from fastconv.kernels.locks import Lock
 
 RULES = {"sgd": kernels.sgd, "adam": kernels.adam, "adamw": kernels.adamw}
 
@@ -49,12 +49,7 @@ class LossTape:
         self._value = np.zeros((), np.float32)
         self._plans: OrderedDict[tuple, _Planned] = OrderedDict()
         self._last: _Planned | None = None
-        self._lock = threading.Lock()
-        reset_in_children(self)
-
-    def after_fork(self) -> None:
-        """In the child of a fork: a run that another thread of the parent was in is not there."""
-        self._lock = threading.Lock()
+        self._lock = Lock(operation(self))
 
     def run(self, *arrays) -> float:
         """The loss of a batch: the inputs, then the target.
@@ -122,6 +117,7 @@ class LossTape:
         if len(arrays) < 2:
             raise TypeError(f"{op}: {len(arrays)} arrays given: expected the inputs and the target")
         inputs = [as_float32(op, f"input {i}", a) for i, a in enumerate(arrays[:-1])]
+        refuse_masked(op, "target", arrays[-1])
         target = np.asarray(arrays[-1])
         if target.dtype.kind in "iu":
             specs_target = (target.shape, "target", "pixels", "int64")
@@ -386,7 +382,7 @@ class _Planned:
         n = -1
         for slot, array in zip(self.slots, arrays, strict=True):
             if slot is None:
-                if not isinstance(array, np.ndarray) or array.dtype.kind not in "iu" or \
+                if not isinstance(array, np.ndarray) or hasattr(array, "mask") or array.dtype.kind not in "iu" or \
                         array.shape[1:] != self.target.shape[1:] or array.shape[0] != n:
                     return False
                 self.integers[:n] = as_int64(self.op, "target", array) if array.dtype == np.uint64 else array

@@ -59,11 +59,6 @@ cdef extern from "fastconv/args.h" nogil:
         float* out
         int64_t parts, part_stride, count
 
-    ctypedef struct ColumnSumArgs:
-        const float* x
-        float* part
-        int64_t rows_per_image, C, ld, parts
-
     ctypedef struct PeakArgs:
         float* out
         int64_t iterations

@@ -26,7 +26,7 @@ cdef extern from "fastconv/args_elementwise.h" nogil:
         const float* z
         float* y
         FcStride sx, sz
-        int64_t pixels, C, ldy, keep_images, keep_pixels, keep_channels
+        int64_t fixed_n, pixels, C, ldy, parts, per_part, keep_images, keep_pixels, keep_channels
 
     ctypedef struct FcRandomState:
         uint64_t seed, offset

@@ -8,6 +8,7 @@ from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memset
 
 import os
+import warnings
 
 
 cdef extern from *:
@@ -44,6 +45,9 @@ cdef extern from *:
 cdef extern from "fastconv/fpenv.h" nogil:
     uint64_t fc_fp_enter() noexcept
     void fc_fp_leave(uint64_t) noexcept
+
+cdef extern from "fastconv/threads.h" nogil:
+    int fc_try_team(int members) noexcept
 
 cdef extern from "fastconv/team.h" nogil:
     void fc_team_reset(FcTeam* team, Py_ssize_t begin, Py_ssize_t end) noexcept
@@ -187,6 +191,29 @@ cdef class Step:
         return self.c.kernel.scratch(self.c.args)
 
 
+cdef bint _alone = False  # whether threads could not be created
+
+
+cdef int team(int threads) except -1:
+    """How many of these threads a run has: one, which is said once, where they cannot be created."""
+    global _alone
+    if _alone or not FC_OPENMP:
+        return 1
+    cdef int error = fc_try_team(threads)
+    if error == 0:
+        return threads
+    _alone = True
+    warnings.warn(f"fastconv: {threads} threads cannot be created ({os.strerror(error)}): from now on runs have one thread, "
+                  "until set_num_threads() is called", RuntimeWarning, stacklevel=2)
+    return 1
+
+
+def try_again():
+    """Has the next run try to create its threads, where they could not be created before."""
+    global _alone
+    _alone = False
+
+
 cdef void run_steps(FcTeam* team, const FcStep* steps, Py_ssize_t begin, Py_ssize_t end, int threads, char* scratch,
                     size_t stride) noexcept nogil:
     """The one parallel loop: one region over all steps; what happens inside it is team.h."""
@@ -288,6 +315,8 @@ cdef class StepList:
             self.granted = threads
         if self.widest <= 1:
             threads = 1
+        elif threads > 1:
+            threads = team(threads)
         if self.guard is not None:
             self.guard.acquire()
         with nogil:

@@ -17,8 +17,9 @@ from libc.string cimport memset
 from fastconv.kernels._args_im2col cimport GemmArgs
 from fastconv.kernels._runtime cimport find_kernel
 
+from fastconv.kernels.locks import Lock
+
 import os
-import threading
 
 ctypedef void (*sgemm32)(int, int, int, int, int, int, float, const float*, int, const float*, int, float, float*,
                          int) noexcept nogil
@@ -37,7 +38,7 @@ AFFIXES = [(prefix, suffix) for suffix in ("64_", "_64", "") for prefix in ("sci
 cdef Gemm _gemm
 memset(&_gemm, 0, sizeof(Gemm))
 _state = {"searched": False, "info": None, "reason": "not looked for yet"}
-_lock = threading.Lock()
+_lock = Lock("search for a BLAS")
 
 
 # ---- finding it ---------------------------------------------------------------------------------------------------
@@ -184,7 +185,7 @@ cdef class Guard:
     cdef readonly int holders
 
     def __cinit__(self):
-        self.lock = threading.Lock()
+        self.lock = Lock("BLAS guard")
         self.holders = 0
 
     def bind(self, size_t getter, size_t setter):
@@ -214,7 +215,6 @@ cdef class Guard:
 
     def after_fork(self):
         """In a forked child, the engines that ran in other threads are gone."""
-        self.lock = threading.Lock()
         if self.holders:
             self.holders = 0
             self.restore()

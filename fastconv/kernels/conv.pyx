@@ -1,7 +1,7 @@
 # cython: language_level=3
 """Steps of the convolution family. Geometry is a dict made by ops/conv.py (see ConvArgs in args.h for its meaning)."""
 
-from fastconv.kernels._args cimport ColumnSumArgs, ConvArgs, ConvWeightArgs, PartialArgs, PeakArgs
+from fastconv.kernels._args cimport ConvArgs, ConvWeightArgs, PartialArgs, PeakArgs
 from fastconv.kernels._runtime cimport Step
 from fastconv.kernels._runtime import isa_info
 
@@ -113,19 +113,6 @@ def backward_weight(str kernel, dict geometry, *, size_t x, size_t gy, ldy, size
     a.parts = parts
     a.part_stride = part_stride
     a.swapped = swapped
-    return step
-
-
-def column_sum(*, size_t x, size_t part, rows_per_image, channels, ld, parts) -> Step:
-    """part[p][c]: the sum of x over the p-th of `parts` ranges of rows."""
-    cdef Step step = Step()
-    cdef ColumnSumArgs* a = <ColumnSumArgs*> step.bind_name("f32_column_sum", sizeof(ColumnSumArgs))
-    a.x = <const float*> x
-    a.part = <float*> part
-    a.rows_per_image = rows_per_image
-    a.C = channels
-    a.ld = ld
-    a.parts = parts
     return step
 
 

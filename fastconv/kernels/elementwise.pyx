@@ -80,10 +80,11 @@ def binary(str kernel, *, size_t x, size_t z, size_t y, pixels, channels, x_stri
 
 
 def sum_axes(*, size_t x, size_t y, pixels, channels, x_stride, ldy, keep_images, keep_pixels, keep_channels, size_t z=0,
-             z_stride=(0, 0, 0)) -> Step:
-    """y = sum of x, or of x * z where z is given, over the axes not kept; strides as for `binary`.
+             z_stride=(0, 0, 0), parts=1, per_part=0, fixed_n=0) -> Step:
+    """y = sum of x, or of x * z where z is given, over the axes not kept; strides and fixed_n as for `binary`.
 
-    y has one row of channels (or one number, where channels are summed) per kept image and pixel, `ldy` apart.
+    y has one row of channels (or one number, where channels are summed) per kept image and pixel, `ldy` apart; with `parts`
+    that many instead, one behind the other, each of which sums up to per_part rows.
     """
     cdef Step step = Step()
     cdef SumArgs* m = <SumArgs*> step.bind_name("f32_sum_axes", sizeof(SumArgs))
@@ -95,6 +96,9 @@ def sum_axes(*, size_t x, size_t y, pixels, channels, x_stride, ldy, keep_images
     m.pixels = pixels
     m.C = channels
     m.ldy = ldy
+    m.parts = parts
+    m.per_part = per_part
+    m.fixed_n = fixed_n
     m.keep_images = bool(keep_images)
     m.keep_pixels = bool(keep_pixels)
     m.keep_channels = bool(keep_channels)

@@ -8,6 +8,7 @@ import numpy as np
 
 from fastconv.kernels._args cimport DoorArgs, FoldArgs, PackArgs
 from fastconv.kernels._runtime cimport Memory, Step
+from fastconv.kernels.many cimport many
 
 
 cnp.import_array()
@@ -73,6 +74,8 @@ cdef class Slot:
         if not isinstance(array, cnp.ndarray):
             return -1
         a = <cnp.ndarray> array
+        if not cnp.PyArray_CheckExact(a) and hasattr(a, "mask"):
+            return -1
         if cnp.PyArray_TYPE(a) != cnp.NPY_FLOAT32 or cnp.PyArray_NDIM(a) != self.ndim or self.ndim > 5:
             return -1
         if not (cnp.PyArray_ISBEHAVED(a) if write else cnp.PyArray_ISBEHAVED_RO(a)):
@@ -182,6 +185,12 @@ def pack_weight(size_t flat, size_t packed, **problem) -> Step:
     filter_stride, channel_stride, tap_stride, channel_run_stride, filter_run_stride, block (0: of this ISA).
     """
     return _pack("f32_pack_weight", flat, packed, problem)
+
+
+def pack_weights(size_t flat, size_t packed, list problems, list offsets) -> Step:
+    """pack_weight for each of the problems (dicts), so many bytes behind ``packed``."""
+    return many([_pack("f32_pack_weight", flat, packed + <size_t> offset, problem)
+                 for problem, offset in zip(problems, offsets)])
 
 
 def unpack_weight(size_t flat, size_t packed, **problem) -> Step:

@@ -9,6 +9,7 @@ from libc.stdint cimport uint16_t
 
 from fastconv.kernels._args cimport ConvArgs, PeakArgs
 from fastconv.kernels._args_planes cimport PlaneConvArgs, PlanePackArgs, PlaneWeightArgs, SplitArgs
+from fastconv.kernels.many cimport many
 from fastconv.kernels._runtime cimport Step
 from fastconv.kernels.conv cimport fill
 from fastconv.kernels._runtime import isa_info
@@ -71,6 +72,11 @@ def split(*, size_t x, size_t planes, pixels, channels, ldx, ldp, count, plane_s
     a.count = count
     a.plane_stride = plane_stride
     return step
+
+
+def pack_weights(size_t flat, size_t packed, list problems, list offsets) -> Step:
+    """pack_weight for each of the problems (dicts), so many bytes behind ``packed``."""
+    return many([pack_weight(flat, packed + <size_t> offset, **problem) for problem, offset in zip(problems, offsets)])
 
 
 def pack_weight(size_t flat, size_t out, *, planes, taps, filters, channels, row=0, groups=1, channel_run=1, filter_run=1,

@@ -8,6 +8,10 @@ import os
 import weakref
 from typing import Any
 
+from fastconv.kernels import locks  # noqa: F401  (its locks are renewed in a child before anything here)
+from fastconv.kernels._runtime import try_again
+from fastconv.kernels.affinity import bound, processors
+
 MOST = 1024  # threads: more than any machine that this is for has processors, and few enough to be started
 
 _state: dict[str, Any] = {"threads": 0, "reason": "", "forked": False}
@@ -21,7 +25,7 @@ def available_threads(root: str = "/") -> tuple[int, str]:
     """
     text = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
     if hasattr(os, "sched_getaffinity"):
-        number, reason = len(os.sched_getaffinity(0)), "affinity mask"
+        number, reason = len(processors()), "places of OpenMP" if bound() else "affinity mask"
     else:
         number, reason = os.cpu_count() or 1, "number of processors"
     quota = cgroup_quota(root)
@@ -96,6 +100,7 @@ def set_num_threads(n: int) -> None:
     number = check_threads("set_num_threads", "n", n)
     if not _state["forked"]:
         _state.update(threads=number, reason="set_num_threads")
+        try_again()
 
 
 def check_threads(op: str, name: str, value) -> int:
@@ -134,7 +139,7 @@ def _after_fork() -> None:
 
 
 def reset_in_children(owner) -> None:
-    """Has ``owner.after_fork()`` called in the child of a fork: a lock that another thread held would stay locked there."""
+    """Has ``owner.after_fork()`` called in the child of a fork, where what other threads had in hand is lost."""
     _to_reset.add(owner)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from fastconv._arrays import refuse_masked
 from fastconv.graph.ir import apply
 from fastconv.nn._check import choice, integer, number
 from fastconv.nn.module import Module
@@ -28,6 +29,7 @@ class CrossEntropyLoss(Module):
     def __init__(self, weight=None, ignore_index: int = -100, reduction: str = "mean", label_smoothing: float = 0.0):
         super().__init__()
         if weight is not None:
+            refuse_masked("CrossEntropyLoss", "weight", weight)
             try:
                 weight = np.asarray(weight, np.float32)
             except (TypeError, ValueError) as error:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from fastconv._arrays import refuse_masked
 from fastconv.graph.ir import Tensor, current_graph, scope, showing
 from fastconv.graph.parameter import Parameter
 from fastconv.graph.traced import restructured
@@ -148,6 +149,7 @@ class Module:
             Whether ``state_dict`` holds it.
         """
         if value is not None and not isinstance(value, Parameter):
+            refuse_masked(type(self).__name__, name, value)
             value = np.array(value)
             if value.dtype.kind == "f":
                 value = Parameter(value, requires_grad=False)

@@ -80,6 +80,8 @@ def check(owner: str, entries: Mapping[str, Any], state_dict: Mapping[str, Any],
 
 def as_array(value: Any) -> np.ndarray:
     """A NumPy view or copy of an array-like; a tensor of another library without its history of gradients."""
+    if isinstance(value, np.ma.MaskedArray):
+        raise TypeError("it is a masked array, and masks are not followed")
     if isinstance(value, (np.ndarray, np.generic)):
         return np.asarray(value)
     if hasattr(value, "detach"):

@@ -13,6 +13,7 @@ from fastconv.graph.lower import Lowering, channels, pixels_per_image
 from fastconv.kernels import elementwise as kernels
 from fastconv.ops.activation import extent, infer, pixel_stride, want_float
 from fastconv.ops.shape import slice_of, strided
+from fastconv.ops.sums import sum_rows
 
 # ---- broadcasting -------------------------------------------------------------------------------------------------------
 
@@ -171,10 +172,9 @@ def lower_sum_to(node: Node, cx: Lowering) -> None:
         z, ldz = pixel_stride(node.inputs[1], cx)
         keywords = {"z": z, "z_stride": strides(node.inputs[1], shape, ldz)}
     x, ldx = pixel_stride(g, cx)
-    cx.step(kernels.sum_axes, x=x, y=y, pixels=pixels_per_image(shape), channels=channels(shape), ldy=ldy,
-            x_stride=strides(g, shape, ldx), keep_images=out.layout == PIXELS,
-            keep_pixels=pixels_per_image(own) == pixels_per_image(shape), keep_channels=keep_channels,
-            info={"input": shape, "output": out.shape}, **keywords)
+    sum_rows(cx, shape=shape, x=x, x_stride=strides(g, shape, ldx), y=y, ldy=ldy, keep_images=out.layout == PIXELS,
+             keep_pixels=pixels_per_image(own) == pixels_per_image(shape), keep_channels=keep_channels,
+             info={"input": shape, "output": out.shape}, **keywords)
 
 
 def lower_constant(node: Node, cx: Lowering) -> None:

@@ -8,6 +8,7 @@ import numbers
 
 import numpy as np
 
+from fastconv._arrays import refuse_masked
 from fastconv._atomic import write_atomic
 
 
@@ -57,6 +58,8 @@ def top_k(logits, target, k=5):
     ValueError, TypeError
         As for `accuracy`, and a `k` outside 1 to C.
     """
+    for name, value in (("logits", logits), ("target", target)):
+        refuse_masked("top_k", name, value)
     logits, target = np.asarray(logits), np.asarray(target)
     if logits.ndim < 2 or target.shape != logits.shape[:1] + logits.shape[2:]:
         raise ValueError(

@@ -11,10 +11,9 @@ template <int W>
 FC_INLINE Vf<W> activate(Vf<W> v, int64_t act, float a, float b) {
     if (act == FC_ACT_RELU) return vmax<W>(Vf<W>{}, v);
     if (act == FC_ACT_CLIP) {  // NaN passes through
-        v = v < splat<W>(a) ? splat<W>(a) : v;
-        return v > splat<W>(b) ? splat<W>(b) : v;
+        return vmin<W>(splat<W>(b), vmax<W>(splat<W>(a), v));
     }
-    if (act == FC_ACT_LEAKY) return v < Vf<W>{} ? v * a : v;
+    if (act == FC_ACT_LEAKY) return v > Vf<W>{} ? v : v * a;
     return v;
 }
 

@@ -108,14 +108,6 @@ typedef struct PartialArgs {
     int64_t parts, part_stride, count;
 } PartialArgs;
 
-// part[p][c] = sum over the p-th of `parts` ranges of rows of x[row][c]; rows_per_image * n rows.
-typedef struct ColumnSumArgs {
-    int64_t n;
-    const float* x;
-    float* part;
-    int64_t rows_per_image, C, ld, parts;
-} ColumnSumArgs;
-
 // out: 12 vectors per tile (the batch is the number of tiles); each lane becomes lane * a + b, `iterations` times.
 typedef struct PeakArgs {
     int64_t n;

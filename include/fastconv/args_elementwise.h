@@ -31,13 +31,16 @@ typedef struct BroadcastArgs {
     double alpha;           // f32_add: x + alpha * z
 } BroadcastArgs;
 
-// y = sum of x, or of x * z, over the axes that are not kept; y holds kept images * kept pixels rows.
+// y = sum of x, or of x * z, over the axes that are not kept; y holds kept images * kept pixels * parts rows: `parts` sums of
+// per_part rows each instead of one.
 typedef struct SumArgs {
     int64_t n;
     const float *x, *z;     // z may be null
     float* y;
     FcStride sx, sz;
+    int64_t fixed_n;        // as in MapArgs
     int64_t pixels, C, ldy;
+    int64_t parts, per_part;
     int64_t keep_images, keep_pixels, keep_channels;
 } SumArgs;
 

@@ -194,29 +194,5 @@ inline void f32_sum_partials_run(const PartialArgs* a, int64_t begin, int64_t en
     }
 }
 
-FC_INLINE int64_t f32_column_sum_tiles(const ColumnSumArgs* a) { return a->parts; }
-FC_INLINE size_t f32_column_sum_scratch(const ColumnSumArgs*) { return 0; }
-
-template <int W>
-FC_INLINE void column_sum(const float* x, int64_t rows, int64_t ld, int n, float* out) {
-    Vf<W> s[4] = {Vf<W>{}, Vf<W>{}, Vf<W>{}, Vf<W>{}};
-    int64_t r = 0;
-    for (; r + 4 <= rows; r += 4)
-#pragma GCC unroll 4
-        for (int i = 0; i < 4; ++i) s[i] = s[i] + load_n<W>(x + (r + i) * ld, n);
-    for (; r < rows; ++r) s[0] = s[0] + load_n<W>(x + r * ld, n);
-    store_n<W>(out, (s[0] + s[1]) + (s[2] + s[3]), n);
-}
-
-inline void f32_column_sum_run(const ColumnSumArgs* a, int64_t begin, int64_t end, void*) {
-    const int64_t rows = a->n * a->rows_per_image, per = ceil_div(rows, a->parts);
-    for (int64_t part = begin; part < end; ++part) {
-        const int64_t first = min64(rows, part * per), count = min64(rows, first + per) - first;
-        for (int64_t c = 0; c < a->C; c += kWidth)
-            column_sum<kWidth>(a->x + first * a->ld + c, count, a->ld, static_cast<int>(min64(kWidth, a->C - c)),
-                               a->part + part * a->C + c);
-    }
-}
-
 }  // namespace
 }  // namespace

@@ -101,8 +101,9 @@ FC_INLINE void map_two(const MapArgs* a, int64_t begin, int64_t end) {
 FC_ONE(f32_copy, Copy, return x;)
 FC_ONE_AB(f32_scale, Scale, return fma(x, sp(a), sp(b));)
 
-// Every comparison is written so that NaN ends up where PyTorch puts it.
-FC_ONE(f32_relu, Relu, return x < V{} ? V{} : x;)
+// Every comparison is written so that NaN ends up where PyTorch puts it, and so that a denormal, which counts as zero during a
+// run, comes out as zero where it comes out at all.
+FC_ONE(f32_relu, Relu, return vmax<kWidth>(V{}, x);)
 FC_TWO(f32_relu_backward, ReluBackward, return z <= V{} ? V{} : g;)  // z: output
 FC_ONE_AB(f32_leaky_relu, LeakyRelu, (void)b; return x > V{} ? x : x * a;)
 FC_TWO_AB(f32_leaky_relu_backward, LeakyReluBackward,  // z: input, or output where a >= 0

@@ -1,10 +1,12 @@
 // The convolution family.
 #include "fastconv/args.h"
 #include "fastconv/args_linear.h"
+#include "fastconv/args_many.h"
 #include "fastconv/args_peak.h"
 #include "fastconv/conv.inl.h"
 #include "fastconv/conv_few.inl.h"
 #include "fastconv/conv_backward_weight.inl.h"
 #include "fastconv/linear.inl.h"
+#include "fastconv/many.inl.h"
 #include "fastconv/fma_peak.inl.h"
 #include "fastconv/bandwidth.inl.h"

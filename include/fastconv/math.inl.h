@@ -41,9 +41,17 @@ FC_INLINE Vf<W> expm1_polynomial(Vf<W> r) {
 }
 
 template <int W>
+FC_INLINE Vf<W> vabs(Vf<W> x) {
+    return (Vf<W>)((Vu<W>)x & 0x7fffffffu);
+}
+template <int W>
+FC_INLINE Vf<W> with_sign_of(Vf<W> magnitude, Vf<W> x) {
+    return (Vf<W>)((Vu<W>)magnitude | ((Vu<W>)x & 0x80000000u));
+}
+
+template <int W>
 FC_INLINE Vf<W> clamp(Vf<W> x, float low, float high) {  // NaN passes through
-    x = x < splat<W>(low) ? splat<W>(low) : x;
-    return x > splat<W>(high) ? splat<W>(high) : x;
+    return vmin<W>(splat<W>(high), vmax<W>(splat<W>(low), x));
 }
 
 template <int W>
@@ -54,13 +62,13 @@ FC_INLINE Vf<W> vexp(Vf<W> x) {
     return (expm1_polynomial<W>(r) + splat<W>(1.0f)) * pow2<W>(half) * pow2<W>(n - half);
 }
 
-// exp(x) - 1 for x <= 0, without the cancellation.
+// exp(x) - 1 for x <= 0, without the cancellation; -0 stays -0.
 template <int W>
 FC_INLINE Vf<W> vexpm1_negative(Vf<W> x) {
     Vf<W> r;
     const Vu<W> n = reduce_exp<W>(clamp<W>(x, -80.0f, 0.0f), &r);
     const Vf<W> scale = pow2<W>(n);
-    return mul_add<W>(expm1_polynomial<W>(r), scale, scale - splat<W>(1.0f));
+    return with_sign_of<W>(mul_add<W>(expm1_polynomial<W>(r), scale, scale - splat<W>(1.0f)), x);
 }
 
 // Denormal arguments count as zero, as they do during a run.
@@ -92,15 +100,6 @@ FC_INLINE Vf<W> vlog(Vf<W> x) {
 
 FC_INLINE float log_of(float x) { return vlog<4>(splat<4>(x))[0]; }
 
-template <int W>
-FC_INLINE Vf<W> vabs(Vf<W> x) {
-    return (Vf<W>)((Vu<W>)x & 0x7fffffffu);
-}
-template <int W>
-FC_INLINE Vf<W> with_sign_of(Vf<W> magnitude, Vf<W> x) {
-    return (Vf<W>)((Vu<W>)magnitude | ((Vu<W>)x & 0x80000000u));
-}
-
 // 1 / (1 + exp(-x)); 3 units in the last place.
 template <int W>
 FC_INLINE Vf<W> vsigmoid(Vf<W> x) {
@@ -117,7 +116,7 @@ FC_INLINE Vf<W> vtanh(Vf<W> x) {
     p = mul_add<W>(p, z, splat<W>(-3.33332819422e-1f));
     const Vf<W> near = mul_add<W>(p * z, x, x);
     const Vf<W> far = 1.0f - 2.0f / (vexp<W>(a + a) + 1.0f);
-    return a < splat<W>(0.625f) ? near : with_sign_of<W>(far, x);
+    return with_sign_of<W>(a < splat<W>(0.625f) ? near : far, x);  // of -0, too
 }
 
 // The normal distribution's cumulative function, (1 + erf(x / sqrt(2))) / 2, within 1e-7. erf(u) is u * P(u^2) below 1

@@ -86,6 +86,16 @@ struct Ops<4> {
         return a * b + c;
 #endif
     }
+#if defined(__SSE2__)
+    static FC_INLINE Vf<4> max(Vf<4> a, Vf<4> b) { return (Vf<4>)_mm_max_ps((__m128)a, (__m128)b); }
+    static FC_INLINE Vf<4> min(Vf<4> a, Vf<4> b) { return (Vf<4>)_mm_min_ps((__m128)a, (__m128)b); }
+#elif defined(__aarch64__)  // NaN wins wherever it is
+    static FC_INLINE Vf<4> max(Vf<4> a, Vf<4> b) { return (Vf<4>)vmaxq_f32((float32x4_t)a, (float32x4_t)b); }
+    static FC_INLINE Vf<4> min(Vf<4> a, Vf<4> b) { return (Vf<4>)vminq_f32((float32x4_t)a, (float32x4_t)b); }
+#else
+    static FC_INLINE Vf<4> max(Vf<4> a, Vf<4> b) { return a > b ? a : b; }
+    static FC_INLINE Vf<4> min(Vf<4> a, Vf<4> b) { return a < b ? a : b; }
+#endif
     static FC_INLINE Vf<4> sqrt(Vf<4> a) {
 #if defined(__SSE2__)
         return (Vf<4>)_mm_sqrt_ps((__m128)a);
@@ -126,6 +136,8 @@ struct Ops<8> {
     static FC_INLINE Vf<8> mul_add(Vf<8> a, Vf<8> b, Vf<8> c) {
         return (Vf<8>)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c);
     }
+    static FC_INLINE Vf<8> max(Vf<8> a, Vf<8> b) { return (Vf<8>)_mm256_max_ps((__m256)a, (__m256)b); }
+    static FC_INLINE Vf<8> min(Vf<8> a, Vf<8> b) { return (Vf<8>)_mm256_min_ps((__m256)a, (__m256)b); }
     static FC_INLINE Vf<8> sqrt(Vf<8> a) { return (Vf<8>)_mm256_sqrt_ps((__m256)a); }
     static FC_INLINE void stream(float* p, Vf<8> v) { _mm256_stream_ps(p, (__m256)v); }
     static FC_INLINE Vf<8> permute(Vf<8> v, Vi<8> lane) {
@@ -150,6 +162,12 @@ template <>
 struct Ops<16> {
     static FC_INLINE Vf<16> mul_add(Vf<16> a, Vf<16> b, Vf<16> c) {
         return (Vf<16>)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c);
+    }
+    static FC_INLINE Vf<16> max(Vf<16> a, Vf<16> b) {
+        return (Vf<16>)_mm512_maskz_max_ps(static_cast<__mmask16>(-1), (__m512)a, (__m512)b);
+    }
+    static FC_INLINE Vf<16> min(Vf<16> a, Vf<16> b) {
+        return (Vf<16>)_mm512_maskz_min_ps(static_cast<__mmask16>(-1), (__m512)a, (__m512)b);
     }
     static FC_INLINE Vf<16> sqrt(Vf<16> a) {  // not _mm512_sqrt_ps: GCC takes its undefined operand for a mistake
         return (Vf<16>)_mm512_maskz_sqrt_ps(static_cast<__mmask16>(-1), (__m512)a);
@@ -201,14 +219,15 @@ FC_INLINE void store_n(float* p, Vf<W> v, int n) {
         Ops<W>::store_n(p, v, n);
     }
 }
-// x where x > y or y is NaN ... as a single maxps: the second operand wins for NaN and for equal values.
+// a > b ? a : b, and a < b ? a : b: the second operand wins for NaN and for equal values. They are the instructions, as those
+// give zero for a denormal during a run, which a comparison and a selection, where the compiler takes those, hand on.
 template <int W>
 FC_INLINE Vf<W> vmax(Vf<W> a, Vf<W> b) {
-    return a > b ? a : b;
+    return Ops<W>::max(a, b);
 }
 template <int W>
 FC_INLINE Vf<W> vmin(Vf<W> a, Vf<W> b) {
-    return a < b ? a : b;
+    return Ops<W>::min(a, b);
 }
 // A store past the caches, to an aligned address; stream_end() before other threads may read what was stored so.
 template <int W>

@@ -157,6 +157,38 @@ def test_special_values(name, outputs, gradients):
     np.testing.assert_allclose(gx[0], gradients, rtol=2e-6, atol=2e-6)
 
 
+TINY = 2.0**-126  # the least normal number
+DENORMALS = np.array([[0, 2.0**-149, 1e-45, 1e-40, 1e-38, TINY - 2.0**-149]], np.float32)
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+@pytest.mark.parametrize("sign", [1, -1])
+def test_denormals_are_zeros_of_their_sign(name, sign):
+    """In, where what is compared with zero and handed on would else stay as it is, and out; tails go the same way."""
+    for constants in (FUNCTIONS[name][0], *([(-1.0,), (-0.5,)] if name == "leaky_relu" else []), *([(0.0, 6.0), (0.0, 1e-39)]
+                                                                                            if name == "clip" else [])):
+        x = np.repeat(np.copysign(DENORMALS, np.float32(sign)), 7, axis=1)
+        zero = np.copysign(np.zeros_like(x), np.float32(sign))
+        y = unary(f"f32_{name}", x, *constants)
+        assert y.tobytes() == unary(f"f32_{name}", zero, *constants).tobytes()
+        assert ((y == 0) | (abs(y) >= TINY)).all()
+        if name == "relu":
+            assert (y == 0).all()
+        g = np.full_like(x, 3)
+        keeps = FUNCTIONS[name][3]
+        gx = backward(f"f32_{name}_backward", g, y if keeps == "output" else x, *constants)
+        np.testing.assert_array_equal(gx, backward(f"f32_{name}_backward", g, y if keeps == "output" else zero, *constants))
+        if keeps == "output":
+            np.testing.assert_array_equal(gx, backward(f"f32_{name}_backward", g, x if name == "relu" else y, *constants))
+
+
+@pytest.mark.parametrize("name", ["relu", "leaky_relu", "tanh", "elu"])
+def test_the_sign_of_zero(name):
+    """As PyTorch has it: -0 stays -0."""
+    y = unary(f"f32_{name}", np.array([[-0.0, 0.0]], np.float32), *FUNCTIONS[name][0])
+    assert (y == 0).all() and np.signbit(y).tolist() == [[True, False]]
+
+
 def ulps(y, exact):
     """Distance in units in the last place of the float32 nearest to the truth, where that is normal."""
     near = exact.astype(np.float32)
@@ -241,43 +273,6 @@ def test_add_in_place_accumulates():
     run([elementwise.binary("f32_add", x=address(b), z=address(a), y=address(b), x_stride=(56, 8, 1), z_stride=(42, 6, 1),
                             ldy=8, **size(x.shape))], 3)
     np.testing.assert_array_equal(taken(b, x.shape, 8), x + y)
-
-
-@pytest.mark.parametrize("shape", [*BROADCAST_SHAPES, (2, 5, 41, 40), (300, 3)])
-@pytest.mark.parametrize("keep", [(i, p, c) for i in (0, 1) for p in (0, 1) for c in (0, 1)])
-def test_sum_axes(shape, keep):
-    rng = np.random.default_rng(0)
-    spatial = tuple(range(2, len(shape)))
-    axes = (() if keep[0] else (0,)) + (() if keep[1] else spatial) + (() if keep[2] else (1,))
-    kept_shape = tuple(1 if i in axes else s for i, s in enumerate(shape))
-    for kind_z in (None, "full", "channel", "pixel"):
-        x, xs, stride_x = operand("full", ref.exact_integers(rng, shape, 4), 2)
-        z, zs, stride_z = operand(kind_z, ref.exact_integers(rng, shape, 4), 2) if kind_z else (1.0, None, (0, 0, 0))
-        results = []
-        for threads in (1, 2):
-            ld = kept_shape[1] + 1
-            y = blank(kept_shape, ld)
-            run([elementwise.sum_axes(x=address(xs), z=address(zs), y=address(y), x_stride=stride_x, z_stride=stride_z,
-                                      ldy=ld, keep_images=keep[0], keep_pixels=keep[1], keep_channels=keep[2],
-                                      **size(shape))], shape[0], threads)
-            results.append(taken(y, kept_shape, ld))
-        np.testing.assert_array_equal(results[0], (x * z).astype(np.float64).sum(axis=axes, keepdims=True))
-        np.testing.assert_array_equal(results[0], results[1])
-
-
-def test_sum_axes_of_an_empty_batch():
-    y = guarded((1, 5))
-    run([elementwise.sum_axes(x=0, y=address(y), x_stride=(20, 5, 1), ldy=5, keep_images=0, keep_pixels=0,
-                              keep_channels=1, channels=5, pixels=4)], 0)
-    assert (y == 0).all()
-
-
-def test_sum_axes_of_many_terms_stays_accurate():
-    x = np.random.default_rng(0).uniform(1, 2, (1, 3, 300, 300)).astype(np.float32)
-    source, y = pixels(x, 3), guarded((1, 3))
-    run([elementwise.sum_axes(x=address(source), y=address(y), x_stride=(270000, 3, 1), ldy=3, keep_images=1,
-                              keep_pixels=0, keep_channels=1, **size(x.shape))], 1)
-    assert ref.rel_l2(y[0], x.astype(np.float64).sum(axis=(0, 2, 3))) < 1e-6  # one running sum is 10 times worse
 
 
 # --- dropout -------------------------------------------------------------------------------------------------------

@@ -11,12 +11,13 @@ from itertools import product
 from math import gcd, prod
 
 from fastconv.graph.ir import Node, Tensor
-from fastconv.graph.lower import Lowering, Ref
+from fastconv.graph.lower import Lowering
 from fastconv.kernels import depthwise as kernels
 from fastconv.kernels import layout
 from fastconv.kernels.cpu import Cpu
+from fastconv.kernels.many import each
 from fastconv.ops.conv.choose import Algorithm, offer
-from fastconv.ops.conv.problem import Problem, epilogue
+from fastconv.ops.conv.problem import Problem, axis_phases, epilogue, pack_phases
 
 PARTIAL_FLOATS = 1 << 20  # of all partial sums of a weight gradient together
 
@@ -53,13 +54,14 @@ class Depthwise(Algorithm):
 
     def lower_forward(self, node: Node, p: Problem, cx: Lowering) -> None:
         x, w = node.inputs[:2]
-        convolve(cx, x, w, node.output, forward_geometry(p), forward_packing(p), p.describe(), epilogue(node, cx))
+        convolve(cx, x, w, node.output, [forward_geometry(p)], [forward_packing(p)], p.describe(), epilogue(node, cx))
 
     def lower_backward_data(self, node: Node, p: Problem, cx: Lowering) -> None:
         gy, w = node.inputs[:2]
-        for geometry, pack in backward_data_phases(p):
-            points = len(pack["taps"]) * prod(p.y if "transposed" in geometry else geometry["space"])
-            convolve(cx, gy, w, node.output, geometry, pack, p.describe(points), epilogue(node, cx))
+        geometries, packs = map(list, zip(*backward_data_phases(p), strict=True))
+        points = sum(len(pack["taps"]) * prod(p.y if "transposed" in geometry else geometry["space"])
+                     for geometry, pack in zip(geometries, packs, strict=True))
+        convolve(cx, gy, w, node.output, geometries, packs, p.describe(points), epilogue(node, cx))
 
     def lower_backward_weight(self, node: Node, p: Problem, cx: Lowering) -> None:
         gy, x = node.inputs
@@ -108,16 +110,11 @@ def backward_data_packing(p: Problem, taps: list[int]) -> dict:
             "channel_stride": p.C * p.taps, "tap_stride": 1}
 
 
-def axis_phases(size: int, kernel: int, stride: int, dilation: int, low: int) -> list[tuple]:
-    """Backward to data along one dimension, by phases of the stride: (first output, outputs, taps in the order of the
-    gradient's pixels that they read, dilation, padding in front)."""
-    found = []
-    for origin in range(min(stride, size)):
-        taps = [r for r in reversed(range(kernel)) if (origin + low - r * dilation) % stride == 0]
-        first = (origin + low - taps[0] * dilation) // stride if taps else 0
-        apart = dilation // gcd(stride, dilation) if len(taps) > 1 else 1
-        found.append((origin, -(-(size - origin) // stride), taps, apart, -first))
-    return found
+def axis_phase(number: int, count: int, taps: list, stride: int, dilation: int) -> tuple:
+    """A phase of problem.axis_phases in this kernel's terms: first output, outputs, taps in the order of the gradient's
+    pixels that they read, dilation, padding in front."""
+    apart = dilation // gcd(stride, dilation) if len(taps) > 1 else 1
+    return number, count, [r for r, _ in reversed(taps)], apart, -taps[-1][1] if taps else 0
 
 
 def in_one_step(p: Problem) -> bool:
@@ -133,7 +130,8 @@ def backward_data_phases(p: Problem):
                "kernel": p.kernel, "stride": p.stride, "dilation": p.dilation, "low": p.low, "output": p.x,
                }, backward_data_packing(p, list(range(p.taps)))
         return
-    axes = [axis_phases(*axis) for axis in zip(p.x, p.kernel, p.stride, p.dilation, p.low, strict=True)]
+    axes = [[axis_phase(*phase, axis[2], axis[3]) for phase in axis_phases(*axis)]
+            for axis in zip(p.x, p.kernel, p.stride, p.dilation, p.low, strict=True)]
     for phase in product(*axes):
         origin, space, taps, dilation, low = zip(*phase, strict=True)
         numbers = [(d * p.kernel[1] + h) * p.kernel[2] + w for d, h, w in product(*taps)]
@@ -142,19 +140,15 @@ def backward_data_phases(p: Problem):
                "origin": origin, "output_step": p.stride}, backward_data_packing(p, numbers)
 
 
-def convolve(cx: Lowering, x: Tensor, w: Tensor, y: Tensor, geometry: dict, pack: dict, info: dict, fused: dict) -> None:
-    """Emits the packing of the weights and the convolution."""
+def convolve(cx: Lowering, x: Tensor, w: Tensor, y: Tensor, geometries: list[dict], packs: list[dict], info: dict,
+             fused: dict) -> None:
+    """Emits the packing of the weights and the convolution, of several phases as one step each."""
     view, out = cx.read(x), cx.write(y)
-    packed = pack_weight(cx, w, geometry, pack)
-    cx.step(kernels.forward, {**geometry, "ldx": view.ld}, x=view.ref, w=packed, y=out.ref, ldy=out.ld, info=info, **fused)
-
-
-def pack_weight(cx: Lowering, w: Tensor, geometry: dict, pack: dict) -> Ref:
-    floats = geometry["groups"] * geometry["filters"] * geometry["channels"] * len(pack["taps"])
-    packed, segment = cx.packed(4 * floats, w)
-    if pack["taps"]:
-        cx.step(layout.pack_weight, cx.read(w).ref, packed, op="pack", segment=segment, **pack)
-    return packed
+    sizes = [4 * g["groups"] * g["filters"] * g["channels"] * len(pack["taps"])
+             for g, pack in zip(geometries, packs, strict=True)]
+    packed, offsets = pack_phases(cx, layout.pack_weights, w, packs, sizes)
+    cx.step(each, kernels.forward, [{**g, "ldx": view.ld} for g in geometries], "w", offsets, x=view.ref, w=packed,
+            y=out.ref, ldy=out.ld, info=info, **fused)
 
 
 offer(Depthwise())

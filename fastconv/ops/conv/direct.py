@@ -9,8 +9,9 @@ from fastconv.graph.lower import Lowering, View, channels
 from fastconv.kernels import conv as kernels
 from fastconv.kernels import layout
 from fastconv.kernels.cpu import Cpu
+from fastconv.kernels.many import each
 from fastconv.ops.conv.choose import Algorithm, offer
-from fastconv.ops.conv.problem import Problem, cut_parts, epilogue, phases, runs_of_taps, source
+from fastconv.ops.conv.problem import Problem, cut_parts, epilogue, pack_phases, phases, runs_of_taps, source
 
 
 class Direct(Algorithm):
@@ -32,7 +33,7 @@ class Direct(Algorithm):
         if p.depthwise:
             geometry.update(by_group(p))
             pack.update(groups=p.groups, filters=p.K, group_stride=p.K * p.taps)
-        convolve(cx, f"f32_conv_{self.name}", geometry, pack, w, view, cx.write(node.output), channels(x.shape),
+        convolve(cx, f"f32_conv_{self.name}", [geometry], [pack], w, view, cx.write(node.output), channels(x.shape),
                  p.describe(), epilogue(node, cx))
 
     def lower_backward_data(self, node: Node, p: Problem, cx: Lowering) -> None:
@@ -41,11 +42,14 @@ class Direct(Algorithm):
         roles = {"groups": p.groups, "channels": p.K, "filters": p.C}
         pack = {"groups": p.groups, "filters": p.C, "channels": p.K, "group_stride": p.K * p.C * p.taps,
                 "filter_stride": p.taps, "channel_stride": p.C * p.taps}
+        geometries, packs, points = [], [], 0
         for origin, extents, taps, numbers in phases(p):
-            geometry = {**roles, "taps": taps, "ldx": view.ld, "input": p.y, "space": extents, "stride": (1, 1, 1),
-                        "output": p.x, "origin": origin, "output_step": p.stride}
-            convolve(cx, f"f32_conv_{self.name}", geometry, {**pack, "taps": numbers}, w, view, gx, channels(gy.shape),
-                     p.describe(len(taps) * prod(extents)), epilogue(node, cx))
+            geometries.append({**roles, "taps": taps, "ldx": view.ld, "input": p.y, "space": extents, "stride": (1, 1, 1),
+                               "output": p.x, "origin": origin, "output_step": p.stride})
+            packs.append({**pack, "taps": numbers})
+            points += len(taps) * prod(extents)
+        convolve(cx, f"f32_conv_{self.name}", geometries, packs, w, view, gx, channels(gy.shape), p.describe(points),
+                 epilogue(node, cx))
 
     def lower_backward_weight(self, node: Node, p: Problem, cx: Lowering) -> None:
         view, geometry, pack = source(p, node.inputs[1], cx)
@@ -98,19 +102,18 @@ def estimate(which: str, p: Problem, cpu: Cpu) -> float:
     return max(1.08 * arithmetic + pointers + unpacked, p.nbytes / cpu.memory_bytes)
 
 
-def convolve(cx: Lowering, kernel: str, geometry: dict, pack: dict, w: Tensor, x: View, y: View, row: int, info: dict,
-             fused: dict) -> None:
-    """Emits the packing of the weights and the convolution; ``row`` channels are read of a pixel in the padding."""
-    taps, filters, channels_ = len(geometry["taps"]), geometry["filters"], geometry["channels"]
+def convolve(cx: Lowering, kernel: str, geometries: list[dict], packs: list[dict], w: Tensor, x: View, y: View, row: int,
+             info: dict, fused: dict) -> None:
+    """Emits the packing of the weights and the convolution, of several problems that differ in their taps and in where they
+    write as one step each; ``row`` channels are read of a pixel in the padding."""
+    groups, filters, channels_ = (geometries[0][key] for key in ("groups", "filters", "channels"))
     if kernels.prefers_few(filters, channels_):
-        kernel, floats = "f32_conv_few", geometry["groups"] * taps * filters * channels_
-        pack = {**exchanged(pack), "block": channels_}
+        kernel, floats = "f32_conv_few", groups * filters * channels_
+        packs = [{**exchanged(pack), "block": channels_} for pack in packs]
     else:
-        floats = geometry["groups"] * taps * channels_ * kernels.packed_filters(filters)
-    packed, segment = cx.packed(4 * floats, w)
-    if taps:
-        cx.step(layout.pack_weight, cx.read(w).ref, packed, op="pack", segment=segment, **pack)
-    cx.step(kernels.forward, kernel, geometry, x=x.ref, w=packed, y=y.ref, ldy=y.ld,
+        floats = groups * channels_ * kernels.packed_filters(filters)
+    packed, offsets = pack_phases(cx, layout.pack_weights, w, packs, [4 * floats * len(g["taps"]) for g in geometries])
+    cx.step(each, kernels.forward, geometries, "w", offsets, kernel, x=x.ref, w=packed, y=y.ref, ldy=y.ld,
             zeros=cx.zeros(max(channels_, row)), info=info, **fused)
 
 

@@ -8,7 +8,8 @@ from typing import NamedTuple
 from fastconv.graph.ir import Node, Tensor
 from fastconv.graph.lower import Lowering, Ref, StepSpec, View, channels, spatial3
 from fastconv.kernels import layout, planes
-from fastconv.ops.conv.problem import SMALL, Problem, cut_parts, epilogue, phases
+from fastconv.kernels.many import each
+from fastconv.ops.conv.problem import SMALL, Problem, cut_parts, epilogue, pack_phases, phases
 from fastconv.ops.geometry import window_taps
 
 NONE = (0, 0, 0)
@@ -57,23 +58,22 @@ def split_view(cx: Lowering, view: View, n: int, pixels: int, channels_: int, co
     return image
 
 
-def pack(cx: Lowering, w: Tensor, count: int, reads: int, packing: dict) -> Ref:
-    """Emits the packing of weights of which one tap reads ``reads`` elements."""
-    elements = planes.packed_elements(taps=len(packing["taps"]), channels=reads, planes=count,
+def packed_bytes(count: int, reads: int, packing: dict) -> int:
+    """Of packed weights of which one tap reads ``reads`` elements."""
+    return 2 * planes.packed_elements(taps=len(packing["taps"]), channels=reads, planes=count,
                                       filters=packing["filters"] * packing.get("filter_run", 1),
                                       groups=packing.get("groups", 1))
-    packed, segment = cx.packed(2 * elements, w)
-    if packing["taps"]:
-        cx.step(planes.pack_weight, cx.read(w).ref, packed, planes=count, op="pack", segment=segment, **packing)
-    return packed
 
 
-def convolve(cx: Lowering, kernel: str, count: int, geometry: dict, packing: dict, w: Tensor, image: Image, y: View,
-             info: dict, fused: dict) -> StepSpec:
-    """Emits the packing of the weights and the convolution, which is returned."""
-    packed = pack(cx, w, count, geometry["channels"], packing)
-    return cx.step(planes.forward, kernel, {**geometry, "ldx": image.ldp}, x=image.ref, w=packed, y=y.ref, ldy=y.ld,
-                   planes=count, plane_stride=image.stride, zeros=cx.zeros(geometry["channels"]), info=info, **fused)
+def convolve(cx: Lowering, kernel: str, count: int, geometries: list[dict], packings: list[dict], w: Tensor, image: Image,
+             y: View, info: dict, fused: dict) -> StepSpec:
+    """Emits the packing of the weights and the convolution, which is returned; of several phases as one step each."""
+    reads = geometries[0]["channels"]
+    packed, offsets = pack_phases(cx, planes.pack_weights, w, [{**packing, "planes": count} for packing in packings],
+                                  [packed_bytes(count, reads, packing) for packing in packings])
+    return cx.step(each, planes.forward, [{**geometry, "ldx": image.ldp} for geometry in geometries], "w", offsets, kernel,
+                   x=image.ref, w=packed, y=y.ref, ldy=y.ld, planes=count, plane_stride=image.stride, zeros=cx.zeros(reads),
+                   info=info, **fused)
 
 
 def forward(cx: Lowering, kernel: str, count: int, node: Node, p: Problem) -> None:
@@ -91,7 +91,7 @@ def forward(cx: Lowering, kernel: str, count: int, node: Node, p: Problem) -> No
     else:
         image = split(cx, x, count)
     y, c = cx.write(node.output), channels(node.output.shape)
-    step = convolve(cx, kernel, count, geometry, packing, w, image, y, p.describe(), epilogue(node, cx))
+    step = convolve(cx, kernel, count, [geometry], [packing], w, image, y, p.describe(), epilogue(node, cx))
     if y.ld == c and c % FUSED == 0:
         cx.extra.setdefault("plane makers", {})[node.output] = step
 
@@ -102,10 +102,12 @@ def backward_data(cx: Lowering, kernel: str, count: int, node: Node, p: Problem)
     image, gx = split(cx, gy, count), cx.write(node.output)
     roles = {"groups": p.groups, "channels": p.K, "filters": p.C}
     packing = {**roles, "group_stride": p.K * p.C * p.taps, "filter_stride": p.taps, "channel_stride": p.C * p.taps}
+    geometries, packings = [], []
     for origin, extents, taps, numbers in phases(p):
-        geometry = {**roles, "taps": taps, "input": p.y, "space": extents, "stride": (1, 1, 1), "output": p.x,
-                    "origin": origin, "output_step": p.stride}
-        convolve(cx, kernel, count, geometry, {**packing, "taps": numbers}, w, image, gx, p.describe(), epilogue(node, cx))
+        geometries.append({**roles, "taps": taps, "input": p.y, "space": extents, "stride": (1, 1, 1), "output": p.x,
+                           "origin": origin, "output_step": p.stride})
+        packings.append({**packing, "taps": numbers})
+    convolve(cx, kernel, count, geometries, packings, w, image, gx, p.describe(), epilogue(node, cx))
 
 
 def backward_weight(cx: Lowering, kernel: str, count: int, node: Node, p: Problem) -> None:

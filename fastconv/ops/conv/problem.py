@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from copy import copy
-from itertools import product
+from itertools import accumulate, product
 from math import prod
 
 from fastconv.graph.ir import Node, Tensor
-from fastconv.graph.lower import Lowering, View, spatial3
+from fastconv.graph.lower import Lowering, Ref, View, spatial3
 from fastconv.ops.geometry import to3, window_taps
 
 SMALL = 8  # fewer channels than this: taps of a row are read as one run, from a padded copy if there is padding
@@ -131,19 +132,40 @@ def source(p: Problem, x: Tensor, cx: Lowering) -> tuple[View, dict, dict]:
     return view, geometry, pack
 
 
+def axis_phases(size: int, kernel: int, stride: int, dilation: int, low: int) -> list[tuple[int, int, list]]:
+    """Backward to data along one dimension by phases of the stride: first output, outputs, (number, place) of each tap.
+
+    Each tap is in one phase, so that this takes as long as there are taps and phases.
+    """
+    found: list[tuple[int, int, list]] = [(o, -(-(size - o) // stride), []) for o in range(min(stride, size))]
+    for number in range(kernel):
+        at = low - number * dilation
+        origin = -at % stride
+        if origin < len(found):
+            found[origin][2].append((number, (origin + at) // stride))
+    return found
+
+
 def phases(p: Problem):
     """Backward to data by phases of the stride: (first output pixel, extents, taps with their numbers)."""
-    for origin in product(*(range(min(s, x)) for s, x in zip(p.stride, p.x, strict=True))):
-        extents = tuple(max(0, -(-(x - o) // s)) for x, o, s in zip(p.x, origin, p.stride, strict=True))
-        if 0 in extents:
-            continue
-        taps, numbers = [], []
-        for number, index in enumerate(product(*(range(k) for k in p.kernel))):
-            at = [o + a - r * d for o, a, r, d in zip(origin, p.low, index, p.dilation, strict=True)]
-            if all(v % s == 0 for v, s in zip(at, p.stride, strict=True)):
-                taps.append(tuple(v // s for v, s in zip(at, p.stride, strict=True)))
-                numbers.append(number)
-        yield origin, extents, taps, numbers
+    _, height, width = p.kernel
+    axes = [axis_phases(*axis) for axis in zip(p.x, p.kernel, p.stride, p.dilation, p.low, strict=True)]
+    for (oz, nz, along_z), (oy, ny, along_y), (ox, nx, along_x) in product(*axes):
+        taps = [(z, y, x) for _, z in along_z for _, y in along_y for _, x in along_x]
+        numbers = [(i * height + j) * width + k for i, _ in along_z for j, _ in along_y for k, _ in along_x]
+        yield (oz, oy, ox), (nz, ny, nx), taps, numbers
+
+
+def pack_phases(cx: Lowering, packer: Callable, w: Tensor, packings: list[dict], sizes: list[int]) -> tuple[Ref, list[int]]:
+    """Emits the packing of the weights of several phases by one step, ``packer(w, packed, packings, offsets)``; where each
+    phase's begin, in bytes."""
+    offsets = [0, *accumulate(-(-size // 64) * 64 for size in sizes)]
+    packed, segment = cx.packed(offsets[-1], w)
+    chosen = [i for i, packing in enumerate(packings) if packing["taps"]]
+    if chosen:
+        cx.step(packer, cx.read(w).ref, packed, [packings[i] for i in chosen], [offsets[i] for i in chosen], op="pack",
+                segment=segment)
+    return packed, offsets[:-1]
 
 
 def cut_parts(tiles: int, pixels: int, floats: int) -> int:

@@ -6,11 +6,8 @@ gradient, one problem per phase of the stride (so that no zeros are multiplied);
 
 from __future__ import annotations
 
-from math import prod
-
 from fastconv.graph.ir import FLAT, Node, Operator, Type, apply, fail, register
-from fastconv.graph.lower import PRECISIONS, Lowering, channels
-from fastconv.kernels import conv as kernels
+from fastconv.graph.lower import PRECISIONS, Lowering
 from fastconv.ops.conv.choose import choose
 from fastconv.ops.conv.problem import Problem
 from fastconv.ops.geometry import ints, output_size, pads
@@ -112,24 +109,6 @@ def lower_backward_weight(node: Node, cx: Lowering) -> None:
     choose("backward_weight", node, p, cx).lower_backward_weight(node, p, cx)
 
 
-# ---- the gradient of a bias -------------------------------------------------------------------------------------------
-
-
-def infer_channel_sum(inputs: list, attrs: dict) -> list[Type]:
-    return [Type((channels(inputs[0].shape),), FLAT)]
-
-
-def lower_channel_sum(node: Node, cx: Lowering) -> None:
-    (x,) = node.inputs
-    view, out = cx.read(x), cx.write(node.output).ref
-    count, rows = channels(x.shape), prod(x.shape[2:])
-    parts = max(1, min(32, x.shape[0] * rows // 256))
-    partial = cx.temp(4 * count * parts, "bias gradient")
-    cx.step(kernels.column_sum, x=view.ref, part=partial, rows_per_image=rows, channels=count, ld=view.ld, parts=parts)
-    cx.step(kernels.sum_partials, part=partial, out=out, parts=parts, part_stride=count, count=count)
-
-
 register(Operator("conv", infer_conv, lower_conv, gradient))
 register(Operator("conv_backward_data", infer_backward_data, lower_backward_data))
 register(Operator("conv_backward_weight", infer_backward_weight, lower_backward_weight))
-register(Operator("channel_sum", infer_channel_sum, lower_channel_sum))

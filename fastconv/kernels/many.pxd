@@ -1,0 +1,4 @@
+from fastconv.kernels._runtime cimport Step
+
+
+cpdef Step many(list steps)
