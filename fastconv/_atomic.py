@@ -2,8 +2,16 @@
 
 import contextlib
 import os
+import re
 import secrets
 import stat
+
+try:
+    import fcntl
+except ImportError:
+    fcntl = None  # type: ignore[assignment]
+
+_LEFT = re.compile(r"(\d{1,10})\.[0-9a-f]{8}\.tmp")
 
 
 @contextlib.contextmanager
@@ -12,7 +20,8 @@ def write_atomic(path):
 
     The bytes go to a temporary file in the same directory, which is flushed to the disk and renamed over `path` when
     the ``with`` block ends. When the block raises, the temporary file is removed and an existing `path` is as it was.
-    A symbolic link is followed; the permissions of an existing file are kept.
+    A symbolic link is followed; the permissions of an existing file are kept. What processes that were killed had left
+    beside it is removed.
 
     Parameters
     ----------
@@ -40,14 +49,15 @@ def write_atomic(path):
     mode = _mode_of_existing(given, target)
     directory, name = os.path.split(target)
     # 40 characters of the name: a temporary name longer than the file system allows would fail where `path` would not.
-    temporary = os.path.join(directory, f".{name[:40]}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
+    prefix = f".{name[:40]}."
+    _remove_left(directory, prefix)
+    temporary = os.path.join(directory, f"{prefix}{os.getpid()}.{secrets.token_hex(4)}.tmp")
     try:
-        # os.open rather than tempfile.mkstemp: the umask decides about the permissions, as it does for open().
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0), 0o666)
-    except OSError as error:
-        reason = error.strerror
-        raise OSError(error.errno, f"cannot write to directory {directory!r} ({reason})", given) from error
-    try:
+        try:
+            descriptor = _create(temporary)
+        except OSError as error:
+            reason = error.strerror
+            raise OSError(error.errno, f"cannot write to directory {directory!r} ({reason})", given) from error
         with os.fdopen(descriptor, "wb") as file:
             if mode is not None:
                 os.chmod(temporary, mode)
@@ -60,6 +70,60 @@ def write_atomic(path):
             os.unlink(temporary)
         raise
     _sync_directory(directory)
+
+
+def _create(temporary):
+    """Open a new file, locked for as long as it is being written: who is killed lets go of it."""
+    while True:
+        # os.open rather than tempfile.mkstemp: the umask decides about the permissions, as it does for open().
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0), 0o666)
+        if not _lock(descriptor):
+            return descriptor
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.samestat(os.stat(temporary), os.fstat(descriptor)):
+                return descriptor
+        os.close(descriptor)  # taken for one that was left behind, before it was locked
+
+
+def _lock(descriptor):
+    """Lock a file if nobody else has; whether that could be."""
+    if fcntl is None:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
+def _remove_left(directory, prefix):
+    """Remove temporary files of processes that were killed: these do not run, and hold no lock."""
+    with contextlib.suppress(OSError):
+        for name in os.listdir(directory):
+            found = name.startswith(prefix) and _LEFT.fullmatch(name, len(prefix))
+            if found and not _runs(int(found[1])):
+                with contextlib.suppress(OSError):
+                    _remove_unlocked(os.path.join(directory, name))
+
+
+def _remove_unlocked(path):
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0))
+    try:
+        if _lock(descriptor):
+            os.unlink(path)
+    finally:
+        os.close(descriptor)
+
+
+def _runs(process):
+    """Whether a process of this number runs."""
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def _mode_of_existing(given, target):

@@ -1,5 +1,6 @@
 """What a DataLoader's `augment` may be."""
 
+import numbers
 import operator
 
 import numpy as np
@@ -61,11 +62,11 @@ class RandomHorizontalFlip:
     """
 
     def __init__(self, p=0.5):
-        if isinstance(p, bool) or not isinstance(p, (int, float)):
+        if isinstance(p, bool) or not isinstance(p, numbers.Real):
             raise TypeError(f"RandomHorizontalFlip: p must be a number, got {type(p).__name__}")
-        if not 0 <= p <= 1:
+        if not 0 <= float(p) <= 1:
             raise ValueError(f"RandomHorizontalFlip: p={p} must be from 0 to 1")
-        self.p = p
+        self.p = float(p)
 
     def __call__(self, batch, rng):
         """Return the batch with images of its first array, (N, C, H, W), mirrored; `rng` is a ``numpy.random.Generator``."""

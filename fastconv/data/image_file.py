@@ -7,6 +7,7 @@ import numpy as np
 
 from fastconv._atomic import open_regular
 from fastconv._extra import require
+from fastconv._values import shown
 
 EXTENSIONS = (".bmp", ".gif", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 # Pillow goes by what a file contains, not by its name, and some of its formats start programs (EPS), or are rarely tried.
@@ -108,13 +109,13 @@ def read_image(path, channels=3, size=None, apply_exif_orientation=True):
 def check_channels(who, channels):
     """A ValueError unless it is 1 or 3."""
     if channels not in (1, 3):
-        raise ValueError(f"{who}: channels={channels!r} must be 1 or 3")
+        raise ValueError(f"{who}: channels={shown(channels)} must be 1 or 3")
 
 
 def check_flag(who, name, value):
     """A TypeError unless it is True or False."""
     if not isinstance(value, (bool, np.bool_)):
-        raise TypeError(f"{who}: {name}={value!r} must be True or False")
+        raise TypeError(f"{who}: {name}={shown(value)} must be True or False")
 
 
 def has_colours(picture):

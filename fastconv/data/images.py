@@ -12,6 +12,7 @@ import numpy as np
 
 from fastconv._arrays import refuse_masked
 from fastconv._atomic import open_regular
+from fastconv._values import shown
 
 from .idx import load_idx
 
@@ -209,7 +210,7 @@ def _read_member(archive, member):
 
 def _check_dataset(name, arrays, classes):
     if classes is not None and (not isinstance(classes, (int, np.integer)) or classes < 1):
-        raise ValueError(f"classes={classes!r} must be an int of at least 1, or None")
+        raise ValueError(f"classes={shown(classes)} must be an int of at least 1, or None")
     train_x, train_y, test_x, test_y = arrays
     train_x, train_y = _check_part(name, "training", train_x, train_y)
     test_x, test_y = _check_part(name, "test", test_x, test_y)
@@ -248,7 +249,7 @@ def _per_channel(name, value, channels):
     try:
         numbers = np.asarray(value, dtype=np.float64)
     except (TypeError, ValueError):
-        raise TypeError(f"to_float: {name}={value!r} must be a number or one for each of {channels}") from None
+        raise TypeError(f"to_float: {name}={shown(value)} must be a number or one for each of {channels}") from None
     if numbers.ndim > 1 or (numbers.ndim == 1 and len(numbers) != channels):
         raise ValueError(f"to_float: {name} has shape {numbers.shape}, must be a number or one for each of {channels}")
     if not np.isfinite(numbers).all():
@@ -261,7 +262,7 @@ def _padding(pad):
     if len(sides) != 2 or not all(
         isinstance(side, (int, np.integer)) and not isinstance(side, bool) and side >= 0 for side in sides
     ):
-        raise ValueError(f"to_float: pad={pad!r} must be an int of at least 0, or two of them")
+        raise ValueError(f"to_float: pad={shown(pad)} must be an int of at least 0, or two of them")
     if max(sides) >= 2**15:
-        raise ValueError(f"to_float: pad={pad!r} must be below {2**15}")
+        raise ValueError(f"to_float: pad={shown(pad)} must be below {2**15}")
     return sides

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from fastconv._arrays import refuse_masked
+from fastconv._values import shown
 from fastconv.kernels.locks import Lock
 
 from .dataset import ArrayDataset
@@ -231,12 +232,12 @@ def default_collate(items):
     Parameters
     ----------
     items : list
-        Samples of a dataset: arrays or numbers, or tuples of them, all of the same shapes. Python floats become
+        Samples of a dataset: arrays or numbers, or tuples or dicts of them, all of the same shapes. Python floats become
         float32, Python ints int64, NumPy's own scalars and arrays keep their dtype.
 
     Returns
     -------
-    tuple of numpy.ndarray
+    tuple of numpy.ndarray, or dict of them
         One array per field, the samples along the first dimension.
 
     Raises
@@ -246,11 +247,23 @@ def default_collate(items):
     TypeError
         Items that are no numbers, such as str or dict.
     """
+    if items and all(isinstance(item, dict) for item in items):
+        return _collate_named(items)
     rows = [tuple(item) if isinstance(item, (tuple, list)) else (item,) for item in items]
     for place, row in enumerate(rows):
         if len(row) != len(rows[0]):
             raise ValueError(f"default_collate: item {place} has {len(row)} fields but item 0 has {len(rows[0])}")
     return tuple(_stack([row[field] for row in rows], field) for field in range(len(rows[0])))
+
+
+def _collate_named(items):
+    for place, item in enumerate(items):
+        if item.keys() != items[0].keys():
+            raise ValueError(
+                f"default_collate: item {place} has the fields {shown(sorted(map(str, item)))} "
+                f"but item 0 has {shown(sorted(map(str, items[0])))}"
+            )
+    return {name: _stack([item[name] for item in items], repr(name)) for name in items[0]}
 
 
 def _stack(values, field):
@@ -299,6 +312,8 @@ def _make_batch(lock, dataset, order, collate, augment, transform, span):
             batch = _call("augment", rows, augment, batch, start)
         if transform is not None:
             batch = _call("transform", rows, transform, batch)
+    if isinstance(batch, dict):
+        return {name: _call("an array", rows, np.ascontiguousarray, part) for name, part in batch.items()}
     if not isinstance(batch, (tuple, list)):
         batch = (batch,)
     return tuple([_call("an array", rows, np.ascontiguousarray, part) for part in batch])
@@ -338,7 +353,7 @@ def check_state(state, samples=2**63 - 1):
 
 def _flag(name, value):
     if not isinstance(value, (bool, np.bool_)):
-        raise TypeError(f"DataLoader: {name}={value!r} must be True or False")
+        raise TypeError(f"DataLoader: {name}={shown(value)} must be True or False")
     return bool(value)
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from fastconv._values import shown
 from fastconv.graph.eager import Argument, cache, check_array, check_ndim, run_backward, run_op
 from fastconv.graph.ir import FLAT, PIXELS, Tensor, Type, apply, showing
 from fastconv.kernels.call import Function
@@ -111,7 +112,7 @@ def shape_of(shown: str, argument: Argument) -> tuple[int, ...]:
 def flag(op: str, name: str, value) -> None:
     """True or False, and nothing that merely resembles them: a positional slip would go unnoticed."""
     if not isinstance(value, (bool, np.bool_)):
-        raise TypeError(f"{op}: {name}={value!r}: expected True or False")
+        raise TypeError(f"{op}: {name}={shown(value)}: expected True or False")
 
 
 def shape_like(op: str, name: str, shape, ndim: int) -> tuple[int, ...]:
@@ -119,7 +120,7 @@ def shape_like(op: str, name: str, shape, ndim: int) -> tuple[int, ...]:
     try:
         values = tuple(int(s.__index__()) for s in shape)
     except (TypeError, AttributeError):
-        raise TypeError(f"{op}: {name}={shape!r}: expected {ndim} integers") from None
+        raise TypeError(f"{op}: {name}={shown(shape)}: expected {ndim} integers") from None
     if len(values) != ndim:
         raise ValueError(f"{op}: {name}={values} has {len(values)} dimensions: expected {ndim}")
     if values[0] < 0 or any(v < 1 for v in values[1:]):

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from fastconv._values import plain, shown
 from fastconv.functional._call import activation, call, define, define_gradient, flag
 from fastconv.graph.eager import Argument, check_array, run_op
 from fastconv.graph.ir import Tensor
@@ -21,9 +22,9 @@ from fastconv.graph.random import draw
 def number(op: str, name: str, value) -> float:
     """A real number; NaN is refused."""
     if isinstance(value, bool) or not isinstance(value, Real):
-        raise TypeError(f"{op}: {name}={value!r}: expected a number")
+        raise TypeError(f"{op}: {name}={shown(value)}: expected a number")
     if not -inf <= float(value) <= inf:
-        raise ValueError(f"{op}: {name}={value!r}: expected a number")
+        raise ValueError(f"{op}: {name}={shown(value)}: expected a number")
     return float(value)
 
 
@@ -34,13 +35,13 @@ def _numbers(op: str, attrs: dict) -> dict:
 def _limits(op: str, attrs: dict) -> dict:
     low, high = _numbers(op, attrs).values()
     if not low < high:
-        raise ValueError(f"{op}: max_val={attrs['max_val']!r} must be greater than min_val={attrs['min_val']!r}")
+        raise ValueError(f"{op}: max_val={shown(attrs['max_val'])} must be greater than min_val={shown(attrs['min_val'])}")
     return {"low": low, "high": high}
 
 
 def _approximate(op: str, attrs: dict) -> dict:
     if attrs["approximate"] not in ("none", "tanh"):
-        raise ValueError(f"{op}: approximate={attrs['approximate']!r}: expected 'none' or 'tanh'")
+        raise ValueError(f"{op}: approximate={shown(attrs['approximate'])}: expected 'none' or 'tanh'")
     return attrs
 
 
@@ -208,6 +209,7 @@ def _along(function, arrays, dim):
     """Along the batch of arrays, too: batch and channels change places."""
     if type(dim) is int and dim > 0:
         return function(*arrays, dim)
+    dim = plain(dim)
     if any(isinstance(a, Tensor) for a in arrays) or not all(hasattr(a, "ndim") and a.ndim > 1 for a in arrays) or \
             isinstance(dim, bool) or not isinstance(dim, int) or dim not in (0, -arrays[0].ndim):
         return function(*arrays, dim)
@@ -243,13 +245,13 @@ def _dropout(shown: str, x: Argument, p, training, seed):
         raise ValueError(f"{shown}: p={p}: expected a probability, 0 to 1")
     if isinstance(x.value, Tensor):
         if seed is not None:
-            raise ValueError(f"{shown}: seed={seed!r} works on arrays only")
+            raise ValueError(f"{shown}: seed={seed!r:.60} works on arrays only")
         return call("dropout", shown, x, p=p) if training and p > 0 else x.value
     if seed is not None:
         try:
             seed = operator.index(seed)
         except TypeError:
-            raise TypeError(f"{shown}: seed={seed!r}: expected an integer") from None
+            raise TypeError(f"{shown}: seed={seed!r:.60}: expected an integer") from None
         if not 0 <= seed < 2**64:
             raise ValueError(f"{shown}: seed={seed} must be from 0 to 2**64 - 1")
     if not training or p == 0:

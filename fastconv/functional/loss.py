@@ -6,8 +6,9 @@ from numbers import Real
 
 import numpy as np
 
+from fastconv._values import plain
 from fastconv.functional._call import activation, call, define, flat, gradient
-from fastconv.graph.arrays import as_int64
+from fastconv.graph.arrays import as_float32, as_int64
 from fastconv.graph.eager import Argument
 from fastconv.graph.ir import FLAT, PIXELS, Tensor
 
@@ -15,16 +16,16 @@ _mse_loss = define("mse_loss", "mse_loss", activation("input"), activation("targ
 
 
 def cross_entropy(input, target, weight=None, *, ignore_index=-100, reduction="mean", label_smoothing=0.0):
-    """Cross entropy of logits against class indices.
+    """Cross entropy of logits against class indices or probabilities, as PyTorch's.
 
     Parameters
     ----------
     input : array, shape (N, C, ...), float32
         Logits.
-    target : array, shape (N, ...), of any integer dtype
-        Class indices, converted to int64.
+    target : array, shape (N, ...), of any integer dtype, or of the shape of ``input``, float32
+        Class indices, converted to int64; or a probability for each class ("soft labels").
     weight : array, shape (C,), float32, optional
-        One factor per class; "mean" divides by the sum of the targets' factors.
+        One factor per class; "mean" divides by the sum of the targets' factors, with probabilities by their number.
     ignore_index : int, default -100
         A class whose positions do not count.
     reduction : {"mean", "sum", "none"}, default "mean"
@@ -34,7 +35,7 @@ def cross_entropy(input, target, weight=None, *, ignore_index=-100, reduction="m
     Returns
     -------
     ndarray, float32
-        A scalar array, or of the shape of ``target`` with ``reduction="none"``.
+        A scalar array, or (N, ...) with ``reduction="none"``.
 
     Raises
     ------
@@ -42,7 +43,7 @@ def cross_entropy(input, target, weight=None, *, ignore_index=-100, reduction="m
         Also for a class index out of range, naming the index, where it is and the number of classes.
     """
     if not isinstance(input, Tensor):
-        target = _checked("cross_entropy", input, target, ignore_index)
+        target = _checked("cross_entropy", input, target, plain(ignore_index))
     return call("cross_entropy", "cross_entropy", *_logits(input, target, weight), ignore_index=ignore_index,
                 reduction=reduction, label_smoothing=label_smoothing)
 
@@ -50,7 +51,7 @@ def cross_entropy(input, target, weight=None, *, ignore_index=-100, reduction="m
 def cross_entropy_backward(grad_output, input, target, weight=None, *, ignore_index=-100, reduction="mean",
                            label_smoothing=0.0):
     """Gradient of :func:`cross_entropy` with respect to ``input``; ``grad_output`` has the shape of the loss."""
-    target = _checked("cross_entropy_backward", input, target, ignore_index)
+    target = _checked("cross_entropy_backward", input, target, plain(ignore_index))
     return gradient("cross_entropy", "cross_entropy_backward", _scalar(grad_output), *_logits(input, target, weight),
                     layout=PIXELS if reduction == "none" else FLAT, ignore_index=ignore_index, reduction=reduction,
                     label_smoothing=label_smoothing)
@@ -71,7 +72,8 @@ def mse_loss_backward(grad_output, input, target, *, reduction="mean"):
 
 
 def _logits(input, target, weight) -> tuple:
-    return activation("input", input), Argument("target", target, PIXELS, "int64"), flat("weight", weight, 1, True)
+    dtype = "float32" if target.dtype == np.float32 else "int64"
+    return activation("input", input), Argument("target", target, PIXELS, dtype), flat("weight", weight, 1, True)
 
 
 def _scalar(grad_output):
@@ -80,7 +82,9 @@ def _scalar(grad_output):
 
 
 def _checked(op: str, input, target, ignore_index) -> np.ndarray:
-    """Targets as int64, each a class or ``ignore_index``."""
+    """Targets as int64, each a class or ``ignore_index``; or probabilities."""
+    if getattr(target, "dtype", None) == np.float32:
+        return as_float32(op, "target", target)
     target = as_int64(op, "target", target)
     shape = np.shape(input)
     if len(shape) > 1:

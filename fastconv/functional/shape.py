@@ -8,6 +8,7 @@ from numbers import Real
 
 import numpy as np
 
+from fastconv._values import shown
 from fastconv.functional._call import activation, call, define
 from fastconv.graph.arrays import as_float32
 from fastconv.graph.eager import Argument, cache, run_op
@@ -32,7 +33,7 @@ def flatten(input, start_dim=0, end_dim=-1):
     try:
         start, end = operator.index(start_dim), operator.index(end_dim)
     except TypeError:
-        raise TypeError(f"flatten: start_dim={start_dim!r}, end_dim={end_dim!r}: expected integers") from None
+        raise TypeError(f"flatten: start_dim={shown(start_dim)}, end_dim={shown(end_dim)}: expected integers") from None
     if not -dims <= start < dims or not -dims <= end < dims:
         raise ValueError(f"flatten: start_dim={start}, end_dim={end}: input of shape {x.shape} has {x.ndim} dimensions")
     start, end = start % dims, end % dims
@@ -67,7 +68,7 @@ def fold(input, output_size, kernel_size, dilation=1, padding=0, stride=1):
     try:
         size = tuple(operator.index(s) for s in size)
     except TypeError:
-        raise TypeError(f"fold: output_size={output_size!r}: expected integers") from None
+        raise TypeError(f"fold: output_size={shown(output_size)}: expected integers") from None
     return _fold(input, size, kernel_size, dilation, padding, stride)
 
 
@@ -80,7 +81,7 @@ def cat(tensors, dim=0):
     arrays = [as_float32("cat", f"tensors[{i}]", t) for i, t in enumerate(tensors)]
     first = arrays[0].shape
     if isinstance(dim, bool) or not isinstance(dim, (int, np.integer)):
-        raise TypeError(f"cat: dim={dim!r}: expected an integer")
+        raise TypeError(f"cat: dim={shown(dim)}: expected an integer")
     if not -len(first) <= dim < len(first):
         raise ValueError(f"cat: dim={dim}: tensors[0] of shape {first} has {len(first)} dimensions")
     axis = dim % len(first)
@@ -112,7 +113,7 @@ def _add_carefully(input, other):
         with showing("add"):
             return apply("add", [input, other])
     for name, value, array in (("other", other, input), ("input", input, other)):
-        if isinstance(value, Real) and not isinstance(value, (bool, np.generic)):
+        if isinstance(value, Real) and not isinstance(value, bool):
             return call("scale", "add", activation("input" if name == "other" else "other", array), a=1.0, b=float(value))
     x, z = as_float32("add", "input", input), as_float32("add", "other", other)
     dims, batch = max(x.ndim, z.ndim), max((a.shape[0] for a in (x, z) if a.ndim == max(x.ndim, z.ndim) > 0), default=1)

@@ -8,6 +8,7 @@ from math import prod
 import numpy as np
 
 from fastconv._arrays import refuse_masked
+from fastconv._values import shown
 from fastconv.kernels.layout import distinct
 from fastconv.kernels.locks import Reentered
 
@@ -119,7 +120,7 @@ def check_shape(op: str, name: str, shape) -> tuple[int, ...]:
     try:
         shape = tuple(int(s.__index__()) for s in shape)
     except (TypeError, AttributeError):
-        raise TypeError(f"{op}: {name}={shape!r}: expected a sequence of integers, like (1, 3, 224, 224)") from None
+        raise TypeError(f"{op}: {name}={shown(shape)}: expected a sequence of integers, like (1, 3, 224, 224)") from None
     if not 2 <= len(shape) <= 5:
         raise ValueError(f"{op}: {name}={shape} has {len(shape)} dimensions: expected 2 (N, features) to 5 (N, C, D, H, W)")
     if shape[0] < 0 or any(s < 1 for s in shape[1:]):

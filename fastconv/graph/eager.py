@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from fastconv._values import shown
 from fastconv.graph.arrays import as_float32, as_int64, copied
 from fastconv.graph.autodiff import differentiate, remove_dead
 from fastconv.graph.ir import PIXELS, Graph, Node, Tensor, apply, building, operator, showing
@@ -369,5 +370,5 @@ def planned_shape(shape: tuple[int, ...], layout: str) -> tuple[int, ...]:
 def describe(names: Sequence[str], specs: Sequence, attrs: dict) -> str:
     """The arguments of a call, for messages."""
     arrays = [f"{name} of shape {s[0]}" for name, s in zip(names, specs, strict=True) if s is not None]
-    return ", ".join([*arrays, *(f"{k}={v!r}" for k, v in attrs.items())])
+    return ", ".join([*arrays, *(f"{k}={shown(v)}" for k, v in attrs.items())])
 

@@ -9,6 +9,7 @@ from weakref import WeakValueDictionary
 import numpy as np
 
 from fastconv._atomic import check_writable
+from fastconv._values import shown
 from fastconv.graph.arrays import as_float32, check_shape, copied
 from fastconv.graph.autodiff import differentiate
 from fastconv.graph.choices import Choices
@@ -444,7 +445,7 @@ def compile(module, input_shape, *, training: bool = False, precision: str = "hi
     if choose_for is not None:
         check_count("compile", "choose_for", choose_for)
     if not isinstance(training, (bool, np.bool_)):
-        raise TypeError(f"compile: training={training!r}: expected True or False")
+        raise TypeError(f"compile: training={shown(training)}: expected True or False")
     function = module
     if hasattr(module, "symbolic"):
         function = module.symbolic(training)

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from fastconv._values import shown
 from fastconv.graph.arrays import as_float32, as_int64
 from fastconv.graph.autodiff import differentiate
 from fastconv.graph.eager import leave
@@ -105,7 +106,7 @@ def gradcheck(function, inputs, *, eps: float = 4e-2, rtol: float = 1e-3, max_el
         When the function gives two results for one input, or a value that is not finite.
     """
     if not eps > 0 or not rtol > 0:
-        raise ValueError(f"gradcheck: eps={eps!r} and rtol={rtol!r} must be above 0")
+        raise ValueError(f"gradcheck: eps={shown(eps)} and rtol={shown(rtol)} must be above 0")
     if not callable(function):
         raise TypeError(f"gradcheck: function is a {type(function).__name__}: expected a callable or an engine")
     inputs = [inputs] if hasattr(inputs, "dtype") else list(inputs)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from operator import index as operator_index
 from typing import Any
 
+from fastconv._values import plain
 from fastconv.graph.batch import Batch, settle
 from fastconv.graph.parameter import Parameter
 from fastconv.graph.traced import Traced
@@ -257,8 +258,8 @@ def apply(name: str, inputs: Sequence, **attrs) -> Any:
         raise TypeError(f"{name}: needs a symbolic tensor: modules are called while they are traced by fc.compile(); "
                         "for NumPy arrays use fastconv.functional")
     tensors = []
-    attrs = settle(attrs)
-    for value in settle(list(inputs)):
+    attrs = plain(settle(attrs))
+    for value in plain(settle(list(inputs))):
         if isinstance(value, Parameter):
             value = graph.parameter(value)
         elif value is not None and not isinstance(value, (Tensor, int, float)):

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
+from fastconv._values import shown
 from fastconv.graph.choices import Choices
 from fastconv.graph.lower import PRECISIONS
 from fastconv.kernels.threads import check_threads
@@ -17,7 +16,7 @@ ALIKE = 2  # images: the batch for which algorithms are chosen, whatever the bat
 def check_options(op: str, precision, algorithm, threads) -> None:
     """A precision, an algorithm and a number of threads that may be asked for."""
     if precision not in PRECISIONS:
-        raise ValueError(f"{op}: precision={precision!r}: expected one of {', '.join(PRECISIONS)}")
+        raise ValueError(f"{op}: precision={shown(precision)}: expected one of {', '.join(PRECISIONS)}")
     check_algorithm(op, algorithm)
     if threads is not None:
         check_threads(op, "threads", threads)
@@ -36,7 +35,7 @@ def check_algorithm(op: str, algorithm) -> None:
                 raise ValueError(f"{op}: algorithm names the pass {wrong[0]!r}: expected {', '.join(PASSES)}")
         for one in name.values() if isinstance(name, dict) else [name]:
             if one is not None and one not in names():
-                raise ValueError(f"{op}: algorithm={one!r}: expected one of {', '.join(names())}")
+                raise ValueError(f"{op}: algorithm={shown(one)}: expected one of {', '.join(names())}")
 
 
 def alike(algorithm, batch: int = 0) -> int:
@@ -49,13 +48,3 @@ def alike(algorithm, batch: int = 0) -> int:
 def check_count(op: str, name: str, value) -> None:
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
         raise ValueError(f"{op}: {name}={shown(value)}: expected an integer of at least 1")
-
-
-def shown(value: Any, most: int = 60) -> str:
-    """A value for a message, which is short whatever it is."""
-    if isinstance(value, int) and abs(value) >= 10**most:
-        return "an integer of more than 60 digits"
-    if getattr(value, "shape", ()):
-        return f"an array of shape {tuple(value.shape)}"
-    text = repr(value)
-    return text if len(text) <= most else text[:most - 3] + "..."

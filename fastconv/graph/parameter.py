@@ -44,9 +44,79 @@ def epoch() -> object:
 def touch(changed) -> None:
     """Says that the values of these parameters have changed."""
     global _epoch
+    _epoch = object()  # first and last: an interrupt in between leaves no engine that has seen all there is
     for parameter in changed:
         parameter.version += 1
     _epoch = object()
+
+
+class changing:
+    """Says so before and after a change: an interrupt may come between the change and the word that it is over."""
+
+    def __init__(self, changed):
+        self.changed = changed
+
+    def __enter__(self) -> None:
+        touch(self.changed)
+
+    def __exit__(self, *exc) -> None:
+        touch(self.changed)
+
+
+READ_ONLY = ("parameter: its data is read-only, so that no change goes unnoticed: write 'with p.edit() as values: "
+             "values[...] = ...', or assign a whole array, p.data = ...")
+
+
+class _Data(np.ndarray):
+    """The read-only view of a parameter's values, and views of it; what is computed of them is a plain array."""
+
+    def _refuse(self) -> None:
+        if not self.flags.writeable:
+            raise ValueError(READ_ONLY)
+
+    def __setitem__(self, key, value) -> None:
+        self._refuse()
+        super().__setitem__(key, value)
+
+    def __array_ufunc__(self, ufunc, method, *inputs, out=None, **keywords):
+        for array in out or ():
+            if isinstance(array, _Data):
+                array._refuse()
+        if out is not None:
+            keywords["out"] = tuple(_bare(array) for array in out)
+        keywords = {name: _bare(value) for name, value in keywords.items()}
+        return getattr(ufunc, method)(*map(_bare, inputs), **keywords)
+
+    def __array_function__(self, function, types, arguments, keywords):
+        if function in (np.copyto, np.put, np.place, np.putmask) and isinstance(arguments[0], _Data):
+            arguments[0]._refuse()
+        return function(*map(_bare, arguments), **{name: _bare(value) for name, value in keywords.items()})
+
+    def fill(self, value) -> None:
+        self._refuse()
+        super().fill(value)
+
+    def copy(self, order="C") -> np.ndarray:  # type: ignore[override]
+        return _bare(self).copy(order)
+
+    def astype(self, *arguments, **keywords) -> np.ndarray:  # type: ignore[override]
+        return _bare(self).astype(*arguments, **keywords)
+
+    def __deepcopy__(self, memo) -> np.ndarray:
+        return self.copy()
+
+    def __reduce_ex__(self, protocol):
+        return _bare(self).__reduce_ex__(protocol)
+
+    def __repr__(self) -> str:
+        return repr(_bare(self))
+
+
+def _bare(value):
+    """Plain arrays for these views, in sequences too, as ``np.concatenate`` takes them."""
+    if type(value) in (list, tuple):
+        return type(value)(map(_bare, value))
+    return value.view(np.ndarray) if isinstance(value, _Data) else value
 
 
 class Parameter:
@@ -75,7 +145,7 @@ class Parameter:
         self.version = 0
 
     def _hold(self, array: np.ndarray) -> None:
-        self._data, self._view = array, array.view()
+        self._data, self._view = array, array.view(_Data)
         self._view.flags.writeable = False
 
     def _allocate(self) -> None:
@@ -95,9 +165,9 @@ class Parameter:
         value = _numbers(value)
         if value.shape != self._data.shape:
             raise ValueError(f"parameter: value of shape {value.shape} assigned to a parameter of shape {self.shape}")
-        self._allocate()
-        self._data[...] = value
-        self.touch()
+        with changing((self,)):
+            self._allocate()
+            self._data[...] = value
 
     @property
     def requires_grad(self) -> bool:
@@ -186,6 +256,7 @@ class _Edit:
         self.parameter, self.view = parameter, parameter._data.view()
 
     def __enter__(self) -> np.ndarray:
+        self.parameter.touch()
         return self.view
 
     def __exit__(self, *exc) -> None:

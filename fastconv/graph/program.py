@@ -115,13 +115,20 @@ class Program:
     def run(self, segment: str, batch: int) -> None:
         """Runs a segment for the first ``batch`` images of the planned batch."""
         threads = threads_for(self.threads)
-        steps = self.segments[segment]
+        steps = self.ready(segment, batch)
         if segment == "forward":
             for check in self.lowered.checks:
                 check(batch)
             self.prepare(threads)
+            if self.lowered.changed:
+                with parameters.changing(self.lowered.changed):
+                    steps.run(threads)
+                return
+        steps.run(threads)
+
+    def ready(self, segment: str, batch: int) -> StepList:
+        """The steps of a segment, for so many images."""
+        steps = self.segments[segment]
         if steps.batch != batch:
             steps.set_batch(batch)
-        steps.run(threads)
-        if segment == "forward" and self.lowered.changed:
-            parameters.touch(self.lowered.changed)
+        return steps

@@ -6,6 +6,7 @@ import operator
 
 import numpy as np
 
+from fastconv._values import shown
 from fastconv.kernels.locks import Lock
 
 _state: dict = {}
@@ -29,7 +30,7 @@ def manual_seed(seed: int) -> None:
     try:
         value = operator.index(seed)
     except TypeError:
-        raise TypeError(f"manual_seed: seed={seed!r} is of type {type(seed).__name__}: expected an integer") from None
+        raise TypeError(f"manual_seed: seed={shown(seed)} is of type {type(seed).__name__}: expected an integer") from None
     if not 0 <= value < 2**64:
         raise ValueError(f"manual_seed: seed={seed} must be from 0 to 2**64 - 1")
     _words[:] = value, 0
@@ -78,7 +79,7 @@ def check_state(state: dict) -> np.random.Generator:
         generator.bit_generator.state = state["generator"]
         words = [operator.index(w) for w in (*state["words"], state["seed"])]
         if len(words) != 3 or not all(0 <= w < 2**64 for w in words):
-            raise ValueError(f"words={state['words']!r} and seed={state['seed']!r} must be from 0 to 2**64 - 1")
+            raise ValueError(f"words={shown(state['words'])} and seed={shown(state['seed'])} must be from 0 to 2**64 - 1")
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"the random state is malformed: {type(error).__name__}: {error}") from None
     return generator

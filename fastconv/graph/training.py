@@ -10,18 +10,20 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from fastconv._arrays import refuse_masked
+from fastconv._values import shown
 from fastconv.graph.arrays import as_float32, as_int64
 from fastconv.graph.autodiff import differentiate
+from fastconv.graph.batches import Batches, as_target
 from fastconv.graph.diagnose import first_not_finite
 from fastconv.graph.ir import Tensor
-from fastconv.graph.parameter import Parameter, touch
+from fastconv.graph.parameter import Parameter, changing
 from fastconv.graph.planning import Plan, optimise
 from fastconv.graph.program import Program
 from fastconv.graph.trace import trace
 from fastconv.kernels import loss as loss_kernels
 from fastconv.kernels import update as kernels
 from fastconv.kernels.locks import Lock
+from fastconv.kernels.threads import threads_for
 
 RULES = {"sgd": kernels.sgd, "adam": kernels.adam, "adamw": kernels.adamw}
 
@@ -32,7 +34,7 @@ class LossTape:
     Parameters
     ----------
     model, loss : callable
-        Over symbolic tensors: ``model(*inputs) -> prediction``, ``loss(prediction, target) -> scalar``.
+        Over symbolic tensors: ``model(*inputs) -> prediction``, ``loss(prediction, *targets) -> scalar``.
     algorithm, precision, threads, cache_size
         As for :func:`fastconv.compile`.
     choose_for : int, optional
@@ -52,12 +54,12 @@ class LossTape:
         self._lock = Lock(operation(self))
 
     def run(self, *arrays) -> float:
-        """The loss of a batch: the inputs, then the target.
+        """The loss of a batch: the inputs, then the target, or as many as the loss takes.
 
         Parameters
         ----------
         *arrays : ndarray
-            Inputs float32 ``(N, C, ...)``; the target of integers (class indices) or float32.
+            Inputs float32 ``(N, C, ...)``; targets of integers (class indices) or float32.
 
         Raises
         ------
@@ -73,6 +75,11 @@ class LossTape:
         if self._last is None:
             raise RuntimeError("predictions: no step has run yet")
         return self._last.predicted()
+
+    def targets(self, arrays: Sequence) -> list[np.ndarray]:
+        """Those arrays of the last run's batch that are targets."""
+        assert self._last is not None
+        return [np.asarray(a) for a in arrays[self._last.inputs:]]
 
     def _take(self, arrays: Sequence) -> _Planned:
         """The plan for these arrays, which points to them; what is wrong with them is said here."""
@@ -114,35 +121,32 @@ class LossTape:
     def _plan(self, arrays: Sequence) -> tuple[_Planned, Sequence]:
         """The plan for these arrays, and the arrays as NumPy's; says what is wrong with them."""
         op = operation(self)
-        if len(arrays) < 2:
-            raise TypeError(f"{op}: {len(arrays)} arrays given: expected the inputs and the target")
-        inputs = [as_float32(op, f"input {i}", a) for i, a in enumerate(arrays[:-1])]
-        refuse_masked(op, "target", arrays[-1])
-        target = np.asarray(arrays[-1])
-        if target.dtype.kind in "iu":
-            specs_target = (target.shape, "target", "pixels", "int64")
-        else:
-            target = as_float32(op, "target", arrays[-1])
-            specs_target = (target.shape, "target", "pixels", "float32")
-        for name, a in [*((f"input {i}", a) for i, a in enumerate(inputs)), ("target", target)]:
+        batches = Batches(self.model, self.loss)
+        k = batches.split(op, len(arrays))
+        inputs = [as_float32(op, f"input {i}", a) for i, a in enumerate(arrays[:k])]
+        names = [batches.target_name(i, len(arrays) - k) for i in range(len(arrays) - k)]
+        targets = [as_target(op, name, a) for name, a in zip(names, arrays[k:], strict=True)]
+        for name, a in [*((f"input {i}", a) for i, a in enumerate(inputs)), *zip(names, targets, strict=True)]:
             if a.ndim < 1 or a.shape[0] != inputs[0].shape[0]:
                 raise ValueError(f"{op}: {name} of shape {a.shape}: its batch differs from the first input's shape "
                                  f"{inputs[0].shape}")
         if inputs[0].shape[0] < 1:
             raise ValueError(f"{op}: input 0 of shape {inputs[0].shape} is an empty batch")
-        rest, n = (*(a.shape[1:] for a in inputs), target.shape[1:], target.dtype.kind), inputs[0].shape[0]
+        kinds = tuple("int64" if a.dtype.kind in "iu" else "float32" for a in targets)
+        rest, n = (*(a.shape[1:] for a in (*inputs, *targets)), k, kinds), inputs[0].shape[0]
         for key in ((rest, None), (rest, n)):  # for any batch, or for this one
             found = self._plans.get(key)
             if found is not None and found.plan.serves(n) and found.current(self):
                 self._plans.move_to_end(key)
-                return found, [*inputs, target]
+                return found, [*inputs, *targets]
         batch = max(n, self._least)
-        (shape, *target_is), named = specs_target, [((batch, *a.shape[1:]), f"input{i}") for i, a in enumerate(inputs)]
-        planned = _Planned(self, named, ((batch, *shape[1:]), *target_is), n)
+        named = [((batch, *a.shape[1:]), f"input{i}") for i, a in enumerate(inputs)]
+        planned = _Planned(self, named, [((batch, *a.shape[1:]), name, "pixels", kind) for a, name, kind in
+                                         zip(targets, names, kinds, strict=True)], n)
         self._plans[rest, planned.graph.exact] = planned
         while len(self._plans) > self.cache_size:
             self._plans.popitem(last=False)
-        return planned, [*inputs, target]
+        return planned, [*inputs, *targets]
 
 
 class TrainingTape(LossTape):
@@ -163,8 +167,6 @@ class TrainingTape(LossTape):
 
     Attributes
     ----------
-    steps : int
-        Updates done.
     learnt : mapping
         What a training knows of each parameter, a :class:`Learnt`, as long as the parameter lives.
     """
@@ -176,15 +178,19 @@ class TrainingTape(LossTape):
                  threads: int | None = None, cache_size: int = 4):
         for name, value in (("clip_norm", clip_norm), ("clip_value", clip_value)):
             if value is not None and not value > 0:
-                raise ValueError(f"{name}={value!r} must be above 0")
+                raise ValueError(f"{name}={shown(value)} must be above 0")
         if isinstance(accumulate, bool) or not isinstance(accumulate, (int, np.integer)) or accumulate < 1:
-            raise ValueError(f"accumulate={accumulate!r}: expected an integer of at least 1")
+            raise ValueError(f"accumulate={shown(accumulate)}: expected an integer of at least 1")
         accumulate = int(accumulate)
         super().__init__(model, loss, algorithm=algorithm, precision=precision, threads=threads, cache_size=cache_size)
         self.rule, self.clip_norm, self.clip_value, self.accumulate = rule, clip_norm, clip_value, accumulate
-        self.steps = 0
+        self._updates, self._window = kernels.Hyper(), kernels.Hyper()  # they count: updates, steps since the last one
         self.learnt: WeakKeyDictionary[Parameter, Learnt] = WeakKeyDictionary()
-        self._micro = 0
+
+    @property
+    def steps(self) -> int:
+        """Updates done."""
+        return self._updates.steps
 
     def step(self, *arrays) -> float:
         """One step on a batch: the inputs, then the target. Returns the loss before the update.
@@ -216,36 +222,34 @@ class TrainingTape(LossTape):
             return loss
 
     def _finish(self, planned: _Planned) -> None:
-        program = planned.program
+        program, n = planned.program, planned.n
+        waiting, runs = self._window.steps + 1, []  # type: int, list
         if self.accumulate > 1:
-            program.run("accumulate", planned.n)
-            for learnt in planned.learnt:
-                learnt.summing.first = 0.0
-            self._micro += 1
-            if self._micro < self.accumulate:
-                return
-            self._micro = 0
-            for learnt in self.learnt.values():
-                learnt.summing.first = 1.0
-        self.steps += 1
-        kernels.count(planned.hypers, bool(self.rule.state_names))
-        program.run("update", planned.n)
-        touch(planned.updated)
+            sums = [learnt.summing for learnt in planned.learnt]
+            kernels.arm_sums(sums)
+            runs.append((program.ready("accumulate", n), [*sums, self._window], False, []))
+        if waiting < self.accumulate:
+            kernels.run_counted(runs, threads_for(program.threads))
+            return
+        cleared = [self._window, *(learnt.summing for learnt in self.learnt.values())] if self.accumulate > 1 else []
+        runs.append((program.ready("update", n), [*planned.hypers, self._updates], bool(self.rule.state_names), cleared))
+        with changing(planned.updated):
+            kernels.run_counted(runs, threads_for(program.threads))
 
     @property
     def accumulated(self) -> int:
         """Steps whose gradients are summed and wait for the next update."""
-        return self._micro
+        return self._window.steps
 
     def restart(self, steps: int, accumulated: int = 0) -> None:
         """Goes on as if so many updates had been done, and so many steps since; the rest is in :attr:`learnt`."""
         with self._lock:
-            self.steps, self._micro = steps, accumulated
+            self._updates.steps, self._window.steps = steps, accumulated
 
     def reset_rule(self, rule) -> None:
         """Goes on with another rule, as if no parameter had been updated."""
         with self._lock:
-            self.rule, self._micro, self._last = rule, 0, None
+            self.rule, self._window.steps, self._last = rule, 0, None
             self._plans.clear()
             self.learnt.clear()
 
@@ -263,7 +267,7 @@ class Learnt:
     def __init__(self, parameter: Parameter, tape: TrainingTape):
         self.shape = parameter.shape
         self.hyper = kernels.Hyper(max_norm=tape.clip_norm or 0.0, clip_value=tape.clip_value or 0.0)
-        self.summing = kernels.Hyper(grad_scale=1.0 / tape.accumulate, first=1.0)
+        self.summing = kernels.Hyper(grad_scale=1.0 / tape.accumulate)
         self.buffers: dict[str, np.ndarray] = {}
         self._total: np.ndarray | None = None
 
@@ -283,11 +287,11 @@ class Learnt:
     @property
     def waiting(self) -> bool:
         """Whether steps have added to :attr:`total` since the last update."""
-        return not self.summing.first
+        return self.summing.steps > 0
 
     def reset(self) -> None:
         """As at first, at the same addresses."""
-        self.hyper.steps, self.hyper.begun, self.summing.first = 0, False, 1.0
+        self.hyper.steps, self.hyper.begun, self.summing.steps = 0, False, 0
         for array in self.buffers.values():
             array[...] = 0
 
@@ -300,9 +304,10 @@ def operation(tape: LossTape) -> str:
 class _Planned:
     """One plan of a training tape."""
 
-    def __init__(self, tape: Any, inputs: list, target: tuple, n: int):
+    def __init__(self, tape: Any, inputs: list, targets: list, n: int):
         self.batch, self.n, self.op = inputs[0][0][0], 0, operation(tape)
-        graph, structure = trace(lambda *t: self._model_and_loss(tape, t), [*inputs, target], n)
+        k = self.inputs = len(inputs)
+        graph, structure = trace(lambda *t: self._model_and_loss(tape, t[:k], t[k:]), [*inputs, *targets], n)
         optimise(graph, tape.training)
         *predictions, loss = graph.outputs
         if loss.shape != ():
@@ -321,20 +326,21 @@ class _Planned:
         self.written = [(p, np.empty(p.shape, np.float32)) for p in self.lowered.changed]
         self.counted = [(c, c.copy()) for c in self.lowered.counters]
         self.slots = [plan.lowered.slots.get(t.name) for t in graph.inputs]
-        self.target = graph.inputs[-1]
-        self.integers: Any = None  # the target as an array, where it is of class indices
-        if self.target.dtype == "int64":
-            self.integers = self.program.array(plan.lowered.read(self.target).ref, self.target.shape, np.int64)
-            self.classes = plan.lowered.extra.get("classes", [])
+        self.arguments = graph.inputs
+        self.integers: dict[int, Any] = {}  # by place, targets of class indices as arrays
+        for i, tensor in enumerate(graph.inputs):
+            if tensor.dtype == "int64":
+                self.integers[i] = self.program.array(plan.lowered.read(tensor).ref, tensor.shape, np.int64)
+        self.classes = [(graph.inputs.index(t), *rule) for t, *rule in plan.lowered.extra.get("classes", [])]
         self.structure = structure
         self.outputs = [np.zeros(t.shape, np.float32) for t in predictions] + [tape._value]
         for name, array in zip(plan.exits, self.outputs, strict=True):
             plan.lowered.slots[name].take(array, True)
 
     @staticmethod
-    def _model_and_loss(tape: LossTape, tensors):
-        prediction = tape.model(*tensors[:-1])
-        loss = tape.loss(prediction, tensors[-1])
+    def _model_and_loss(tape: LossTape, inputs, targets):
+        prediction = tape.model(*inputs)
+        loss = tape.loss(prediction, *targets)
         if not isinstance(loss, Tensor):
             raise TypeError(f"the loss returned a {type(loss).__name__}: expected one symbolic scalar")
         return prediction, loss
@@ -380,12 +386,14 @@ class _Planned:
         if len(arrays) != len(self.slots):
             return False
         n = -1
-        for slot, array in zip(self.slots, arrays, strict=True):
+        for i, (slot, array) in enumerate(zip(self.slots, arrays, strict=True)):
             if slot is None:
                 if not isinstance(array, np.ndarray) or hasattr(array, "mask") or array.dtype.kind not in "iu" or \
-                        array.shape[1:] != self.target.shape[1:] or array.shape[0] != n:
+                        array.shape[1:] != self.arguments[i].shape[1:] or array.shape[:1] != (n,):
                     return False
-                self.integers[:n] = as_int64(self.op, "target", array) if array.dtype == np.uint64 else array
+                if array.dtype == np.uint64:
+                    array = as_int64(self.op, self.arguments[i].name, array)
+                self.integers[i][:n] = array
             else:
                 got = slot.take(array, False)
                 if got < 1 or (n >= 0 and got != n):
@@ -417,14 +425,13 @@ class _Planned:
             self.restore()
 
     def check_targets(self) -> None:
-        if self.integers is None:
-            return
-        count = self.n * (self.integers.size // self.batch)
-        for classes, ignore in self.classes:
-            bad = loss_kernels.check_targets(self.integers.ctypes.data, count, classes, ignore)
+        for place, classes, ignore in self.classes:
+            integers, name = self.integers[place], self.arguments[place].name
+            count = self.n * (integers.size // self.batch)
+            bad = loss_kernels.check_targets(integers.ctypes.data, count, classes, ignore)
             if bad >= 0:
-                raise ValueError(f"cross_entropy: target[{bad}]={self.integers.reshape(-1)[bad]} (in flat order) is not a "
-                                 f"class index in 0..{classes - 1}, nor ignore_index={ignore}")
+                raise ValueError(f"cross_entropy: {name}[{bad}]={integers.reshape(-1)[bad]} (in flat order) is not a class "
+                                 f"index in 0..{classes - 1}, nor ignore_index={ignore}")
 
 
 def _clip_norm(items: list, hypers: list, part: int, shared: dict):

@@ -23,6 +23,8 @@ cdef extern from "fastconv/args_loss.h" nogil:
         float* gx
         int64_t pixels, C, ldx, ldgx, per_tile, ignore_index
         double smoothing
+        const float* soft
+        int64_t ldt, of_target
 
     ctypedef struct SquaredErrorArgs:
         const float* x

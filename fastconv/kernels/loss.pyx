@@ -63,10 +63,14 @@ def softmax_backward(str kernel, *, size_t gy, size_t y, size_t gx, pixels, chan
 
 
 cdef CrossEntropyArgs* bind_cross_entropy(Step step, str kernel, size_t x, size_t target, size_t weight, size_t kept,
-                                          pixels, channels, ldx, ignore_index, label_smoothing) except NULL:
+                                          pixels, channels, ldx, ignore_index, label_smoothing, ldt) except NULL:
     cdef CrossEntropyArgs* a = <CrossEntropyArgs*> step.bind_name(kernel, sizeof(CrossEntropyArgs))
     a.x = <const float*> x
-    a.target = <const int64_t*> target
+    if ldt:
+        a.soft = <const float*> target
+        a.ldt = ldt
+    else:
+        a.target = <const int64_t*> target
     a.weight = <const float*> weight
     a.kept = <float*> kept
     a.pixels = pixels
@@ -79,15 +83,15 @@ cdef CrossEntropyArgs* bind_cross_entropy(Step step, str kernel, size_t x, size_
 
 
 def cross_entropy(*, size_t x, size_t target, size_t kept, size_t part, pixels, channels, ldx, size_t weight=0,
-                  size_t loss=0, ignore_index=-100, label_smoothing=0.0) -> Step:
-    """Cross entropy of logits x against int64 classes, one per pixel.
+                  size_t loss=0, ignore_index=-100, label_smoothing=0.0, ldt=0) -> Step:
+    """Cross entropy of logits x against int64 classes, one per pixel, or where `ldt` is given float32 shares of the classes.
 
     `kept`: two floats per pixel for the backward; `part`: see above; `weight`: one float per class, or 0 for none; `loss`:
     one float per pixel, or 0 where only the sum is wanted.
     """
     cdef Step step = Step()
     cdef CrossEntropyArgs* a = bind_cross_entropy(step, "f32_cross_entropy", x, target, weight, kept, pixels, channels,
-                                                  ldx, ignore_index, label_smoothing)
+                                                  ldx, ignore_index, label_smoothing, ldt)
     a.part = <double*> part
     a.loss = <float*> loss
     return step
@@ -95,11 +99,12 @@ def cross_entropy(*, size_t x, size_t target, size_t kept, size_t part, pixels, 
 
 def cross_entropy_backward(*, size_t x, size_t target, size_t kept, size_t gy, gy_stride, size_t gx, ldgx, pixels,
                            channels, ldx, size_t norm=0, size_t weight=0, ignore_index=-100,
-                           label_smoothing=0.0) -> Step:
-    """The gradient of the logits; gy is a scalar (gy_stride 0), one float per pixel (1) or 0 for 1; times `norm` if given."""
+                           label_smoothing=0.0, ldt=0, of_target=False) -> Step:
+    """The gradient of the logits, or of shares of the classes as a target; gy is a scalar (gy_stride 0), one float per pixel (1) or 0 for 1; times `norm` if given."""
     cdef Step step = Step()
     cdef CrossEntropyArgs* a = bind_cross_entropy(step, "f32_cross_entropy_backward", x, target, weight, kept, pixels,
-                                                  channels, ldx, ignore_index, label_smoothing)
+                                                  channels, ldx, ignore_index, label_smoothing, ldt)
+    a.of_target = bool(of_target)
     a.gy = <const float*> gy
     a.gy_stride = gy_stride
     a.norm = <const float*> norm

@@ -8,6 +8,7 @@ import os
 import weakref
 from typing import Any
 
+from fastconv._values import shown
 from fastconv.kernels import locks  # noqa: F401  (its locks are renewed in a child before anything here)
 from fastconv.kernels._runtime import try_again
 from fastconv.kernels.affinity import bound, processors
@@ -110,7 +111,7 @@ def check_threads(op: str, name: str, value) -> int:
     except TypeError:
         number = None
     if number is None:
-        raise TypeError(f"{op}: {name}={value!r} is of type {type(value).__name__}: expected an integer")
+        raise TypeError(f"{op}: {name}={shown(value)} is of type {type(value).__name__}: expected an integer")
     if not 1 <= number <= MOST:
         raise ValueError(f"{op}: {name}={number} must be from 1 to {MOST}")
     return number

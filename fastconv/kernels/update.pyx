@@ -2,7 +2,7 @@
 """Steps of the update family. One step updates a list of parameters: flat float32 arrays by address and count."""
 
 from fastconv.kernels._args_update cimport FC_ITEM_TILE, ClipNormArgs, FcHyper, FcItem, ItemsArgs
-from fastconv.kernels._runtime cimport Memory, Step
+from fastconv.kernels._runtime cimport Memory, Step, StepList
 
 
 cdef class Hyper:
@@ -12,7 +12,7 @@ cdef class Hyper:
     sgd set its momentum buffer and accumulate its sum instead of adding to them. clip_norm writes grad_scale and
     total_norm. Steps keep the objects that they read alive.
 
-    `steps` and `begun` are for :func:`arm`: updates done with it, and whether the rule has written its buffers.
+    `steps` and `begun` are for :func:`arm`: runs counted, and whether the rule has written its buffers.
     """
 
     # The fields of FcHyper, in its order: they lie side by side in this object, and steps read them there.
@@ -55,12 +55,26 @@ def arm(list hypers, rule) -> None:
         last = h
 
 
-def count(list hypers, bint begun) -> None:
-    """One more update is done with each; ``begun``: which wrote the rule's buffers."""
+def arm_sums(list hypers) -> None:
+    """Has those start their sum that have counted nothing yet."""
     cdef Hyper h
     for h in hypers:
-        h.steps += 1
-        h.begun |= begun
+        h.first = h.steps == 0
+
+
+def run_counted(list runs, int threads) -> None:
+    """Runs and counts; each of ``runs`` is (StepList, those that count it, whether the rule's buffers are then begun, those
+    that begin to count anew). No handler of a signal comes in between: what is counted is what has been done.
+    """
+    cdef StepList steps
+    cdef Hyper h
+    for steps, counted, begun, cleared in runs:
+        steps.run(threads)
+        for h in <list> counted:
+            h.steps += 1
+            h.begun |= <bint> begun
+        for h in <list> cleared:
+            h.steps = 0
 
 
 cdef ItemsArgs* _bind(Step step, str kernel, list items) except NULL:

@@ -6,19 +6,21 @@ import operator
 from numbers import Real
 from typing import Any
 
+from fastconv._values import shown
+
 LARGEST = 3.4028234663852886e38  # float32
 
 
 def integer(layer: str, name: str, value: Any, least: int) -> int:
     """An integer of at least ``least``; no bool, no float."""
     if isinstance(value, bool):
-        raise TypeError(f"{layer}: {name}={value!r}: expected an integer")
+        raise TypeError(f"{layer}: {name}={shown(value)}: expected an integer")
     try:
         number = operator.index(value)
     except TypeError:
-        raise TypeError(f"{layer}: {name}={value!r}: expected an integer") from None
+        raise TypeError(f"{layer}: {name}={shown(value)}: expected an integer") from None
     if number < least:
-        raise ValueError(f"{layer}: {name}={value!r} must be at least {least}")
+        raise ValueError(f"{layer}: {name}={shown(value)} must be at least {least}")
     return number
 
 
@@ -29,7 +31,7 @@ def sizes(layer: str, name: str, value: Any, dims: int, least: int) -> tuple[int
     if len(value) == 1:
         value = tuple(value) * dims
     if len(value) != dims:
-        raise ValueError(f"{layer}: {name}={value!r} has {len(value)} values: expected 1 or {dims}, one per spatial "
+        raise ValueError(f"{layer}: {name}={shown(value)} has {len(value)} values: expected 1 or {dims}, one per spatial "
                          "dimension")
     for v in value:
         integer(layer, name, v, least)
@@ -39,22 +41,22 @@ def sizes(layer: str, name: str, value: Any, dims: int, least: int) -> tuple[int
 def number(layer: str, name: str, value: Any, low: float, high: float) -> float:
     """A real number from ``low`` to ``high``, both included; NaN is refused."""
     if isinstance(value, bool) or not isinstance(value, Real):
-        raise TypeError(f"{layer}: {name}={value!r}: expected a number")
+        raise TypeError(f"{layer}: {name}={shown(value)}: expected a number")
     if not low <= float(value) <= high:
         rule = f"from {low:g} to {high:g}" if high < LARGEST else f"a number of at least {low:g}, finite in float32"
-        raise ValueError(f"{layer}: {name}={value!r} must be {rule}")
+        raise ValueError(f"{layer}: {name}={shown(value)} must be {rule}")
     return float(value)
 
 
 def flag(layer: str, name: str, value: Any) -> bool:
     """True or False, and nothing that merely resembles them: a positional slip would go unnoticed."""
     if value is not True and value is not False and type(value).__name__ != "bool_" and type(value).__name__ != "bool":
-        raise TypeError(f"{layer}: {name}={value!r}: expected True or False")
+        raise TypeError(f"{layer}: {name}={shown(value)}: expected True or False")
     return bool(value)
 
 
 def choice(layer: str, name: str, value: Any, options: tuple[str, ...]) -> str:
     """One of a few words."""
     if not isinstance(value, str) or value not in options:
-        raise ValueError(f"{layer}: {name}={value!r}: expected one of {', '.join(map(repr, options))}")
+        raise ValueError(f"{layer}: {name}={shown(value)}: expected one of {', '.join(map(repr, options))}")
     return value

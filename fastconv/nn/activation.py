@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fastconv._values import shown
 from fastconv.graph.ir import apply
 from fastconv.nn._check import LARGEST, choice, flag, integer, number
 from fastconv.nn.module import Module
@@ -58,7 +59,7 @@ class Hardtanh(Module):
         self.min_val = number(layer, "min_val", min_val, -INFINITY, INFINITY)
         self.max_val = number(layer, "max_val", max_val, -INFINITY, INFINITY)
         if not self.min_val < self.max_val:
-            raise ValueError(f"{layer}: max_val={max_val!r} must be greater than min_val={min_val!r}")
+            raise ValueError(f"{layer}: max_val={shown(max_val)} must be greater than min_val={shown(min_val)}")
         self.inplace = flag(layer, "inplace", inplace)
 
     def forward(self, x):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fastconv._values import shown
 from fastconv.graph.ir import apply, fail
 from fastconv.graph.parameter import filled
 from fastconv.nn import init
@@ -30,9 +31,9 @@ class _Conv(Module):
                 raise ValueError(f"{layer}: groups={groups} does not divide {name}={getattr(self, name)}")
         if isinstance(padding, str):
             if padding not in ("same", "valid"):
-                raise ValueError(f"{layer}: padding={padding!r}: expected integers, 'same' or 'valid'")
+                raise ValueError(f"{layer}: padding={shown(padding)}: expected integers, 'same' or 'valid'")
             if padding == "same" and any(s != 1 for s in self.stride):
-                raise ValueError(f"{layer}: padding='same' needs stride 1, not stride={stride!r}")
+                raise ValueError(f"{layer}: padding='same' needs stride 1, not stride={shown(stride)}")
             self.padding: str | tuple[int, ...] = padding
         else:
             self.padding = sizes(layer, "padding", padding, dims, 0)

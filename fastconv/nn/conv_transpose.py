@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import operator
 
+from fastconv._values import shown
 from fastconv.graph.ir import apply, fail
 from fastconv.graph.parameter import filled
 from fastconv.nn import init
@@ -31,7 +32,7 @@ class _ConvTranspose(Module):
             if getattr(self, name) % self.groups:
                 raise ValueError(f"{layer}: groups={groups} does not divide {name}={getattr(self, name)}")
         if not isinstance(padding_mode, str) or padding_mode != "zeros":
-            raise ValueError(f"{layer}: padding_mode={padding_mode!r}: a transposed convolution has only 'zeros'")
+            raise ValueError(f"{layer}: padding_mode={shown(padding_mode)}: a transposed convolution has only 'zeros'")
         self.padding_mode = padding_mode
         shape = (self.in_channels, self.out_channels // self.groups, *self.kernel_size)
         self.weight = filled(layer, "weight", shape)
@@ -70,12 +71,12 @@ class _ConvTranspose(Module):
         try:
             wanted = tuple(operator.index(v) for v in output_size)
         except TypeError:
-            fail(layer, f"output_size={output_size!r}: expected integers", TypeError)
+            fail(layer, f"output_size={shown(output_size)}: expected integers", TypeError)
         if len(wanted) == self.dims + 2:
             wanted = wanted[2:]
         if len(wanted) != self.dims:
-            fail(layer, f"output_size={output_size!r} has {len(wanted)} values: expected {self.dims}, or {self.dims + 2} "
-                        "with batch and channels")
+            fail(layer, f"output_size={shown(output_size)} has {len(wanted)} values: expected {self.dims}, or "
+                        f"{self.dims + 2} with batch and channels")
         least = tuple((n - 1) * s - 2 * p + d * (k - 1) + 1 for n, s, p, d, k in
                       zip(size, self.stride, self.padding, self.dilation, self.kernel_size, strict=True))
         most = tuple(n + s - 1 for n, s in zip(least, self.stride, strict=True))

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 
 import numpy as np
 
+from fastconv._values import shown
 from fastconv.graph.parameter import Parameter, allocated
 from fastconv.graph.random import default_generator
 
@@ -36,7 +37,7 @@ def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
     if nonlinearity == "leaky_relu":
         return math.sqrt(2 / (1 + (0.01 if param is None else float(param)) ** 2))
     if nonlinearity not in GAINS:
-        raise ValueError(f"calculate_gain: nonlinearity={nonlinearity!r}: expected leaky_relu, {', '.join(GAINS)}")
+        raise ValueError(f"calculate_gain: nonlinearity={shown(nonlinearity)}: expected leaky_relu, {', '.join(GAINS)}")
     return GAINS[nonlinearity]
 
 
@@ -178,7 +179,7 @@ def kaiming_normal_(tensor, a: float = 0.0, mode: str = "fan_in", nonlinearity: 
 
 def _kaiming_std(name: str, tensor, a: float, mode: str, nonlinearity: str) -> float:
     if mode not in ("fan_in", "fan_out"):
-        raise ValueError(f"{name}: mode={mode!r}: expected 'fan_in' or 'fan_out'")
+        raise ValueError(f"{name}: mode={shown(mode)}: expected 'fan_in' or 'fan_out'")
     fan = fans(tensor)[mode == "fan_out"]
     return calculate_gain(nonlinearity, a) / math.sqrt(max(1, fan))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from fastconv._arrays import refuse_masked
+from fastconv._values import shown
 from fastconv.graph.ir import apply
 from fastconv.nn._check import choice, integer, number
 from fastconv.nn.module import Module
@@ -13,12 +14,13 @@ REDUCTIONS = ("mean", "sum", "none")
 
 
 class CrossEntropyLoss(Module):
-    """Cross entropy of logits (N, C, ...) against class indices (N, ...), as ``torch.nn.CrossEntropyLoss``.
+    """Cross entropy of logits (N, C, ...) against class indices (N, ...) or probabilities (N, C, ...), float32, as
+    ``torch.nn.CrossEntropyLoss``.
 
     Parameters
     ----------
     weight : array_like, optional
-        One factor per class, float32; "mean" divides by their sum over the batch.
+        One factor per class, float32; "mean" divides by their sum over the batch, with probabilities by their number.
     ignore_index : int, default -100
         A class whose positions do not count.
     reduction : {"mean", "sum", "none"}, default "mean"
@@ -33,7 +35,7 @@ class CrossEntropyLoss(Module):
             try:
                 weight = np.asarray(weight, np.float32)
             except (TypeError, ValueError) as error:
-                raise TypeError(f"CrossEntropyLoss: weight={weight!r}: expected numbers, one per class") from error
+                raise TypeError(f"CrossEntropyLoss: weight={shown(weight)}: expected numbers, one per class") from error
             if weight.ndim != 1 or not weight.size:
                 raise ValueError(f"CrossEntropyLoss: weight of shape {weight.shape}: expected (C,), one per class")
             if not (weight >= 0).all() or not np.isfinite(weight).all():

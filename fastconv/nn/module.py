@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from fastconv._arrays import refuse_masked
+from fastconv._values import shown
 from fastconv.graph.ir import Tensor, current_graph, scope, showing
 from fastconv.graph.parameter import Parameter
 from fastconv.graph.traced import restructured
@@ -274,7 +275,7 @@ class Module:
         ValueError
             For names and shapes that do not agree, all of them listed.
         TypeError
-            For values that are not float32, or not integers where integers are kept.
+            For values that are not float32, float16 or bfloat16, or not integers where integers are kept.
         """
         return state.load(type(self).__name__, self._state(), state_dict, strict)
 
@@ -293,7 +294,7 @@ class Module:
         """Sets training mode for the whole tree. Trainers and engines with ``training=True`` follow; inference engines
         always compute as in evaluation mode."""
         if not isinstance(mode, (bool, np.bool_)):
-            raise TypeError(f"{type(self).__name__}.train: mode={mode!r}: expected True or False")
+            raise TypeError(f"{type(self).__name__}.train: mode={shown(mode)}: expected True or False")
         for module in self.modules():
             module.training = bool(mode)
         return self

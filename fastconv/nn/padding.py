@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import operator
 
+from fastconv._values import shown
 from fastconv.graph.ir import apply, fail
 from fastconv.nn._check import number
 from fastconv.nn.conv import SHAPES
@@ -26,10 +27,10 @@ class _Pad(Module):
                 raise TypeError
             self.padding = tuple(operator.index(v) for v in values)
         except TypeError:
-            raise TypeError(f"{layer}: padding={padding!r}: expected an integer or {count} integers") from None
+            raise TypeError(f"{layer}: padding={shown(padding)}: expected an integer or {count} integers") from None
         if len(self.padding) != count:
-            raise ValueError(f"{layer}: padding={padding!r} has {len(self.padding)} values: expected 1 or {count}, (front, "
-                             "back) of the last dimension first")
+            raise ValueError(f"{layer}: padding={shown(padding)} has {len(self.padding)} values: expected 1 or {count}, "
+                             "(front, back) of the last dimension first")
 
     def forward(self, x):
         if x.ndim != self.dims + 2:

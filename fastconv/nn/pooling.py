@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fastconv._values import plain, shown
 from fastconv.graph.ir import apply, fail
 from fastconv.nn._check import flag, integer, sizes
 from fastconv.nn.conv import SHAPES
@@ -17,15 +18,16 @@ class _Pool(Module):
 
     def _window(self, kernel_size, stride, padding, ceil_mode) -> None:
         layer, dims = type(self).__name__, self.dims
-        self.kernel_size = kernel_size
-        self.stride = kernel_size if stride is None else stride
-        self.padding = padding
+        self.kernel_size = plain(kernel_size)
+        self.stride = self.kernel_size if stride is None else plain(stride)
+        self.padding = plain(padding)
         self.ceil_mode = flag(layer, "ceil_mode", ceil_mode)
         kernel = sizes(layer, "kernel_size", kernel_size, dims, 1)
         sizes(layer, "stride", self.stride, dims, 1)
         for p, k in zip(sizes(layer, "padding", padding, dims, 0), kernel, strict=True):
             if p > k // 2:
-                raise ValueError(f"{layer}: padding={padding!r} must be at most half of kernel_size={kernel_size!r}")
+                raise ValueError(f"{layer}: padding={shown(padding)} must be at most half of "
+                                 f"kernel_size={shown(kernel_size)}")
 
 
 class _MaxPool(_Pool):
@@ -34,7 +36,7 @@ class _MaxPool(_Pool):
         super().__init__()
         self._window(kernel_size, stride, padding, ceil_mode)
         sizes(type(self).__name__, "dilation", dilation, self.dims, 1)
-        self.dilation = dilation
+        self.dilation = plain(dilation)
         self.return_indices = False
         if flag(type(self).__name__, "return_indices", return_indices):
             raise ValueError(f"{type(self).__name__}: return_indices=True is not supported")
@@ -143,12 +145,12 @@ class _AdaptivePool(_Pool):
         layer = type(self).__name__
         values = output_size if isinstance(output_size, (tuple, list)) else (output_size,) * self.dims
         if len(values) != self.dims:
-            raise ValueError(f"{layer}: output_size={output_size!r} has {len(values)} values: expected 1 or "
+            raise ValueError(f"{layer}: output_size={shown(output_size)} has {len(values)} values: expected 1 or "
                              f"{self.dims}, one per spatial dimension")
         for v in values:
             if v is not None:
                 integer(layer, "output_size", v, 1)
-        self.output_size = output_size
+        self.output_size = plain(output_size)
 
     def forward(self, x):
         self._check_input(x)

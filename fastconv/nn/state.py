@@ -68,6 +68,8 @@ def check(owner: str, entries: Mapping[str, Any], state_dict: Mapping[str, Any],
             continue
         if value.shape != entry.shape:
             keys.append(f"{name} has shape {value.shape}: expected {entry.shape}")
+        if isinstance(entry, Parameter) and value.dtype == np.float16:
+            value = values[name] = value.astype(np.float32)  # exact, as bfloat16 is
         if isinstance(entry, Parameter) and value.dtype != np.float32:
             types.append(f"{name} has dtype {value.dtype}: expected float32")
         elif not isinstance(entry, Parameter) and not np.can_cast(value.dtype, entry.dtype, "safe"):
@@ -83,9 +85,11 @@ def as_array(value: Any) -> np.ndarray:
     if isinstance(value, np.ma.MaskedArray):
         raise TypeError("it is a masked array, and masks are not followed")
     if isinstance(value, (np.ndarray, np.generic)):
-        return np.asarray(value)
+        return np.asarray(value, np.float32) if value.dtype.name == "bfloat16" else np.asarray(value)
     if hasattr(value, "detach"):
         value = value.detach()
+    if str(getattr(value, "dtype", "")) == "torch.bfloat16":  # NumPy has no such type
+        value = value.float()
     if hasattr(value, "__array__"):
         return np.asarray(value)
     if hasattr(value, "__dlpack__"):

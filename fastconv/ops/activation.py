@@ -5,6 +5,7 @@ from __future__ import annotations
 from math import isnan, prod
 from typing import Any
 
+from fastconv._values import shown
 from fastconv.graph.ir import FLAT, Node, Operator, Tensor, Type, apply, fail, register
 from fastconv.graph.lower import Lowering, channels, pixels_per_image
 from fastconv.kernels import elementwise as kernels
@@ -44,9 +45,9 @@ def number(op: str, attrs: dict, name: str, low: float = float("-inf")) -> None:
     """Checks an attribute, a number of at least ``low``, and makes it a float."""
     value = attrs[name]
     if isinstance(value, bool) or not isinstance(value, (int, float)):
-        fail(op, f"{name}={value!r}: expected a number", TypeError)
+        fail(op, f"{name}={shown(value)}: expected a number", TypeError)
     if isnan(value) or value < low:
-        fail(op, f"{name}={value!r}: expected a number" + (f" of at least {low:g}" if low > float("-inf") else ""))
+        fail(op, f"{name}={shown(value)}: expected a number" + (f" of at least {low:g}" if low > float("-inf") else ""))
     attrs[name] = float(value)
 
 
@@ -108,7 +109,7 @@ def check_alpha(attrs: dict) -> None:
 
 def check_approximate(attrs: dict) -> None:
     if attrs.setdefault("approximate", "none") not in ("none", "tanh"):
-        fail("gelu", f"approximate={attrs['approximate']!r}: expected 'none' or 'tanh'")
+        fail("gelu", f"approximate={shown(attrs['approximate'])}: expected 'none' or 'tanh'")
 
 
 Activation("relu", True)

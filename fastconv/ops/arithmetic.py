@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from math import prod
 
+from fastconv._values import shown
 from fastconv.graph.ir import FLAT, PIXELS, Node, Operator, Tensor, Type, apply, fail, register
 from fastconv.graph.lower import Lowering, channels, pixels_per_image
 from fastconv.kernels import elementwise as kernels
@@ -209,7 +210,7 @@ def infer_concat(inputs: list, attrs: dict) -> list[Type]:
         if t.layout != PIXELS:
             fail("concat", f"tensor {i} of shape {t.shape} is a parameter: expected activations", TypeError)
     if isinstance(dim, bool) or not isinstance(dim, int):
-        fail("concat", f"dim={dim!r}: expected an integer", TypeError)
+        fail("concat", f"dim={shown(dim)}: expected an integer", TypeError)
     if not -first.ndim <= dim < first.ndim:
         fail("concat", f"dim={dim}: tensors of shape {first.shape} have {first.ndim} dimensions")
     dim = attrs["dim"] = dim % first.ndim

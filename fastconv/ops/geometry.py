@@ -6,6 +6,7 @@ import operator
 from collections.abc import Sequence
 from itertools import product
 
+from fastconv._values import shown
 from fastconv.graph.ir import fail
 
 LIMIT = 2**31  # offsets of taps are 32-bit integers
@@ -18,17 +19,17 @@ def ints(op: str, name: str, value, dims: int, least: int) -> tuple[int, ...]:
     try:
         values = tuple(operator.index(v) for v in values)
     except TypeError:
-        fail(op, f"{name}={value!r}: expected an integer or {dims} integers", TypeError)
+        fail(op, f"{name}={shown(value)}: expected an integer or {dims} integers", TypeError)
     if any(isinstance(v, bool) for v in (value if isinstance(value, (tuple, list)) else (value,))):
-        fail(op, f"{name}={value!r}: expected an integer or {dims} integers", TypeError)
+        fail(op, f"{name}={shown(value)}: expected an integer or {dims} integers", TypeError)
     if len(values) == 1:
         values *= dims
     if len(values) != dims:
-        fail(op, f"{name}={value!r} has {len(values)} values: expected 1 or {dims}, one per spatial dimension")
+        fail(op, f"{name}={shown(value)} has {len(values)} values: expected 1 or {dims}, one per spatial dimension")
     if any(v < least for v in values):
-        fail(op, f"{name}={value!r} must be at least {least}")
+        fail(op, f"{name}={shown(value)} must be at least {least}")
     if any(v >= LIMIT for v in values):
-        fail(op, f"{name}={value!r} must be below 2**31")
+        fail(op, f"{name}={shown(value)} must be below 2**31")
     return values
 
 
@@ -43,10 +44,10 @@ def pads(op: str, padding, kernel: Sequence[int], stride: Sequence[int], dilatio
                 fail(op, f"padding='same' needs stride 1, not stride={tuple(stride)}")
             total = [d * (k - 1) for k, d in zip(kernel, dilation, strict=True)]
             return tuple((t // 2, t - t // 2) for t in total)
-        fail(op, f"padding={padding!r}: expected integers, 'valid' or 'same'")
+        fail(op, f"padding={shown(padding)}: expected integers, 'valid' or 'same'")
     if isinstance(padding, (tuple, list)) and any(isinstance(p, (tuple, list)) for p in padding):
         if len(padding) != dims or any(not isinstance(p, (tuple, list)) or len(p) != 2 for p in padding):
-            fail(op, f"padding={padding!r}: expected {dims} pairs (front, back)")
+            fail(op, f"padding={shown(padding)}: expected {dims} pairs (front, back)")
         return tuple(ints(op, "padding", tuple(p), 2, 0) for p in padding)  # type: ignore[misc]
     return tuple((p, p) for p in ints(op, "padding", padding, dims, 0))
 

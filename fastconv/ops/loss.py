@@ -3,6 +3,7 @@ backward needs (largest logit and sum of exponentials per pixel, what the mean d
 
 from __future__ import annotations
 
+from fastconv._values import shown
 from fastconv.graph.ir import FLAT, PIXELS, Node, Operator, Tensor, Type, apply, fail, register
 from fastconv.graph.lower import Lowering, Ref, channels, pixels_per_image
 from fastconv.kernels import loss as kernels
@@ -15,7 +16,7 @@ REDUCTIONS = ("mean", "sum", "none")
 def check_reduction(op: str, attrs: dict) -> str:
     reduction = attrs.setdefault("reduction", "mean")
     if reduction not in REDUCTIONS:
-        fail(op, f"reduction={reduction!r}: expected one of {', '.join(REDUCTIONS)}")
+        fail(op, f"reduction={shown(reduction)}: expected one of {', '.join(REDUCTIONS)}")
     return reduction
 
 
@@ -45,19 +46,25 @@ def infer_cross_entropy(inputs: list, attrs: dict) -> list[Type]:
     reduction = check_reduction(op, attrs)
     if x.layout == FLAT or x.ndim < 2:
         fail(op, f"input of shape {x.shape}: expected logits (N, C, ...)")
-    if target.dtype != "int64":
-        fail(op, f"target has dtype {target.dtype}: expected class indices, int64 (probabilities are not supported)",
-             TypeError)
     expected = (x.shape[0], *x.shape[2:])
-    if target.shape != expected:
+    if target.dtype != "int64":
+        want_float(op, "target", target)
+        if target.layout == FLAT:
+            fail(op, f"target of shape {target.shape} is a parameter: expected an activation", TypeError)
+        if target.shape != x.shape:
+            fail(op, f"target of shape {target.shape} and dtype float32: expected probabilities of the input's shape "
+                     f"{x.shape}, or class indices of shape {expected} and an integer dtype")
+    elif target.shape != expected:
         fail(op, f"target of shape {target.shape}: input of shape {x.shape} expects {expected}")
     if weight is not None and weight.shape != (x.shape[1],):
         fail(op, f"weight of shape {weight.shape}: expected ({x.shape[1]},), one per class")
     ignore = attrs.setdefault("ignore_index", -100)
     if isinstance(ignore, bool) or not isinstance(ignore, int):
-        fail(op, f"ignore_index={ignore!r}: expected an integer", TypeError)
+        fail(op, f"ignore_index={shown(ignore)}: expected an integer", TypeError)
     if not -2**63 <= ignore < 2**63:
         fail(op, f"ignore_index={ignore} must be from -2**63 to 2**63 - 1")
+    if target.dtype != "int64" and ignore >= 0:
+        fail(op, f"ignore_index={ignore}: a target of probabilities has no class to ignore")
     attrs.setdefault("label_smoothing", 0.0)
     number(op, attrs, "label_smoothing", 0.0)
     if attrs["label_smoothing"] > 1:
@@ -68,11 +75,15 @@ def infer_cross_entropy(inputs: list, attrs: dict) -> list[Type]:
 def gradient_cross_entropy(node: Node, grads: list) -> list:
     inputs = [*node.inputs, None][:3]
     gx = apply("cross_entropy_backward", [grads[0], *inputs, node.output], **node.attrs)
-    return [gx, None, None][: len(node.inputs)]
+    gt = None
+    if inputs[1].dtype != "int64":
+        gt = apply("cross_entropy_backward", [grads[0], *inputs, node.output], of_target=True, **node.attrs)
+    return [gx, gt, None][: len(node.inputs)]
 
 
 def entropy_problem(x: Tensor, target: Tensor, weight: Tensor | None, cx: Lowering, attrs: dict) -> dict:
-    keywords = {"target": cx.read(target).ref, "ignore_index": attrs["ignore_index"],
+    soft = {} if target.dtype == "int64" else {"ldt": cx.read(target).ld}
+    keywords = {**soft, "target": cx.read(target).ref, "ignore_index": attrs["ignore_index"],
                 "label_smoothing": attrs["label_smoothing"], **problem(x, cx)}
     if weight is not None:
         keywords["weight"] = cx.read(weight).ref
@@ -88,7 +99,8 @@ def lower_cross_entropy(node: Node, cx: Lowering) -> None:
     x, target, weight = (*node.inputs, None)[:3]
     attrs, out = node.attrs, node.output
     # what targets are checked against before each run; several losses may read one target
-    cx.extra.setdefault("classes", []).append((x.shape[1], attrs["ignore_index"]))
+    if target.dtype == "int64":
+        cx.extra.setdefault("classes", []).append((target, x.shape[1], attrs["ignore_index"]))
     kept, part = cx.temp(8 * cx.pixels(x), "cross entropy"), part_memory(x, cx)
     keywords = entropy_problem(x, target, weight, cx, attrs)
     info = {"input": x.shape, "output": out.shape}
@@ -115,6 +127,8 @@ def lower_cross_entropy_backward(node: Node, cx: Lowering) -> None:
     gx = cx.write(node.output)
     keywords = entropy_problem(x, target, weight, cx, node.attrs)
     keywords.update(gy=0, gy_stride=0)
+    if node.attrs.get("of_target"):
+        keywords["of_target"] = True
     if norm is not None:
         keywords["norm"] = norm
     if gy is not None:

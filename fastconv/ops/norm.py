@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from fastconv._values import shown
 from fastconv.graph.ir import FLAT, Node, Operator, Tensor, Type, apply, fail, register
 from fastconv.graph.lower import Lowering, Ref, channels, pixels_per_image
 from fastconv.kernels import layout
@@ -31,7 +32,7 @@ def number(name: str, value, optional: bool = False) -> float | None:
     if value is None and optional:
         return None
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
-        fail("batch_norm", f"{name}={value!r}: expected a number{' or None' if optional else ''}", TypeError)
+        fail("batch_norm", f"{name}={shown(value)}: expected a number{' or None' if optional else ''}", TypeError)
     if not (math.isfinite(value) and value >= 0):
         fail("batch_norm", f"{name}={value} must be finite and at least 0")
     return float(value)
@@ -53,7 +54,7 @@ def infer(inputs: list, attrs: dict) -> list[Type]:
     updates = bool(attrs.get("training")) and mean is not None
     batches = attrs.get("num_batches_tracked")
     if batches is not None and not (isinstance(batches, np.ndarray) and batches.dtype == np.int64 and batches.size == 1):
-        fail("batch_norm", f"num_batches_tracked={batches!r}: expected an int64 array of one value", TypeError)
+        fail("batch_norm", f"num_batches_tracked={shown(batches)}: expected an int64 array of one value", TypeError)
     if updates and attrs["momentum"] is None and batches is None:
         fail("batch_norm", "momentum=None, the cumulative average, needs num_batches_tracked")
     attrs["training"] = bool(attrs.get("training")) or mean is None

@@ -9,6 +9,7 @@ from __future__ import annotations
 import numbers
 import operator
 
+from fastconv._values import shown
 from fastconv.graph.ir import Node, Operator, Type, apply, fail, register
 from fastconv.graph.lower import Lowering, channels, spatial3
 from fastconv.kernels import pad as kernels
@@ -20,13 +21,13 @@ MODES = ("constant", "reflect", "replicate", "circular")
 def pairs(op: str, x: tuple[int, ...], pad) -> tuple[tuple[int, int], ...]:
     """(front, back) per dimension of x, from PyTorch's order: the last dimension first."""
     if not isinstance(pad, (tuple, list)):
-        fail(op, f"pad={pad!r}: expected a sequence of integers, (front, back) of the last dimension first", TypeError)
+        fail(op, f"pad={shown(pad)}: expected a sequence of integers, (front, back) of the last dimension first", TypeError)
     if any(isinstance(p, bool) for p in pad):
-        fail(op, f"pad={pad!r}: expected integers", TypeError)
+        fail(op, f"pad={shown(pad)}: expected integers", TypeError)
     try:
         pad = tuple(operator.index(p) for p in pad)
     except TypeError:
-        fail(op, f"pad={pad!r}: expected integers", TypeError)
+        fail(op, f"pad={shown(pad)}: expected integers", TypeError)
     if len(pad) % 2 or len(pad) > 2 * len(x):
         fail(op, f"pad={pad} has {len(pad)} values: expected (front, back) for at most the {len(x)} dimensions of input of "
                  f"shape {x}")
@@ -40,20 +41,20 @@ def padded_shape(op: str, x: tuple[int, ...], attrs: dict) -> tuple[int, ...]:
     """The shape of the output; raises what the mode does not allow. Sets ``attrs["pads"]``."""
     mode = attrs.setdefault("mode", "constant")
     if mode not in MODES:
-        fail(op, f"mode={mode!r}: expected one of {', '.join(map(repr, MODES))}")
+        fail(op, f"mode={shown(mode)}: expected one of {', '.join(map(repr, MODES))}")
     value = attrs.get("value")
     if value is not None and (isinstance(value, bool) or not isinstance(value, numbers.Real)):
-        fail(op, f"value={value!r}: expected a number", TypeError)
+        fail(op, f"value={shown(value)}: expected a number", TypeError)
     if mode != "constant" and value not in (None, 0):
-        fail(op, f"value={value!r}: mode={mode!r} takes no value")
+        fail(op, f"value={shown(value)}: mode={shown(mode)} takes no value")
     attrs["value"] = 0.0 if value is None else float(value)
     pad = attrs["pads"] = pairs(op, x, attrs["pad"])
     if mode != "constant":
         if not 3 <= len(x) <= 5:
-            fail(op, f"input of shape {x} has {len(x)} dimensions: mode={mode!r} expects 3 (N, C, L), 4 (N, C, H, W) or 5 "
-                     "(N, C, D, H, W)")
+            fail(op, f"input of shape {x} has {len(x)} dimensions: mode={shown(mode)} expects 3 (N, C, L), 4 (N, C, H, W) "
+                     "or 5 (N, C, D, H, W)")
         if len(attrs["pad"]) != 2 * len(x[2:]):
-            fail(op, f"pad={tuple(attrs['pad'])} has {len(attrs['pad'])} values: mode={mode!r} of input of shape {x} "
+            fail(op, f"pad={tuple(attrs['pad'])} has {len(attrs['pad'])} values: mode={shown(mode)} of input of shape {x} "
                      f"expects {2 * len(x[2:])}, (front, back) per spatial dimension")
     if any(pad[0]):
         fail(op, f"pad={tuple(attrs['pad'])}: the batch, dimension 0 of input of shape {x}, cannot be padded")

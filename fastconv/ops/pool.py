@@ -11,6 +11,7 @@ import operator
 from collections.abc import Sequence
 from math import prod
 
+from fastconv._values import shown
 from fastconv.graph.ir import PIXELS, Node, Operator, Tensor, Type, apply, fail, register
 from fastconv.graph.lower import Lowering, View, channels, spatial3
 from fastconv.kernels import pool as kernels
@@ -29,7 +30,7 @@ def dimensions(op: str, x: tuple[int, ...]) -> int:
 def flag(op: str, attrs: dict, name: str, default: bool) -> None:
     value = attrs.setdefault(name, default)
     if not isinstance(value, bool):
-        fail(op, f"{name}={value!r}: expected True or False", TypeError)
+        fail(op, f"{name}={shown(value)}: expected True or False", TypeError)
 
 
 def normalise(op: str, x: tuple[int, ...], attrs: dict) -> None:
@@ -51,9 +52,10 @@ def normalise(op: str, x: tuple[int, ...], attrs: dict) -> None:
     for k, d, sides in zip(kernel, attrs["dilation"], attrs["padding"], strict=True):
         span = d * (k - 1) + 1
         if not pairs and 2 * max(sides) > span:
-            fail(op, f"padding={given!r} must be at most half of the window: kernel_size={k} with dilation={d} spans {span}")
+            fail(op, f"padding={shown(given)} must be at most half of the window: kernel_size={k} with dilation={d} spans "
+                     f"{span}")
         if max(sides) >= span:
-            fail(op, f"padding={given!r} must be less than the window: kernel_size={k} with dilation={d} spans {span}")
+            fail(op, f"padding={shown(given)} must be less than the window: kernel_size={k} with dilation={d} spans {span}")
 
 
 def windows(op: str, x: tuple[int, ...], attrs: dict) -> tuple[int, ...]:
@@ -84,16 +86,16 @@ def max_shape(op: str, x: tuple[int, ...], attrs: dict) -> tuple[int, ...]:
 def avg_shape(op: str, x: tuple[int, ...], attrs: dict) -> tuple[int, ...]:
     normalise(op, x, attrs)
     if max(attrs["dilation"]) > 1:
-        fail(op, f"dilation={attrs['dilation']!r} must be 1: the windows of a mean have no holes")
+        fail(op, f"dilation={shown(attrs['dilation'])} must be 1: the windows of a mean have no holes")
     flag(op, attrs, "count_include_pad", True)
     divisor = attrs.setdefault("divisor_override", None)
     if divisor is not None:
         try:
             number = 0 if isinstance(divisor, bool) else operator.index(divisor)
         except TypeError:
-            fail(op, f"divisor_override={divisor!r}: expected an integer or None", TypeError)
+            fail(op, f"divisor_override={shown(divisor)}: expected an integer or None", TypeError)
         if not 0 < abs(number) < LIMIT:
-            fail(op, f"divisor_override={divisor!r} must be an integer between 1 and 2**31")
+            fail(op, f"divisor_override={shown(divisor)} must be an integer between 1 and 2**31")
         attrs["divisor_override"] = number
     return (*x[:2], *windows(op, x, attrs))
 

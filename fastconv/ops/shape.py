@@ -10,6 +10,7 @@ import operator
 from collections.abc import Sequence
 from math import prod
 
+from fastconv._values import shown
 from fastconv.graph.ir import Node, Operator, Type, apply, fail, register
 from fastconv.graph.lower import Lowering, Ref, View, channels, spatial3
 from fastconv.kernels import layout
@@ -76,7 +77,8 @@ def infer(inputs: list, attrs: dict) -> list[Type]:
     try:
         start, end = (operator.index(attrs[key]) for key in ("start_dim", "end_dim"))
     except TypeError:
-        fail("flatten", f"start_dim={attrs['start_dim']!r}, end_dim={attrs['end_dim']!r}: expected integers", TypeError)
+        fail("flatten", f"start_dim={shown(attrs['start_dim'])}, end_dim={shown(attrs['end_dim'])}: expected integers",
+             TypeError)
     if not -dims <= start < dims or not -dims <= end < dims:
         fail("flatten", f"start_dim={start}, end_dim={end}: input of shape {x.shape} has {dims} dimensions")
     if start % dims > end % dims:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from math import prod
 
+from fastconv._values import shown
 from fastconv.graph.ir import FLAT, Node, Operator, Type, apply, fail, register
 from fastconv.graph.lower import Lowering, View, channels, pixels_per_image
 from fastconv.kernels import loss as kernels
@@ -19,7 +20,7 @@ def infer(op: str, inputs: list, attrs: dict) -> list[Type]:
         fail(op, f"input of shape {x.shape} is a parameter: expected an activation", TypeError)
     dim = attrs.setdefault("dim", 1)
     if isinstance(dim, bool) or not isinstance(dim, int):
-        fail(op, f"dim={dim!r}: expected an integer", TypeError)
+        fail(op, f"dim={shown(dim)}: expected an integer", TypeError)
     if not -x.ndim <= dim < x.ndim:
         fail(op, f"dim={dim}: input of shape {x.shape} has {x.ndim} dimensions")
     attrs["dim"] = dim % x.ndim

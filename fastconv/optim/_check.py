@@ -4,6 +4,8 @@ import math
 import numbers
 import operator
 
+from fastconv._values import shown
+
 FLOAT32_MAX = 3.4028234663852886e38
 
 
@@ -11,7 +13,10 @@ def number(owner, name, value, low=None, high=None, *, above=None, below=None):
     """Return `value` as a float32 can hold it, within [low, high] and (above, below); TypeError or ValueError otherwise."""
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
         raise TypeError(f"{owner}: {name} must be a number, got {type(value).__name__}")
-    result = float(value)
+    try:
+        result = float(value)
+    except OverflowError:
+        result = math.inf
     rules = [
         ("finite", math.isfinite(result)),
         ("at most 3.4e38, the largest float32", abs(result) <= FLOAT32_MAX),
@@ -22,7 +27,7 @@ def number(owner, name, value, low=None, high=None, *, above=None, below=None):
     ]
     for rule, holds in rules:
         if not holds:
-            raise ValueError(f"{owner}: {name}={value} must be {rule}")
+            raise ValueError(f"{owner}: {name}={value if abs(result) < math.inf else result} must be {rule}")
     return result
 
 
@@ -42,14 +47,14 @@ def whole(owner, name, value, low):
 def one_of(owner, name, value, allowed):
     """Return `value` if it is among `allowed`; ValueError otherwise."""
     if not isinstance(value, str) or value not in allowed:
-        raise ValueError(f"{owner}: {name}={value!r} must be one of {', '.join(map(repr, allowed))}")
+        raise ValueError(f"{owner}: {name}={shown(value)} must be one of {', '.join(map(repr, allowed))}")
     return value
 
 
 def flag(owner, name, value):
     """Return `value` if it is True or False; TypeError for what merely resembles them, such as "False"."""
     if value is not True and value is not False and type(value).__name__ not in ("bool", "bool_"):
-        raise TypeError(f"{owner}: {name}={value!r} must be True or False")
+        raise TypeError(f"{owner}: {name}={shown(value)} must be True or False")
     return bool(value)
 
 

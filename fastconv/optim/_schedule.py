@@ -42,6 +42,10 @@ class Schedule:
         """Return the rate after `epoch` steps, without taking any."""
         raise NotImplementedError
 
+    def last_step(self):
+        """Return how many steps there are, None where they do not end."""
+        return getattr(self, "total_steps", None)
+
     def step(self):
         """Take one step: set the optimiser's rate to the next one."""
         self._apply(self.last_epoch + 1)

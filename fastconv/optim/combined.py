@@ -1,7 +1,10 @@
 """Schedules made of schedules."""
 
 import bisect
+import math
 from collections.abc import Iterable
+
+from fastconv._values import shown
 
 from . import _check
 from ._schedule import Schedule
@@ -27,7 +30,7 @@ class SequentialLR(Schedule):
                 raise TypeError(f"{owner}: {name} is a {type(values).__name__}: expected a sequence")
         self._schedules = list(schedulers)
         if not self._schedules:
-            raise ValueError(f"{owner}: schedulers={schedulers!r}: at least one schedule is needed")
+            raise ValueError(f"{owner}: schedulers={shown(schedulers)}: at least one schedule is needed")
         for place, schedule in enumerate(self._schedules):
             if not isinstance(schedule, Schedule):
                 kind = type(schedule).__name__
@@ -52,6 +55,15 @@ class SequentialLR(Schedule):
     def lr_at(self, epoch):
         schedule, own_epoch = self._turn(epoch)
         return schedule.lr_at(own_epoch)
+
+    def last_step(self):
+        """Return where the first of its schedules ends before its turn does, None where none does."""
+        starts = [0, *self.milestones]
+        for schedule, start, end in zip(self._schedules, starts, [*self.milestones, math.inf], strict=True):
+            own = schedule.last_step()
+            if own is not None and start + own < end:
+                return start + own
+        return None
 
     def state_dict(self):
         return {**super().state_dict(), "schedules": [schedule.state_dict() for schedule in self._schedules]}
@@ -121,6 +133,11 @@ class WarmupLR(Schedule):
                 )
         self.after = after
         super().__init__(optimizer, interval)
+
+    def last_step(self):
+        """Return where the schedule behind the warm-up ends, None where it does not."""
+        own = None if self.after is None else self.after.last_step()
+        return None if own is None else self.warmup_steps + own
 
     def lr_at(self, epoch):
         if epoch >= self.warmup_steps:

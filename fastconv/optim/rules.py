@@ -7,6 +7,8 @@ to the kernel called `name`, with one zero-initialised float32 buffer per parame
 import math
 import numbers
 
+from fastconv._values import shown
+
 from . import _check
 
 
@@ -34,13 +36,18 @@ class _Rule:
     name: str
     _names: tuple[str, ...] = ()
 
+    def __new__(cls, *arguments, **keywords):
+        # before __init__, where Python would say that it got two values for lr
+        if arguments and (isinstance(arguments[0], (bool, str)) or not isinstance(arguments[0], numbers.Real)):
+            raise TypeError(
+                f"{cls.__name__}: lr must be a number, got {type(arguments[0]).__name__}; a rule is not handed parameters, "
+                f"the Trainer has them: write fastconv.optim.{cls.__name__}(lr={keywords.get('lr', 0.05)})"
+            )
+        return super().__new__(cls)
+
     def __init__(self, lr, **hyper_parameters):
         if isinstance(lr, bool) or not isinstance(lr, numbers.Real):
-            owner = type(self).__name__
-            raise TypeError(
-                f"{owner}: lr must be a number, got {type(lr).__name__}; parameters are not handed to a rule, whoever "
-                f"runs the training does that: fastconv.optim.{owner}(lr=0.05)"
-            )
+            raise TypeError(f"{type(self).__name__}: lr must be a number, got {type(lr).__name__}")
         for name, value in {"lr": lr, **hyper_parameters}.items():
             setattr(self, name, value)
 
@@ -183,7 +190,7 @@ class Adam(_Rule):
     def betas(self, value):
         owner = type(self).__name__
         if not isinstance(value, (tuple, list)) or len(value) != 2:
-            raise ValueError(f"{owner}: betas={value!r} must be two numbers")
+            raise ValueError(f"{owner}: betas={shown(value)} must be two numbers")
         self._betas = tuple(_check.number(owner, f"betas[{i}]", value[i], 0.0, below=1.0) for i in (0, 1))
 
     def hyper(self, step):

@@ -12,6 +12,8 @@ schedule goes on with the same bits.
 import bisect
 import math
 
+from fastconv._values import shown
+
 from . import _check
 from ._schedule import Schedule
 from .combined import SequentialLR, WarmupLR
@@ -69,7 +71,7 @@ class MultiStepLR(Schedule):
 
     def __init__(self, optimizer, milestones, gamma=0.1, *, interval=None):
         if isinstance(milestones, str) or not hasattr(milestones, "__iter__"):
-            raise TypeError(f"MultiStepLR: milestones={milestones!r} must be a list of ints")
+            raise TypeError(f"MultiStepLR: milestones={shown(milestones)} must be a list of ints")
         self.milestones = sorted(_check.whole("MultiStepLR", "milestones", m, 0) for m in milestones)
         self.gamma = _check.number("MultiStepLR", "gamma", gamma, 0.0)
         super().__init__(optimizer, interval)

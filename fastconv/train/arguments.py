@@ -7,6 +7,7 @@ from numbers import Real
 
 import numpy as np
 
+from fastconv._values import shown
 from fastconv.data import ArrayDataset, DataLoader
 from fastconv.graph.options import check_count
 from fastconv.graph.training import RULES
@@ -21,10 +22,10 @@ def check_trainer(module, loss: Callable, optimizer, schedule, seed: int, clip_g
     check_rule(optimizer)
     check_schedule_of(schedule, optimizer)
     if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or not 0 <= seed < 2**64:
-        raise ValueError(f"Trainer: seed={seed!r}: expected an integer from 0 to 2**64 - 1")
+        raise ValueError(f"Trainer: seed={shown(seed)}: expected an integer from 0 to 2**64 - 1")
     for name, value in (("clip_grad_norm", clip_grad_norm), ("clip_grad_value", clip_grad_value)):
         if value is not None and (isinstance(value, bool) or not isinstance(value, Real) or not value > 0):
-            raise ValueError(f"Trainer: {name}={value!r}: expected a number above 0")
+            raise ValueError(f"Trainer: {name}={shown(value)}: expected a number above 0")
 
 
 def check_loss(loss) -> None:
@@ -60,23 +61,46 @@ def check_fit(train, epochs: int, batch_size: int | None, callbacks: Sequence[Ca
         raise ValueError(f"Trainer.fit: batch_size={batch_size} was given, but train is a DataLoader and has one")
 
 
-def check_schedule(schedule, updates: int) -> None:
-    """So many updates are not more than a schedule goes on for."""
-    total = getattr(schedule, "total_steps", None)
-    if total is not None and schedule.interval == "step" and schedule.last_epoch + updates > total:
-        raise ValueError(f"Trainer.fit: {updates} updates after {schedule.last_epoch} are more than the schedule's "
+def check_schedule(schedule, updates: int, epochs: int) -> None:
+    """So many updates and epochs are not more than a schedule goes on for."""
+    last_step = getattr(schedule, "last_step", None)
+    total = getattr(schedule, "total_steps", None) if last_step is None else last_step()
+    if total is None:
+        return
+    count, what = (updates, "updates") if schedule.interval == "step" else (epochs, "epochs")
+    if schedule.last_epoch + count > total:
+        raise ValueError(f"Trainer.fit: {count} {what} after {schedule.last_epoch} are more than the schedule's "
                          f"total_steps={total}")
 
 
 def loader_of(name: str, data, batch_size: int, seed: int, shuffle: bool = False) -> DataLoader:
     """A loader over data, which may be one already; it has a batch."""
-    if isinstance(data, (tuple, list)) and data and all(hasattr(a, "shape") for a in data):
-        data = ArrayDataset(*data)
+    if isinstance(data, (tuple, list)) and len(data) > 1 and hasattr(data[0], "shape") and \
+            not any(isinstance(a, (dict, str)) for a in data):
+        data = ArrayDataset(*(_field(name, i, a) for i, a in enumerate(data)))
     if not isinstance(data, DataLoader):
-        if not hasattr(data, "__len__") or not hasattr(data, "__getitem__"):
-            raise TypeError(f"Trainer: {name} is a {type(data).__name__}: expected a DataLoader, a dataset with __len__ "
-                            "and __getitem__, or arrays (x, y)")
+        kind = f"{type(data).__module__}.{type(data).__qualname__}"
+        if type(data).__name__ == "DataLoader":
+            raise TypeError(f"Trainer: {name} is a {kind}, another library's: give its dataset and batch_size=, or "
+                            "fastconv.data.DataLoader(loader.dataset, batch_size)")
+        if not hasattr(data, "__len__") or not hasattr(data, "__getitem__") or hasattr(data, "shape"):
+            raise TypeError(f"Trainer: {name} is a {kind.removeprefix('builtins.')}: expected a DataLoader of fastconv, a "
+                            "dataset with __len__ and __getitem__, or arrays (x, y)")
         data = DataLoader(data, batch_size, shuffle=shuffle, seed=seed)
     if len(data) == 0:
         raise ValueError(f"Trainer: {name} has no batch")
     return data
+
+
+def _field(name: str, number: int, value):
+    """An array of some data; labels may be a list of numbers."""
+    if hasattr(value, "shape"):
+        return value
+    try:
+        array = np.asarray(value)
+    except ValueError as error:
+        raise ValueError(f"Trainer: {name}[{number}] is a {type(value).__name__} of items of different shapes: expected an "
+                         "array") from error
+    if array.dtype.kind not in "biuf" or not array.ndim:
+        raise TypeError(f"Trainer: {name}[{number}] is {shown(value)}: expected an array, or a list of numbers")
+    return array.astype(np.float32) if array.dtype == np.float64 else array

@@ -11,10 +11,12 @@ import logging
 import math
 import os
 import weakref
+from numbers import Real
 from typing import Any
 
 import numpy as np
 
+from fastconv._values import shown
 from fastconv.graph.options import check_count
 from fastconv.train.curve import plot_curve
 
@@ -23,7 +25,7 @@ log = logging.getLogger("fastconv")
 
 def _flag(who: str, name: str, value) -> bool:
     if not isinstance(value, (bool, np.bool_)):
-        raise TypeError(f"{who}: {name}={value!r}: expected True or False")
+        raise TypeError(f"{who}: {name}={shown(value)}: expected True or False")
     return bool(value)
 
 
@@ -37,14 +39,14 @@ def _path(owner, path) -> str:
 class _Monitor:
     """What a callback watches: a column of the log, and which of two values is better."""
 
-    def __init__(self, monitor: str, mode: str, min_delta: float = 0.0):
+    def __init__(self, monitor: str, mode: str, min_delta: Any = 0.0):
         name = type(self).__name__
         if not isinstance(monitor, str):
             raise TypeError(f"{name}: monitor is a {type(monitor).__name__}: expected the name of a column of the log")
         if not isinstance(mode, str) or mode not in ("auto", "min", "max"):
-            raise ValueError(f"{name}: mode={mode!r}: expected 'auto', 'min' or 'max'")
-        if isinstance(min_delta, bool) or not isinstance(min_delta, (int, float)) or not 0 <= min_delta < math.inf:
-            raise ValueError(f"{name}: min_delta={min_delta!r}: expected a number of at least 0")
+            raise ValueError(f"{name}: mode={shown(mode)}: expected 'auto', 'min' or 'max'")
+        if isinstance(min_delta, bool) or not isinstance(min_delta, Real) or not 0 <= float(min_delta) < math.inf:
+            raise ValueError(f"{name}: min_delta={shown(min_delta)}: expected a number of at least 0")
         self.monitor, self.min_delta = monitor, float(min_delta)
         self.mode = mode if mode != "auto" else "min" if "loss" in monitor or "error" in monitor else "max"
 

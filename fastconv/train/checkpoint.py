@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import signal
+import sys
 import threading
+from types import FrameType
 from typing import TYPE_CHECKING
 
 from fastconv.graph import random
@@ -15,6 +18,9 @@ if TYPE_CHECKING:
     from fastconv.train.trainer import Trainer
 
 KEY, NOTES = "checkpoint", "notes"
+WAITING = (signal.SIGTERM, signal.SIGINT)
+
+log = logging.getLogger("fastconv")
 
 
 class Terminated(SystemExit):
@@ -89,34 +95,68 @@ class Saver:
     """Writes the checkpoints of a training, where there is a path for them.
 
     SIGINT and SIGTERM then wait for the end of the step under way, so that a checkpoint is of a whole number of steps; a
-    second SIGINT is delivered at once. Outside the main thread, where Python delivers no signals, that changes nothing.
+    second SIGINT is delivered at once. Whatever ends the training, a signal that waits is delivered then; one that comes
+    after it finds the handlers of before. Outside the main thread, where Python delivers no signals, that changes nothing.
     """
 
     def __init__(self, trainer: Trainer, path, every: int | None):
         self.trainer, self.path, self.every = trainer, path, every
-        self.received = self.steps = 0
+        self.steps = 0
+        self.received: int | None = None
+        self._raised = False  # by a second SIGINT; once, so that it cannot come amid its own consequences
+        self._delivered: int | None = None
         self._before: dict = {}
+        self._frame: FrameType | None = None  # of whoever has entered
 
     def __enter__(self) -> Saver:
         if self.path is not None:
             if threading.current_thread() is threading.main_thread():
-                for number in (signal.SIGINT, signal.SIGTERM):
-                    self._before[number] = signal.signal(number, self._note)
+                self._frame = sys._getframe(1)
+                self._before = {number: signal.getsignal(number) for number in WAITING}
+                for number in WAITING:
+                    signal.signal(number, self._note)
             try:
                 self.trainer.save_checkpoint(self.path)  # what cannot be written is an error now, not after an epoch
-            except BaseException:
-                self.__exit__()
+            except BaseException as error:
+                self._leave(error)
                 raise
         return self
 
-    def __exit__(self, *exc) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, signal.SIG_DFL if handler is None else handler)
+    def __exit__(self, kind, error, trace) -> None:
+        self._leave(error)
 
-    def _note(self, number, frame) -> None:
-        if self.received and number == signal.SIGINT:
+    def _leave(self, error: BaseException | None) -> None:
+        self.restore()
+        if self.received is not None and self.received != self._delivered:
+            if error is not None and not isinstance(error, KeyboardInterrupt):
+                log.error("Trainer.fit: %s: %s; then ended by signal %d, which had come before", type(error).__name__, error,
+                          self.received)
+            raise self._stop() from error
+
+    def restore(self) -> None:
+        """Gives the signals back; once more is as good as once."""
+        for number, handler in self._before.items():  # SIGINT last: only its handler raises, and then all is done
+            if signal.getsignal(number) == self._note:
+                signal.signal(number, signal.SIG_DFL if handler is None else handler)
+        self._frame = None
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        while frame is not None and frame is not self._frame:
+            frame = frame.f_back
+        if frame is None:  # the training is over, but something came amid restore()
+            self.restore()
+            os.kill(os.getpid(), number)
+        elif number == signal.SIGTERM or self.received is None:
+            self.received = number
+        elif not self._raised:
+            self._raised = True
+            if self.received == number:
+                self._delivered = number
             raise KeyboardInterrupt
-        self.received = number
+
+    def _stop(self) -> BaseException:
+        self._delivered = self.received
+        return KeyboardInterrupt() if self.received == signal.SIGINT else Terminated(128 + signal.SIGTERM)
 
     def after_step(self) -> None:
         self.steps += 1
@@ -128,7 +168,5 @@ class Saver:
         if self.path is None:
             return
         self.trainer.save_checkpoint(self.path)
-        if self.received == signal.SIGINT:
-            raise KeyboardInterrupt
-        if self.received:
-            raise Terminated(128 + self.received)
+        if self.received is not None:
+            raise self._stop()

@@ -21,6 +21,7 @@ _DTYPES = {
     "BOOL": "bool", "U8": "uint8", "I8": "int8", "U16": "uint16", "I16": "int16", "U32": "uint32", "I32": "int32",
     "U64": "uint64", "I64": "int64", "F16": "float16", "F32": "float32", "F64": "float64",
 }  # fmt: skip
+_HALF = "BF16"  # the upper half of a float32, as which it is read
 _MAX_HEADER = 100_000_000  # the format's own limit
 _MAX_DIMENSIONS = 32  # NumPy 1's
 
@@ -80,7 +81,7 @@ def load_model(path):
     Returns
     -------
     arrays : dict of str to numpy.ndarray
-        C-contiguous and writable, by name.
+        C-contiguous and writable, by name; bfloat16, which NumPy does not have, as float32.
     metadata : dict of str to str
         What `save_model` was given; empty where the file has none.
 
@@ -105,7 +106,8 @@ def load_model(path):
                          f"{limit / 2**20:,.0f} MiB that there are")
     try:
         with safetensors.safe_open(name, framework="numpy") as file:
-            arrays = {key: file.get_tensor(key) for key in file.keys()}
+            halves = _halves(name)
+            arrays = {key: halves[key] if key in halves else file.get_tensor(key) for key in file.keys()}
     except safetensors.SafetensorError as error:
         raise ValueError(f"load_model {name!r}: not a valid safetensors file ({error})") from error
     return arrays, metadata
@@ -125,6 +127,20 @@ def load_metadata(path):
         As `load_model`.
     """
     return read_header(path)[1]
+
+
+def _halves(name):
+    """Return the bfloat16 arrays of a file that has been checked, as float32."""
+    found = {}
+    with open_regular(name) as file:
+        length = int.from_bytes(file.read(8), "little")
+        for key, entry in json.loads(file.read(length)).items():
+            if key != "__metadata__" and entry["dtype"] == _HALF:
+                begin, end = entry["data_offsets"]
+                file.seek(8 + length + begin)
+                bits = np.frombuffer(file.read(end - begin), "<u2").astype(np.uint32) << 16
+                found[key] = bits.view(np.float32).reshape(entry["shape"])
+    return found
 
 
 def _writable(name, array):
@@ -217,11 +233,11 @@ def _arrays(entries):
     """Dtypes and shapes, when each array takes the bytes that it says and each byte belongs to one."""
     arrays, place = {}, 0
     for key, (dtype, shape, begin, end) in sorted(entries.items(), key=lambda item: item[1][2:]):
-        if dtype not in _DTYPES:
+        if dtype not in _DTYPES and dtype != _HALF:
             raise ValueError(f"array {key!r} is {dtype}, which NumPy does not have")
-        itemsize = np.dtype(_DTYPES[dtype]).itemsize
+        itemsize = 2 if dtype == _HALF else np.dtype(_DTYPES[dtype]).itemsize
         if begin != place or end - begin != itemsize * math.prod(shape) or len(shape) > _MAX_DIMENSIONS:
             raise ValueError(f"array {key!r} of {dtype} and shape {shape} takes the bytes {begin} to {end}: expected "
                              f"{itemsize * math.prod(shape)} from {place}")
-        arrays[key], place = (np.dtype(_DTYPES[dtype]), shape), end
+        arrays[key], place = (np.dtype(_DTYPES.get(dtype, "float32")), shape), end
     return {key: arrays[key] for key in entries}

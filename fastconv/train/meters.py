@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from fastconv.graph.batches import leaves
 from fastconv.train.metrics import RunningAverage, accuracy, top_k
 
 RESERVED = ("epoch", "loss", "lr", "seconds")
@@ -54,16 +55,19 @@ class Meters:
     def names(self) -> list[str]:
         return [*self._of_classes, *self._others]
 
-    def update(self, loss: float, prediction: Any, target: Any) -> None:
-        """Adds a batch. Of a nested prediction, the metrics of classes take the first array; functions get it as it is."""
-        target = np.asarray(target)
-        self._averages["loss"].update(loss, len(target))
+    def update(self, loss: float, prediction: Any, *targets: Any) -> None:
+        """Adds a batch. Of a nested prediction, the metrics of classes take the first array, and of several targets the
+        first of integers that fits it; functions get all as they are."""
+        arrays = [np.asarray(t) for t in targets]
+        self._averages["loss"].update(loss, len(arrays[0]))
         for name, metric in self._others.items():
-            self._averages[name].update(metric(prediction, target), len(target))
-        while not isinstance(prediction, np.ndarray):
-            prediction = next(iter(prediction.values() if isinstance(prediction, dict) else prediction))
-        if not self._of_classes or target.dtype.kind not in "iu":
+            self._averages[name].update(metric(prediction, *arrays), len(arrays[0]))
+        prediction = leaves(prediction)[0]
+        fits = [t for t in arrays if t.dtype.kind in "iu" and
+                (len(arrays) == 1 or t.shape == prediction.shape[:1] + prediction.shape[2:])]
+        if not self._of_classes or not fits:
             return
+        target = fits[0]
         if self._ignore is not None:
             counted = target != self._ignore
             if not counted.all():

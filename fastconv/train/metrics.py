@@ -10,6 +10,7 @@ import numpy as np
 
 from fastconv._arrays import refuse_masked
 from fastconv._atomic import write_atomic
+from fastconv._values import shown
 
 
 def accuracy(logits, target):
@@ -75,7 +76,7 @@ def top_k(logits, target, k=5):
     if target.min() < 0 or target.max() >= classes:
         raise ValueError(f"top_k: target goes from {target.min()} to {target.max()}, must be in 0..{classes - 1}")
     if not isinstance(k, (int, np.integer)) or not 1 <= k <= classes:
-        raise ValueError(f"top_k: k={k!r} must be an int from 1 to {classes}")
+        raise ValueError(f"top_k: k={shown(k)} must be an int from 1 to {classes}")
     index = np.expand_dims(target, 1).astype(np.intp)
     own = np.take_along_axis(logits, index, axis=1)
     place = np.arange(classes).reshape(1, classes, *[1] * (target.ndim - 1))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+from fastconv._values import shown
 from fastconv.nn import Module, describe
 from fastconv.train.files import save_model
 
@@ -51,7 +52,7 @@ def save(module, path, preprocessing: dict | None = None) -> None:
         try:
             metadata[PREPROCESSING] = json.dumps(describe.plain(preprocessing))
         except (TypeError, ValueError, RecursionError) as error:
-            raise TypeError(f"save: preprocessing={preprocessing!r} is not JSON ({error})") from None
+            raise TypeError(f"save: preprocessing={shown(preprocessing)} is not JSON ({error})") from None
     save_model(path, module.state_dict(), metadata)
 
 

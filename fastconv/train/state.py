@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from fastconv._values import shown
 from fastconv.data.loader import check_state
 from fastconv.graph.choices import Choices
-from fastconv.graph.options import shown
 from fastconv.train.metrics import MetricLog
 
 if TYPE_CHECKING:
@@ -28,8 +28,8 @@ def collect(trainer: Trainer) -> dict:
     buffers = {name: {key: array.copy() for key, array in known.buffers.items()} for name, known in learnt.items()
                if known.hyper.begun and known.buffers}
     loader = trainer._loader_state
-    if loader is None and trainer._loader is not None:
-        loader = trainer._loader.state_dict()
+    if loader is None and trainer._reader is not None:
+        loader = trainer._reader.state_dict()
     algorithm = trainer._options["algorithm"]
     under_way = trainer._resumed is None and trainer.epoch < trainer._last and not trainer._stopped
     return {
@@ -69,8 +69,8 @@ def restore(trainer: Trainer, saved: dict) -> None:
     _whole("steps", optimizer["steps"])
     if saved["loader"] is not None:
         if not isinstance(saved["loader"], dict):
-            raise ValueError(f"Trainer: state has loader={saved['loader']!r}: expected None or a dict of seed, epoch and "
-                             "position")
+            raise ValueError(f"Trainer: state has loader={shown(saved['loader'])}: expected None or a dict of seed, epoch "
+                             "and position")
         check_state(saved["loader"])
     _check_log(saved["log"])
     if saved["began"] is not None:
@@ -173,7 +173,7 @@ def _write(trainer: Trainer, saved: dict) -> None:
                 learnt.buffer(key)[...] = array  # in place: plans hold their addresses
             if name in sums:
                 learnt.total[...] = sums[name]
-                learnt.summing.first = 0.0
+                learnt.summing.steps = 1
     tape.restart(steps, int(saved["accumulated"]["steps"]))
     trainer._running = None
     if saved["meters"] is not None:

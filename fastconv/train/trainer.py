@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,10 +11,10 @@ import numpy as np
 from fastconv._text import note
 from fastconv.data import DataLoader
 from fastconv.graph.arrays import as_float32
+from fastconv.graph.batches import Batches, leaves, rebuilt, taken
 from fastconv.graph.choices import Choices
 from fastconv.graph.engine import Engine, compile
 from fastconv.graph.options import alike, check_count, check_options
-from fastconv.graph.parameter import touch
 from fastconv.graph.training import LossTape, TrainingTape
 from fastconv.train import state
 from fastconv.train.arguments import (
@@ -48,7 +48,8 @@ class Trainer:
         without being handed to the optimiser. Its state of a parameter, its number of updates included, is the
         parameter's own, and stays while that is frozen.
     loss : callable
-        ``loss(prediction, target)`` over symbolic tensors, such as :class:`fastconv.nn.CrossEntropyLoss`; a scalar.
+        ``loss(prediction, target)`` over symbolic tensors, such as :class:`fastconv.nn.CrossEntropyLoss`; a scalar. It may
+        take several targets, and the prediction is what ``forward`` returns, tuples and dicts included.
     optimizer : object
         An update rule of :mod:`fastconv.optim`.
     schedule : object, optional
@@ -57,7 +58,7 @@ class Trainer:
         that of the training where there is no validation.
     metrics : str, callable, or sequence of them, default ("accuracy",)
         "accuracy" and "top5" (any number) for targets of class indices, left out for others; or functions
-        ``f(prediction, target) -> float`` over arrays, under their own names.
+        ``f(prediction, *targets) -> float`` over arrays, under their own names.
     clip_grad_norm, clip_grad_value : float, optional
         Gradient clipping before each update, as PyTorch's functions of these names.
     accumulate : int, default 1
@@ -103,7 +104,7 @@ class Trainer:
         self._meters()  # what is wrong with the metrics is an error now
         self._evaluation: LossTape | None = None
         self._engine: Engine | None = None
-        self._loader: DataLoader | None = None
+        self._reader: DataLoader | None = None
         self._loader_state: dict | None = None
         self._running: Meters | None = None  # of an epoch that is under way
         self.began = self._last = 0  # of the fit under way: its first row, and the number of epochs that it goes to
@@ -166,7 +167,9 @@ class Trainer:
         Parameters
         ----------
         *batch : array
-            The inputs, float32 ``(N, C, ...)``, then the target: class indices of any integer dtype, or float32.
+            The inputs, float32 ``(N, C, ...)``, then the targets: class indices of any integer dtype, or float32. How many
+            of each follows from what the network's ``forward`` and the loss take. Or one dict of them, by the names of
+            these arguments.
 
         Returns
         -------
@@ -182,14 +185,11 @@ class Trainer:
         """
         updates = self._tape.steps
         try:
-            loss = self._tape.step(*batch)
+            loss = self._tape.step(*self._ordered("step", batch))
         except FloatingPointError as error:
             raise FloatingPointError(
                 f"Trainer: {error} (learning rate {self.optimizer.lr:g}): the parameters are those from before this step; "
                 "a smaller learning rate or clip_grad_norm=1 may help, or the data are not finite") from None
-        except KeyboardInterrupt:
-            touch(self.module.parameters())  # it may have come between the update and its announcement
-            raise
         if self.schedule is not None and self._tape.steps > updates and self.schedule.interval == "step":
             self.schedule.step()
         return loss
@@ -200,8 +200,9 @@ class Trainer:
 
         Parameters
         ----------
-        train : DataLoader, Dataset or (x, y)
-            Batches; or samples or arrays, which are shuffled anew for each epoch.
+        train : DataLoader, Dataset, (x, y), (x, m, mask, cls), or a dict
+            Batches; or samples or arrays, which are shuffled anew for each epoch. Inputs come first, then targets, as many
+            as the network's ``forward`` and the loss take; in a dict they have the names of these arguments.
         epochs : int
             How many, counted from here: a second call goes on.
         validation : DataLoader, Dataset or (x, y), optional
@@ -236,27 +237,33 @@ class Trainer:
             The network, the optimizer and :attr:`log` are then usable as they are.
         """
         check_fit(train, epochs, batch_size, callbacks, checkpoint, checkpoint_every)
-        loader = loader_of("train", train, 32 if batch_size is None else batch_size, self.seed, shuffle=True)
+        verbose = None if verbose is None else bool(verbose)
+        loader = self._loader("train", train, 32 if batch_size is None else batch_size, shuffle=True)
         if loader is not train:
             loader.set_epoch(self.epoch)
         own_validation = validation is not None and not isinstance(validation, DataLoader)
         if validation is not None:
-            validation = loader_of("validation", validation, 256 if batch_size is None else batch_size, self.seed)
+            validation = self._loader("validation", validation, 256 if batch_size is None else batch_size)
         done = 0  # batches of the epoch that is under way
         if self._loader_state is not None:
             loader.load_state_dict(self._loader_state)
             done = -(-self._loader_state["position"] // loader.batch_size)
         else:
             self._running = None  # of an epoch that was cut short, and begins anew
-        check_schedule(self.schedule, (len(loader) * int(epochs) - done) // self._tape.accumulate)
+        check_schedule(self.schedule, (self._tape.accumulated + len(loader) * int(epochs) - done) // self._tape.accumulate,
+                       int(epochs))
         if own_validation and int(epochs):
             self.evaluate(validation)  # a wrong shape or class index in it is an error now, not after an epoch of training
         self._tape.plan_for(min(loader.batch_size, len(loader.dataset)))  # also where it resumes at the last, smaller batch
-        self._loader, self._loader_state, self._stopped = loader, None, False
+        self._reader, self._loader_state, self._stopped = loader, None, False
         self.began = len(self.log) if self._resumed is None else min(self._resumed, len(self.log))
         self._resumed, self._last = None, self.epoch + int(epochs)
-        with Saver(self, checkpoint, checkpoint_every) as saver:
-            self._fit(loader, self._last, validation, callbacks, verbose, saver)
+        saver = Saver(self, checkpoint, checkpoint_every)
+        try:
+            with saver:
+                self._fit(loader, self._last, validation, callbacks, verbose, saver)
+        finally:
+            saver.restore()  # a signal may have come as the block was left
         return self.log
 
     def _fit(self, loader, last: int, validation, callbacks: Sequence[Callable], verbose: bool | None, saver: Saver) -> None:
@@ -288,8 +295,9 @@ class Trainer:
         with show(loader, f"epoch {self.epoch + 1}/{last}", leave=not verbose) as bar:
             for batch in bar:
                 meters.lr = self.optimizer.lr
+                batch = self._ordered("step", batch)
                 loss = self.step(*batch)
-                meters.update(loss, self._tape.predictions(), batch[-1])
+                meters.update(loss, self._tape.predictions(), *self._tape.targets(batch))
                 bar.set_postfix(meters.texts(), refresh=False)
                 saver.after_step()
         self.epoch, self._running = self.epoch + 1, None
@@ -324,47 +332,62 @@ class Trainer:
             "loss" and the metrics: averages of the batches, weighted with their sizes. What the network makes of a sample
             does not depend on the batch size; the average of losses may in its last digits.
         """
-        loader = loader_of("data", data, 256 if batch_size is None else batch_size, self.seed)
+        loader = self._loader("data", data, 256 if batch_size is None else batch_size)
         if self._evaluation is None:
             self._evaluation = LossTape(self.module.symbolic(False), self.loss, **self._many())
         meters = self._meters()
         for batch in loader:
-            meters.update(self._evaluation.run(*batch), self._evaluation.predictions(), batch[-1])
+            batch = self._ordered("evaluate", batch)
+            meters.update(self._evaluation.run(*batch), self._evaluation.predictions(), *self._evaluation.targets(batch))
         return meters.averages()
 
-    def predict(self, x, batch_size: int = 256) -> np.ndarray:
-        """What the network, in evaluation mode, makes of ``x``.
+    def predict(self, *inputs, batch_size: int = 256):
+        """What the network, in evaluation mode, makes of its inputs.
 
         Parameters
         ----------
-        x : array
-            float32 ``(N, C, ...)``.
+        *inputs : array
+            float32 ``(N, C, ...)``, as many as the network's ``forward`` takes.
         batch_size : int, default 256
             How many go through the network at once.
 
         Returns
         -------
         ndarray
-            ``(N, ...)``; a new array.
+            ``(N, ...)``, a new array; nested as ``forward`` returns them where it returns several.
         """
-        x = as_float32("Trainer.predict", "x", x)
-        if x.ndim < 2:
-            raise ValueError(f"Trainer.predict: x of shape {x.shape} has {x.ndim} dimensions: expected (N, C, ...)")
+        if len(inputs) > 1 and isinstance(inputs[-1], (int, np.integer)):  # predict(x, 64)
+            inputs, batch_size = inputs[:-1], inputs[-1]
+        names = ["x"] if len(inputs) == 1 else [f"input {i}" for i in range(len(inputs))]
+        arrays = [as_float32("Trainer.predict", name, x) for name, x in zip(names, inputs, strict=True)]
+        takes = taken(self.module)
+        if not arrays or not takes.least <= len(arrays) <= takes.most:
+            raise TypeError(f"Trainer.predict: {len(arrays)} inputs given: the network takes {takes}")
+        for name, x in zip(names, arrays, strict=True):
+            if x.ndim < 2:
+                raise ValueError(f"Trainer.predict: {name} of shape {x.shape} has {x.ndim} dimensions: expected (N, C, ...)")
+            if len(x) != len(arrays[0]):
+                raise ValueError(f"Trainer.predict: {name} of shape {x.shape}: its batch differs from the first input's, "
+                                 f"{len(arrays[0])}")
         check_count("Trainer.predict", "batch_size", batch_size)
+        count, size = len(arrays[0]), int(batch_size)
         if self._engine is None:
-            shape = (min(max(len(x), 1), int(batch_size)), *x.shape[1:])
-            self._engine = compile(self.module, shape, **self._many())
-        first = self._engine(x[:batch_size])
-        if not isinstance(first, np.ndarray):
-            raise TypeError(f"Trainer.predict: the network returns a {type(first).__name__}, not one array: use "
-                            "fastconv.compile")
-        if len(x) <= batch_size:
+            shapes = [(min(max(count, 1), size), *x.shape[1:]) for x in arrays]
+            self._engine = compile(self.module, shapes if len(shapes) > 1 else shapes[0], **self._many())
+        first = self._engine(*(x[:size] for x in arrays))
+        if count <= size:
             return first
-        out = np.empty((len(x), *first.shape[1:]), np.float32)
-        out[:batch_size] = first
-        for start in range(int(batch_size), len(x), int(batch_size)):
-            self._engine(x[start: start + batch_size], out=out[start: start + batch_size])
-        return out
+        parts = leaves(first)
+        outs = [np.empty((count, *part.shape[1:]), np.float32) for part in parts]
+        for out, part in zip(outs, parts, strict=True):
+            if len(part) != size:
+                raise TypeError(f"Trainer.predict: the network returns an array of shape {part.shape} for a batch of {size}:"
+                                " use fastconv.compile")
+            out[:size] = part
+        for start in range(size, count, size):
+            here = slice(start, start + size)
+            self._engine(*(x[here] for x in arrays), out=[out[here] for out in outs])
+        return rebuilt(first, iter(outs))
 
     def tune(self, input_shape, save=None, *, rounds: int = 5, progress: Callable | None = None) -> Choices:
         """Times every algorithm on the network's training passes for one shape of batch and trains on with the fastest.
@@ -471,6 +494,18 @@ class Trainer:
         self.notes = saved["notes"]
 
     # ---- helpers --------------------------------------------------------------------------------------------------
+
+    def _ordered(self, op: str, batch) -> tuple:
+        """A batch as inputs and targets in order: one that has names by these."""
+        if isinstance(batch, (tuple, list)) and len(batch) == 1 and isinstance(batch[0], Mapping):
+            batch = batch[0]
+        return Batches(self.module, self.loss).order(op, batch) if isinstance(batch, Mapping) else tuple(batch)
+
+    def _loader(self, name: str, data, batch_size: int, shuffle: bool = False) -> DataLoader:
+        """A loader over what may be one already, arrays, or arrays by name."""
+        if isinstance(data, Mapping):
+            data = self._ordered(name, data)
+        return loader_of(name, data, batch_size, self.seed, shuffle)
 
     def _meters(self) -> Meters:
         return Meters(self._metrics, getattr(self.loss, "ignore_index", None))

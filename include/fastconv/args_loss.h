@@ -29,6 +29,8 @@ typedef struct CrossEntropyArgs {
     float* gx;
     int64_t pixels, C, ldx, ldgx, per_tile, ignore_index;
     double smoothing;
+    const float* soft;      // in place of target: a share of each class, pixels ldt apart; every pixel counts as one
+    int64_t ldt, of_target; // backward: gx is the gradient of soft
 } CrossEntropyArgs;
 
 // Squared differences; tiles and parts as above.

@@ -31,7 +31,49 @@ FC_INLINE float weighted_sum(const CrossEntropyArgs* a, const float* x, float la
     return sum.lanes();
 }
 
+// Shares t of the classes in place of one: loss = -(sum over c of weight[c] ((1 - s) t[c] + s / C) q[c]).
+
+// {sum over c of weight[c] t[c], sum over c of weight[c] t[c] (x[c] - largest)}
+struct SoftSums {
+    float shares, shifted;
+};
+FC_INLINE SoftSums soft_sums(const CrossEntropyArgs* a, const float* t, const float* x, float largest) {
+    RunSum shares, shifted;
+    for_vectors(a->C, [&](int64_t c, int n) {
+        Vf<kWidth> share = load_n<kWidth>(t + c, n);
+        if (a->weight) share *= load_n<kWidth>(a->weight + c, n);
+        shares.add(share);
+        if (x) shifted.add(share * (load_or(x + c, n, largest) - largest));
+    });
+    return {shares.lanes(), shifted.lanes()};
+}
+
+FC_INLINE void soft_forward(const CrossEntropyArgs* a, int64_t begin, int64_t end) {
+    const int64_t pixels = a->n * a->pixels;
+    const float keep = static_cast<float>(1.0 - a->smoothing);
+    const float s = static_cast<float>(a->smoothing / static_cast<double>(a->C));
+    const float weights = s != 0.0f ? weight_sum(a) : 0.0f;
+    for (int64_t tile = begin; tile < end; ++tile) {
+        double losses = 0;
+        const int64_t first = tile * a->per_tile, last = min64(pixels, first + a->per_tile);
+        for (int64_t p = first; p < last; ++p) {
+            const float* x = a->x + p * a->ldx;
+            const float largest = row_max(x, a->C), sum = row_exp_sum(x, a->C, largest), log_sum = log_of(sum);
+            const SoftSums of = soft_sums(a, a->soft + p * a->ldt, x, largest);
+            float loss = keep * (of.shares * log_sum - of.shifted);
+            if (s != 0.0f) loss += s * (weights * log_sum - weighted_sum(a, x, largest));
+            a->kept[2 * p] = largest;
+            a->kept[2 * p + 1] = sum;
+            losses += static_cast<double>(loss);
+            if (a->loss) a->loss[p] = loss;
+        }
+        a->part[2 * tile] = losses;
+        a->part[2 * tile + 1] = static_cast<double>(last - first);
+    }
+}
+
 inline void f32_cross_entropy_run(const CrossEntropyArgs* a, int64_t begin, int64_t end, void*) {
+    if (a->soft) return soft_forward(a, begin, end);
     const int64_t pixels = a->n * a->pixels;
     const float s = static_cast<float>(a->smoothing), keep = static_cast<float>(1.0 - a->smoothing);
     const float weights = s != 0.0f ? weight_sum(a) : 0.0f;
@@ -63,8 +105,34 @@ inline void f32_cross_entropy_run(const CrossEntropyArgs* a, int64_t begin, int6
 FC_INLINE int64_t f32_cross_entropy_backward_tiles(const CrossEntropyArgs* a) { return f32_cross_entropy_tiles(a); }
 FC_INLINE size_t f32_cross_entropy_backward_scratch(const CrossEntropyArgs*) { return 0; }
 
+// gx[c] = scale * (softmax[c] * sum over d of u[d] - u[c]) where u[c] = weight[c] ((1 - s) t[c] + s / C), and that of t:
+// gx[c] = -scale * (1 - s) weight[c] q[c]
+FC_INLINE void soft_backward(const CrossEntropyArgs* a, int64_t begin, int64_t end) {
+    const int64_t last = min64(a->n * a->pixels, end * a->per_tile);
+    const float s = static_cast<float>(a->smoothing / static_cast<double>(a->C));
+    const float keep = static_cast<float>(1.0 - a->smoothing), weights = s != 0.0f ? weight_sum(a) : 0.0f;
+    for (int64_t p = begin * a->per_tile; p < last; ++p) {
+        const float *x = a->x + p * a->ldx, *t = a->soft + p * a->ldt;
+        const float largest = a->kept[2 * p], sum = a->kept[2 * p + 1], log_sum = log_of(sum);
+        const float scale = (a->gy ? a->gy[p * a->gy_stride] : 1.0f) * (a->norm ? *a->norm : 1.0f);
+        const float shares = a->of_target ? 0.0f : keep * soft_sums(a, t, nullptr, largest).shares + s * weights;
+        const float of_softmax = shares / sum;
+        for_vectors(a->C, [&](int64_t c, int n) {
+            const Vf<kWidth> shifted = load_n<kWidth>(x + c, n) - largest;
+            const Vf<kWidth> w = a->weight ? load_n<kWidth>(a->weight + c, n) : splat<kWidth>(1.0f);
+            Vf<kWidth> g;
+            if (a->of_target)
+                g = w * (keep * (log_sum - shifted));
+            else
+                g = vexp<kWidth>(shifted) * of_softmax - w * (keep * load_n<kWidth>(t + c, n) + s);
+            store_n<kWidth>(a->gx + p * a->ldgx + c, g * scale, n);
+        });
+    }
+}
+
 // gx[c] = scale * (softmax[c] * ((1 - s) weight[t] + s / C * weights) - s / C * weight[c] - [c == t] (1 - s) weight[t])
 inline void f32_cross_entropy_backward_run(const CrossEntropyArgs* a, int64_t begin, int64_t end, void*) {
+    if (a->soft) return soft_backward(a, begin, end);
     const int64_t last = min64(a->n * a->pixels, end * a->per_tile);
     const float s = static_cast<float>(a->smoothing / static_cast<double>(a->C));
     const float keep = static_cast<float>(1.0 - a->smoothing), weights = s != 0.0f ? weight_sum(a) : 0.0f;

@@ -11,6 +11,7 @@ import os
 from typing import NamedTuple
 
 from fastconv._text import note
+from fastconv._values import shown
 from fastconv.graph.choices import Choices
 from fastconv.graph.ir import Node
 from fastconv.graph.lower import PRECISIONS, Choice, Lowering
@@ -124,7 +125,7 @@ def choose(which: str, node: Node, p: Problem, cx: Lowering) -> Algorithm:
             chosen, why = found, "measured by tune()" if isinstance(cx.algorithm, Choices) else "named by the user"
         elif strict:
             usable = [a.name for a in _algorithms if refusal(a, which, p) is None]
-            cx.refuse(f"algorithm={asked!r} does not apply to this problem; these do: {', '.join(usable)} "
+            cx.refuse(f"algorithm={shown(asked)} does not apply to this problem; these do: {', '.join(usable)} "
                       f"({asked}: {reason})")
         else:
             why = f"{asked} does not apply ({reason}); {why}"

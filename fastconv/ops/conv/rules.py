@@ -6,6 +6,7 @@ gradient, one problem per phase of the stride (so that no zeros are multiplied);
 
 from __future__ import annotations
 
+from fastconv._values import shown
 from fastconv.graph.ir import FLAT, Node, Operator, Type, apply, fail, register
 from fastconv.graph.lower import PRECISIONS, Lowering
 from fastconv.ops.conv.choose import choose
@@ -23,7 +24,7 @@ def normalise(op: str, attrs: dict, dims: int, kernel: tuple[int, ...]) -> None:
     attrs["groups"] = ints(op, "groups", attrs.get("groups", 1), 1, 1)[0]
     attrs["kernel"] = kernel
     if attrs.get("precision") not in (None, *PRECISIONS):
-        fail(op, f"precision={attrs['precision']!r}: expected one of {', '.join(PRECISIONS)}")
+        fail(op, f"precision={shown(attrs['precision'])}: expected one of {', '.join(PRECISIONS)}")
 
 
 def check(op: str, x: tuple[int, ...], w: tuple[int, ...], attrs: dict) -> None:

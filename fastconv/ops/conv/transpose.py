@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from math import prod
 
+from fastconv._values import shown
 from fastconv.graph.ir import FLAT, Node, Operator, Type, apply, fail, register
 from fastconv.graph.lower import PRECISIONS, Lowering, channels
 from fastconv.kernels import im2col
@@ -32,7 +33,7 @@ def normalise(op: str, attrs: dict, kernel: tuple[int, ...]) -> None:
     attrs["dilation"] = dilation = ints(op, "dilation", attrs.get("dilation", 1), dims, 1)
     padding = attrs.get("padding", 0)
     if isinstance(padding, str):
-        fail(op, f"padding={padding!r}: expected integers; a transposed convolution has no 'valid' or 'same'")
+        fail(op, f"padding={shown(padding)}: expected integers; a transposed convolution has no 'valid' or 'same'")
     attrs["padding"] = pads(op, padding, kernel, stride, dilation)
     attrs["output_padding"] = extra = ints(op, "output_padding", attrs.get("output_padding", 0), dims, 0)
     for e, s, d in zip(extra, stride, dilation, strict=True):
@@ -41,7 +42,7 @@ def normalise(op: str, attrs: dict, kernel: tuple[int, ...]) -> None:
     attrs["groups"] = ints(op, "groups", attrs.get("groups", 1), 1, 1)[0]
     attrs["kernel"] = kernel
     if attrs.get("precision") not in (None, *PRECISIONS):
-        fail(op, f"precision={attrs['precision']!r}: expected one of {', '.join(PRECISIONS)}")
+        fail(op, f"precision={shown(attrs['precision'])}: expected one of {', '.join(PRECISIONS)}")
 
 
 def transposed_shape(op: str, x: tuple[int, ...], w: tuple[int, ...], attrs: dict) -> tuple[int, ...]:
