@@ -51,6 +51,9 @@ def infer_cross_entropy(inputs: list, attrs: dict) -> list[Type]:
         want_float(op, "target", target)
         if target.layout == FLAT:
             fail(op, f"target of shape {target.shape} is a parameter: expected an activation", TypeError)
+        if target.shape == expected:
+            fail(op, f"target has dtype {target.dtype}: expected class indices of an integer dtype for shape {expected}, or "
+                     f"probabilities of the input's shape {x.shape}", TypeError)
         if target.shape != x.shape:
             fail(op, f"target of shape {target.shape} and dtype float32: expected probabilities of the input's shape "
                      f"{x.shape}, or class indices of shape {expected} and an integer dtype")
