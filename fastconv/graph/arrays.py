@@ -128,3 +128,18 @@ def check_shape(op: str, name: str, shape) -> tuple[int, ...]:
     if prod(shape) * 4 >= 2**62:
         raise ValueError(f"{op}: {name}={shape}: the product of the extents overflows")
     return shape
+
+
+def lies_channels_last(array: np.ndarray) -> bool:
+    """Whether images, or whatever has dimensions behind the channels, lie densely with their channels last, and not in C
+    order as well: results are then made so, too."""
+    return array.ndim > 2 and not array[:1].flags.c_contiguous and np.moveaxis(array[:1], 1, -1).flags.c_contiguous
+
+
+def fresh(outputs: Sequence[tuple[tuple[int, ...], bool]], inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """New float32 arrays by shape; those of images (the second of each pair) channels-last where the first of the inputs
+    that has more than two dimensions lies so."""
+    first = next((a for a in inputs if a.ndim > 2), None)
+    last = first is not None and lies_channels_last(first)
+    return [np.moveaxis(np.empty((s[0], *s[2:], s[1]), np.float32), -1, 1) if last and images and len(s) > 2 else
+            np.empty(s, np.float32) for s, images in outputs]

@@ -28,6 +28,7 @@ def first_not_finite(graph: Graph, lowered: Lowering, program: Program, n: int, 
                 return f"{who}, of shape {t.shape}, of '{node.path}' ({node.op.name}) has {_count(t.parameter.data)}"
     steps, specs, threads = program.segments["forward"], lowered.specs["forward"], threads_for(program.threads)
     steps.set_batch(n)
+    program.release(n)  # values are looked up in the plan's own memory
     for i, spec in enumerate(specs):
         steps.run(threads, i, i + 1)
         if spec.node is None or (i + 1 < len(specs) and specs[i + 1].node is spec.node):

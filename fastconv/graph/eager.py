@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastconv._values import shown
-from fastconv.graph.arrays import as_float32, as_int64, copied
+from fastconv.graph.arrays import as_float32, as_int64, copied, fresh, lies_channels_last
 from fastconv.graph.autodiff import differentiate, remove_dead
 from fastconv.graph.ir import PIXELS, Graph, Node, Tensor, apply, building, operator, showing
 from fastconv.graph.lower import Lowering
@@ -77,15 +77,16 @@ class Compiled(Call):
             return
         self.open([lowered.slots[t.name] for t in self.inputs],
                   [lowered.slots[f"output:{i}"] for i in range(len(self.outputs))],
-                  [program.segments[name] for name in self.segments], get_num_threads())
+                  [program.segments[name] for name in self.segments], get_num_threads(),
+                  [door for name in self.segments for door in program.doors[name]])
 
     def run(self, arrays: Sequence[np.ndarray], n: int, random: tuple[int, int] | None = None) -> list[np.ndarray]:
         """Runs on one array per input; fresh arrays."""
         if self.program is None:
-            self.program = Program(self.lowered)
+            self.program = Program(self.lowered, across=True)
         if random is not None:
             self.program.array(self.lowered.extra["random"], (2,), np.uint64)[:] = random
-        if self.dense:
+        if self.dense and not all(lies_channels_last(a) and np.moveaxis(a, 1, -1).flags.c_contiguous for a in arrays):
             arrays = [np.ascontiguousarray(array) for array in arrays]
         if self.updates:
             apart = copied(arrays, [arrays[position] for position in self.updates])
@@ -97,10 +98,15 @@ class Compiled(Call):
                 self._point(tensor.name, array, False)
         for position in self.updates:
             self._point(f"update:{position}", arrays[position], True)
-        outputs = [self._fresh(i, tensor, n) for i, tensor in enumerate(self.outputs)]
+        made = iter(fresh([(self._shape(i, t, n), t.layout == PIXELS) for i, t in enumerate(self.outputs)
+                            if t.dtype == "float32"],
+                          [a for a, t in zip(arrays, self.inputs, strict=True) if t.layout == PIXELS]))
+        outputs = [next(made) if t.dtype == "float32" else np.empty(self._shape(i, t, n), t.dtype)
+                   for i, t in enumerate(self.outputs)]
         for i, (tensor, array) in enumerate(zip(self.outputs, outputs, strict=True)):
             if tensor.dtype == "float32":
                 self._point(f"output:{i}", array, True)
+        self.program.settle(self.segments, n)
         for segment in self.segments:
             self.program.run(segment, n)
         for tensor, array in zip(self.outputs, outputs, strict=True):
@@ -110,10 +116,10 @@ class Compiled(Call):
                 array[...] = np.moveaxis(pixels[:n], -1, 1)
         return outputs
 
-    def _fresh(self, i: int, tensor: Tensor, n: int) -> np.ndarray:
+    def _shape(self, i: int, tensor: Tensor, n: int) -> tuple[int, ...]:
         slot = self.lowered.slots.get(f"output:{i}")
         shape = slot.extents if slot else tensor.shape
-        return np.empty((n, *shape[1:]) if tensor.layout == PIXELS else shape, tensor.dtype)
+        return (n, *shape[1:]) if tensor.layout == PIXELS else shape
 
     def _point(self, name: str, array: np.ndarray, write: bool) -> None:
         if self.lowered.slots[name].take(array, write) < 0:

@@ -124,15 +124,16 @@ class Engine:
         Parameters
         ----------
         *inputs : array
-            One float32 array per input, ``(N, C, ...)``, any strides; also anything with ``__dlpack__`` or the buffer
-            protocol. N may be 0.
+            One float32 array per input, ``(N, C, ...)``, any strides, dense channels-last ones without a copy; also
+            anything with ``__dlpack__`` or the buffer protocol. N may be 0.
         out : ndarray, or a sequence of them, optional
             Where the outputs go; float32, of exactly the output's shape. They may be inputs too, or share memory with
             them: those inputs are copied first. They may not share memory with one another.
 
         Returns
         -------
-        ndarray, or a nesting of them like that which ``forward`` returned.
+        ndarray, or a nesting of them like that which ``forward`` returned. Fresh images lie channels-last where the first
+        input of more than two dimensions does, else in C order.
         """
         with self._lock:
             plan, program = self._current
@@ -146,8 +147,9 @@ class Engine:
                     result if isinstance(result, tuple) else (result,))
             given: Sequence = () if out is None else (out,) if isinstance(out, np.ndarray) else several(plan.outputs, out)
             plan, program, n, held = self._bring(inputs, given)
-            arrays = given if out is not None else [np.empty(shape, np.float32) for shape in plan.output_shapes(n)]
+            arrays = given if out is not None else plan.fresh(n, held)
             plan.point(arrays, n)
+            program.settle(["forward"], n)
             program.run("forward", n)
             del held  # what was made of the inputs has been read
             self._ran = (plan, program, n)
@@ -205,6 +207,7 @@ class Engine:
                         raise ValueError(f"engine.backward: grad_output {i} of shape {grad.shape}: expected {expected}, "
                                          "the shape of the output")
             self._ran = None
+            program.settle(["backward"], n)
             program.run("backward", n)
             for parameter, array in program.gradients:
                 parameter.grad = array

@@ -69,6 +69,15 @@ class Choice(NamedTuple):
     keeps: bool = True
 
 
+class DoorSpec(NamedTuple):
+    """A step that copies between the array of a slot and a buffer, whose place the array can take: into it, or out of it."""
+
+    slot: layout_kernels.Slot
+    step: StepSpec
+    buffer: Buffer
+    into: bool
+
+
 @dataclass(eq=False)
 class StepSpec:
     """A step to be bound: the factory of its kernel family and keyword arguments, references in them unresolved."""
@@ -155,6 +164,7 @@ class Lowering:
         self._padded: dict[tuple, View] = {}
         self._constant: dict[Tensor, bool] = {}
         self._zeros: Buffer | None = None
+        self._doors: list[tuple[Tensor, View, DoorSpec]] = []
         self._unread: list[tuple[Tensor, StepSpec, dict]] = []
         self._node: Any = None  # the Node being lowered
 
@@ -316,11 +326,12 @@ class Lowering:
         view = self.read(tensor)
         slot = self.slots.setdefault(name, layout_kernels.Slot())
         if tensor.layout == FLAT:
-            self.step(layout_kernels.copy_strided, slot, view.ref, shape=shape5(tensor.shape), reverse=True, op="output",
-                      segment=segment)
+            step = self.step(layout_kernels.copy_strided, slot, view.ref, shape=shape5(tensor.shape), reverse=True,
+                             op="output", segment=segment)
         else:
-            self.step(layout_kernels.from_channels_last, slot, view.ref, channels=channels(tensor.shape),
-                      size=spatial3(tensor.shape), ld=view.ld, op="output", segment=segment)
+            step = self.step(layout_kernels.from_channels_last, slot, view.ref, channels=channels(tensor.shape),
+                             size=spatial3(tensor.shape), ld=view.ld, op="output", segment=segment)
+        self._doors.append((tensor, view, DoorSpec(slot, step, view.ref.buffer, False)))
 
     def drop_unread(self, tensor: Tensor, step: StepSpec, **changes) -> None:
         """Has the step that makes a tensor changed so that it does not, if nothing else turns out to read its memory."""
@@ -339,6 +350,26 @@ class Lowering:
         for tensor, step, changes in self._unread:
             self._drop(tensor, step, changes)
         self.arena_bytes, self.weights_bytes = place([self.specs[segment] for segment in SEGMENTS], self.buffers)
+
+    def doors(self, across: bool) -> list[DoorSpec]:
+        """Those whose buffer is one tensor and passes one door only, so that an array can take its place.
+
+        An input that a later segment reads must then live until that has run; ``across`` says that it does. Outputs are used
+        by their own segment alone.
+        """
+        passing = [view.ref.buffer for _, view, _ in self._doors]
+        found = []
+        for tensor, view, door in self._doors:
+            buffer = door.buffer
+            dense = view.ref.offset == 0 and (tensor.layout == FLAT or view.ld == channels(tensor.shape))
+            if buffer.kind != ARENA or not dense or buffer.nbytes != 4 * prod(tensor.shape) or \
+                    sum(b is buffer for b in passing) > 1:
+                continue
+            if not (across and door.into) and any(ref.buffer is buffer for name, specs in self.specs.items()
+                                                  if name != door.step.segment for spec in specs for ref in spec.refs()):
+                continue
+            found.append(door)
+        return found
 
     def weights_layout(self) -> list[tuple[str, int, int]]:
         """Name, size and offset of everything that is kept from run to run: equal for lowerings that may share it."""
@@ -379,11 +410,12 @@ class Lowering:
             node, self._node = self._node, None
             view = self.write(tensor)
             if tensor.layout == FLAT:
-                self.step(layout_kernels.copy_strided, self.slot(tensor), view.ref, shape=shape5(tensor.shape), op="input",
-                          segment=segment)
+                step = self.step(layout_kernels.copy_strided, self.slot(tensor), view.ref, shape=shape5(tensor.shape),
+                                 op="input", segment=segment)
             else:
-                self.step(layout_kernels.to_channels_last, self.slot(tensor), view.ref, channels=channels(tensor.shape),
-                          size=spatial3(tensor.shape), ld=view.ld, op="input", segment=segment)
+                step = self.step(layout_kernels.to_channels_last, self.slot(tensor), view.ref, ld=view.ld, op="input",
+                                 channels=channels(tensor.shape), size=spatial3(tensor.shape), segment=segment)
+            self._doors.append((tensor, view, DoorSpec(self.slot(tensor), step, view.ref.buffer, True)))
             self._node = node
         self._views[tensor] = view
         return view

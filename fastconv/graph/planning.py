@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from fastconv.graph import passes
-from fastconv.graph.arrays import as_float32, refuse_out, refuse_shared
+from fastconv.graph.arrays import as_float32, fresh, refuse_out, refuse_shared
 from fastconv.graph.ir import Graph, Tensor
 from fastconv.graph.lower import Lowering
 from fastconv.graph.program import Program
@@ -65,11 +65,15 @@ class Plan:
         if not (self.graph.late_inputs or self.lowered.checks or self.lowered.changed):
             slots = self.lowered.slots
             self.call.open([slots[t.name] for t in self.graph.inputs], [slots[name] for name in self.exits],
-                           [program.segments["forward"]], MOST)
+                           [program.segments["forward"]], MOST, program.doors["forward"])
 
     def output_shapes(self, n: int) -> list[tuple[int, ...]]:
         """Shapes of the outputs for a batch of ``n``; a scalar or a parameter has the same for each."""
         return [(n, *t.shape[1:]) if t.layout == "pixels" else t.shape for t in self.outputs]
+
+    def fresh(self, n: int, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """New arrays for the outputs of a run of ``n`` images."""
+        return fresh([(s, t.layout == "pixels") for s, t in zip(self.output_shapes(n), self.outputs, strict=True)], inputs)
 
     def point(self, arrays: Sequence, n: int) -> None:
         """Has the outputs of a run of ``n`` images written into these arrays; an error for those that cannot take them."""

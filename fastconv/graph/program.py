@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import prod
 from typing import Any
 
 import numpy as np
 
 from fastconv.graph import parameter as parameters
-from fastconv.graph.lower import SEGMENTS, Buffer, Lowering, Ref
+from fastconv.graph.lower import SEGMENTS, Buffer, DoorSpec, Lowering, Ref
 from fastconv.graph.parameter import Parameter
 from fastconv.graph.plan import ARENA, HANDED, WEIGHTS
 from fastconv.kernels._runtime import Memory, StepList
+from fastconv.kernels.call import Door
 from fastconv.kernels.locks import Lock
 from fastconv.kernels.threads import threads_for
+
+STAND_IN, STAND_INS = 0x4FC0, 1024  # upper 16 bits of addresses that stand for buffers: of no memory; how many there are
 
 
 class Snapshot(dict):
@@ -42,9 +46,12 @@ class Program:
         Another binding of the same lowering whose packed weights this one uses.
     snapshot : Snapshot, optional
         Bind to its parameters, once and for all; those that it lacks it takes.
+    across : bool, default False
+        Whether the arrays of a run live, unchanged, through all of its segments, not only through the first.
     """
 
-    def __init__(self, lowered: Lowering, shared: Program | None = None, snapshot: Snapshot | None = None):
+    def __init__(self, lowered: Lowering, shared: Program | None = None, snapshot: Snapshot | None = None,
+                 across: bool = False):
         self.lowered: Lowering
         self.weights: Memory
         self._snapshot: Snapshot | None
@@ -63,10 +70,52 @@ class Program:
             for p in self.parameters:
                 self._snapshot.take(p)
         self._versions = shared._versions if shared else [None, -1]  # epoch, sum of versions: shared with the weights
-        self.segments = {name: self._bind(name) for name in SEGMENTS}
+        self._bind_all(lowered.doors(across))
         self.threads = 0
         self.gradients: list[tuple[Parameter, np.ndarray]] = []
         self._prepare = self.segments["prepare"]
+
+    def _bind_all(self, specs: Sequence[DoorSpec]) -> None:
+        """Binds all segments, with addresses for the doors' buffers that no memory has, by which their users are found.
+
+        A door that a step knows in some other way than by an address is left as a copy.
+        """
+        self._stand_ins = {id(d.buffer): (STAND_IN + i) << 48 for i, d in enumerate(specs[:STAND_INS])}
+        self.segments = {name: self._bind(name) for name in SEGMENTS}
+        self.doors: dict[str, list[Door]] = {name: [] for name in SEGMENTS}
+        found, missed = [], set()
+        for spec in specs[:STAND_INS]:
+            base, segment = self._stand_ins[id(spec.buffer)], spec.step.segment
+            at = next(i for i, s in enumerate(self.lowered.specs[segment]) if s is spec.step)
+            door = Door(spec.slot, self.segments[segment], at, self.arena.address + spec.buffer.offset, base, 1 << 48)
+            for name, steps in self.segments.items():
+                for i, s in enumerate(self.lowered.specs[name]):
+                    expected = sum(ref.buffer is spec.buffer for ref in s.refs())
+                    if expected and door.find(steps, i) < expected:
+                        missed.add(id(spec.buffer))
+            found.append((segment, door))
+        if missed:
+            self._bind_all([d for d in specs if id(d.buffer) not in missed])
+            return
+        self._stand_ins = {}
+        for segment, door in found:
+            door.release(self.lowered.batch)
+            self.doors[segment].append(door)
+
+    def settle(self, segments: Sequence[str], n: int) -> None:
+        """Has the arrays that the slots point to used in place where they lie as the plan wants them, for the coming runs of
+        these segments on ``n`` images; without it, all are copied."""
+        for segment in segments:
+            self.segments[segment].set_batch(n)
+        for segment in segments:
+            for door in self.doors[segment]:
+                door.settle(n)
+
+    def release(self, n: int) -> None:
+        """Has everything copied again."""
+        for doors in self.doors.values():
+            for door in doors:
+                door.release(n)
 
     def _bind(self, segment: str) -> StepList:
         steps = []
@@ -86,7 +135,7 @@ class Program:
 
     def address(self, buffer: Buffer) -> int:
         if buffer.kind == ARENA:
-            return self.arena.address + buffer.offset
+            return self._stand_ins.get(id(buffer)) or self.arena.address + buffer.offset
         if buffer.kind == WEIGHTS:
             return self.weights.address + buffer.offset
         if buffer.kind == HANDED:

@@ -67,7 +67,9 @@ class LossTape:
             Before anything has run: a wrong dtype or shape, a class index out of range.
         """
         with self._lock:
-            self._forward(self._take(arrays))
+            planned, held = self._take(arrays)
+            self._forward(planned)
+            del held  # what was made of the arrays has been read
             return float(self._value)
 
     def predictions(self):
@@ -81,19 +83,21 @@ class LossTape:
         assert self._last is not None
         return [np.asarray(a) for a in arrays[self._last.inputs:]]
 
-    def _take(self, arrays: Sequence) -> _Planned:
-        """The plan for these arrays, which points to them; what is wrong with them is said here."""
+    def _take(self, arrays: Sequence) -> tuple[_Planned, Sequence]:
+        """The plan for these arrays, and what it points to, which must live until the run is over; what is wrong with them
+        is said here."""
         planned = self._last
         if planned is None or not planned.current(self) or not planned.accept(arrays):
             planned, arrays = self._plan(arrays)
             if not planned.accept(arrays):
                 raise RuntimeError("the tape does not accept the arrays that it was planned for")
         planned.check_targets()
-        return planned
+        return planned, arrays
 
     def _forward(self, planned: _Planned) -> _Planned:
         self._last = planned
         planned.remember()
+        planned.program.settle(["forward"], planned.n)
         planned.program.run("forward", planned.n)
         return planned
 
@@ -209,7 +213,7 @@ class TrainingTape(LossTape):
             they were before this step.
         """
         with self._lock:
-            planned = self._take(arrays)
+            planned, held = self._take(arrays)
             kernels.arm(planned.hypers, self.rule.hyper)  # what the rule refuses, it refuses before anything has changed
             self._forward(planned)
             loss = float(self._value)
@@ -218,6 +222,7 @@ class TrainingTape(LossTape):
                 where = planned.first_not_finite(arrays)
                 raise FloatingPointError(f"step {self.steps + 1}: the loss is {loss}" + (f": {where}" if where else ""))
             planned.program.run("backward", planned.n)
+            del held  # the backward reads inputs where they lie
             self._finish(planned)
             return loss
 
@@ -321,7 +326,7 @@ class _Planned:
         plan = Plan(graph, structure, self.batch, tape.algorithm, finish=finish, precision=tape.precision,
                     choose_for=tape.choose_for)
         self.graph, self.plan, self.lowered = graph, plan, plan.lowered
-        self.program = Program(plan.lowered)
+        self.program = Program(plan.lowered, across=True)
         self.program.threads = tape.threads
         self.written = [(p, np.empty(p.shape, np.float32)) for p in self.lowered.changed]
         self.counted = [(c, c.copy()) for c in self.lowered.counters]

@@ -16,6 +16,7 @@ cdef extern from "fastconv/step.h" nogil:
 
 cdef class Step:
     cdef FcStep c
+    cdef size_t nbytes
     cdef list owned
     cdef public object guard
     cdef void* bind(self, const FcKernel* kernel, size_t args_bytes) except NULL

@@ -158,6 +158,7 @@ cdef class Step:
         if self.c.args == NULL:
             raise MemoryError(f"{args_bytes} bytes could not be allocated")
         self.c.kernel = kernel
+        self.nbytes = args_bytes
         return self.c.args
 
     cdef void* bind_name(self, str name, size_t args_bytes) except NULL:

@@ -10,7 +10,9 @@ from cpython.ref cimport Py_INCREF
 from cpython.tuple cimport PyTuple_New, PyTuple_SetItem
 from libc.stdint cimport int64_t, uint64_t
 
-from fastconv.kernels._runtime cimport StepList
+from libc.stdlib cimport free, realloc
+
+from fastconv.kernels._runtime cimport FcStep, Memory, Step, StepList
 from fastconv.kernels.layout cimport Slot
 
 from fastconv.kernels import threads as _threads
@@ -20,19 +22,105 @@ cnp.import_array()
 cdef dict _state = _threads._state
 
 
+cdef class Door:
+    """An array of the user's in the place of a buffer: where it lies as the buffer does, nothing is copied.
+
+    Steps know the buffer by addresses in their arguments. They are made with addresses of a range that stands for the buffer
+    (``base``, ``span``: none that memory can have), by which these words are found; then each run points them to the array,
+    and leaves the copying step out, or to the buffer at ``home``.
+    """
+
+    cdef Slot slot
+    cdef StepList steps
+    cdef Py_ssize_t at
+    cdef size_t home, now, base, span
+    cdef size_t** words
+    cdef size_t* offsets
+    cdef Py_ssize_t count
+    cdef list keep
+
+    def __cinit__(self, Slot slot, StepList steps, Py_ssize_t at, size_t home, size_t base, size_t span):
+        self.slot, self.steps, self.at, self.home, self.base, self.span = slot, steps, at, home, base, span
+        self.keep = []
+
+    def __dealloc__(self):
+        free(self.words)
+        free(self.offsets)
+
+    cdef Py_ssize_t search(self, size_t* word, size_t nbytes) except -1:
+        """Notes the addresses of the range among these bytes; how many there are."""
+        cdef Py_ssize_t found = 0
+        cdef size_t i
+        for i in range(nbytes // sizeof(size_t)):
+            if self.base <= word[i] < self.base + self.span:
+                self.words = <size_t**> realloc(self.words, (self.count + 1) * sizeof(size_t*))
+                self.offsets = <size_t*> realloc(self.offsets, (self.count + 1) * sizeof(size_t))
+                if self.words == NULL or self.offsets == NULL:
+                    raise MemoryError("no memory for the addresses of a step")
+                self.words[self.count], self.offsets[self.count] = word + i, word[i] - self.base
+                self.count += 1
+                found += 1
+        return found
+
+    def find(self, StepList steps, Py_ssize_t at) -> int:
+        """Notes where a step, and what it owns, knows the buffer; in how many places."""
+        cdef Step step = <Step> steps.keep[at]
+        cdef Py_ssize_t found = self.search(<size_t*> step.c.args, step.nbytes)
+        cdef Memory memory
+        cdef Slot slot
+        self.keep.append(step)
+        for owned in step.owned:
+            if isinstance(owned, Memory):
+                memory = <Memory> owned
+                found += self.search(<size_t*> memory.base, memory.nbytes)
+            elif isinstance(owned, Slot):
+                slot = <Slot> owned
+                found += self.search(<size_t*> &slot.slot.data, sizeof(slot.slot.data))
+        return found
+
+    cdef void point(self, size_t address) noexcept:
+        cdef Py_ssize_t i
+        if address != self.now:
+            for i in range(self.count):
+                self.words[i][0] = address + self.offsets[i]
+            self.now = address
+
+    cpdef void settle(self, int64_t n) noexcept:
+        """For a run of ``n`` images on the array to which the slot points: bound where it lies so, else copied."""
+        cdef FcStep* step = &self.steps.steps[self.at]
+        if self.slot.lies(n):
+            self.point(<size_t> self.slot.slot.data)
+            step.tiles = 0
+        else:
+            self.point(self.home)
+            step.tiles = step.kernel.tiles(step.args, n)
+
+    cpdef void release(self, int64_t n) noexcept:
+        """Back to the buffer."""
+        cdef FcStep* step = &self.steps.steps[self.at]
+        self.point(self.home)
+        step.tiles = step.kernel.tiles(step.args, n)
+
+    @property
+    def bound(self) -> bool:
+        """Whether the last run was on the array itself."""
+        return self.now != self.home
+
+
 cdef class Call:
     """Bound steps behind slots. While it is open it takes arrays and returns fresh ones."""
 
-    cdef tuple entries, exits, segments
+    cdef tuple entries, exits, segments, doors
     cdef int threads
 
-    def open(self, entries, exits, segments, int threads):
+    def open(self, entries, exits, segments, int threads, doors=()):
         """Says which slots take the arguments, in order, which the results, and what runs, on how many threads at most."""
         self.entries, self.exits, self.segments, self.threads = tuple(entries), tuple(exits), tuple(segments), threads
+        self.doors = tuple(doors)
 
     def close(self):
         """Lets go of the steps."""
-        self.entries = self.exits = self.segments = None
+        self.entries = self.exits = self.segments = self.doors = None
 
     def run(self, tuple arguments, int threads, out=None):
         """Runs on all arguments; into ``out``, an array, where that is given and there is one result.
@@ -47,6 +135,7 @@ cdef class Call:
         cdef int64_t n = -1, got
         cdef Slot slot
         cdef StepList steps
+        cdef int order = -1
         if self.segments is None or threads > self.threads:
             return None
         cdef Py_ssize_t entries = len(self.entries)
@@ -59,6 +148,10 @@ cdef class Call:
             at += 1
             got = slot.take(arguments[i], False)
             if got < 0:
+                return None
+            if order < 0 and slot.batched and slot.ndim > 2:
+                order = slot.last  # results lie as the first image does
+            elif slot.dense and slot.last != order:
                 return None
             if slot.batched:
                 if n >= 0 and n != got:
@@ -74,11 +167,14 @@ cdef class Call:
             results.append(out)
         else:
             for i in range(len(self.exits)):
-                results.append(fresh(<Slot> self.exits[i], n))
+                results.append(fresh(<Slot> self.exits[i], n, order == 1))
         for i in range(len(self.segments)):
             steps = <StepList> self.segments[i]
             steps.set_batch(n)
-            steps.run(threads)
+        for i in range(len(self.doors)):
+            (<Door> self.doors[i]).settle(n)
+        for i in range(len(self.segments)):
+            (<StepList> self.segments[i]).run(threads)
         return results[0] if len(results) == 1 else tuple(results)
 
 
@@ -109,18 +205,26 @@ cdef bint touches(cnp.ndarray out, tuple arguments, Py_ssize_t count) noexcept:
     return False
 
 
-cdef object fresh(Slot slot, int64_t n):
-    """A new array for a batch of ``n``, to which the slot points."""
+cdef object fresh(Slot slot, int64_t n, bint last):
+    """A new array for a batch of ``n``, to which the slot points; channels-last where that is wanted of images."""
     cdef cnp.npy_intp shape[8]
     cdef int i
     for i in range(slot.ndim):
         shape[i] = slot.shape[i]
     if slot.batched:
         shape[0] = n
-    array = cnp.PyArray_EMPTY(slot.ndim, shape, cnp.NPY_FLOAT32, 0)
+    if last and slot.batched and slot.ndim > 2:
+        for i in range(1, slot.ndim):
+            shape[i] = slot.shape[i + 1 if i + 1 < slot.ndim else 1]
+        array = cnp.PyArray_EMPTY(slot.ndim, shape, cnp.NPY_FLOAT32, 0).transpose(_ORDERS[slot.ndim])
+    else:
+        array = cnp.PyArray_EMPTY(slot.ndim, shape, cnp.NPY_FLOAT32, 0)
     if slot.take(array, True) < 0:
         raise RuntimeError(f"a new array of shape {array.shape} was not taken")
     return array
+
+
+_ORDERS = {ndim: (0, ndim - 1, *range(1, ndim - 1)) for ndim in range(3, 9)}
 
 
 # ---- finding ------------------------------------------------------------------------------------------------------

@@ -44,13 +44,25 @@ def distinct_places(array) -> bool:
     return bool((np.diff(places) >= array.itemsize).all())
 
 
+cdef bint in_rows(cnp.ndarray a) noexcept:
+    """Whether what lies behind the first dimension is dense in C order."""
+    cdef int64_t step = 4
+    cdef int i
+    for i in range(cnp.PyArray_NDIM(a) - 1, 0, -1):
+        if cnp.PyArray_DIM(a, i) > 1 and cnp.PyArray_STRIDE(a, i) != step:
+            return False
+        step *= cnp.PyArray_DIM(a, i)
+    return True
+
+
 cdef class Slot:
     """Where a user's array is in the coming run: an address and five strides (N, C, D, H, W) in elements."""
 
     def expect(self, shape, bint batched, rows=None, only=None):
         """The shape that take() compares arrays with; when batched, the first extent may be smaller, or must be ``only``.
 
-        With ``rows``, (N, rows, elements), only arrays in C order are taken, and are seen as one channel of so many rows.
+        With ``rows``, (N, rows, elements), only dense arrays are taken, in C order or channels-last, and are seen as one
+        channel of so many rows.
         """
         self.ndim = len(shape)
         self.batched = batched
@@ -89,25 +101,46 @@ cdef class Slot:
                     return -1
             elif cnp.PyArray_DIM(a, i) != self.shape[i]:
                 return -1
-        if self.dense and not cnp.PyArray_IS_C_CONTIGUOUS(a):
-            return -1
         if write and not cnp.PyArray_IS_C_CONTIGUOUS(a) and not distinct(a):
             return -1
         self.slot.data = cnp.PyArray_DATA(a)
         for i in range(5):
             self.slot.stride[i] = 0
-        if self.dense:
-            self.slot.stride[0] = self.rows[1] * self.rows[2]
-            self.slot.stride[3] = self.rows[2]
-            self.slot.stride[4] = 1
-        elif self.batched:
+        if self.batched:
             # N, C lead; the last spatial extents are the trailing ones
             for i in range(self.ndim):
                 self.slot.stride[i if i < 2 else 5 - self.ndim + i] = cnp.PyArray_STRIDE(a, i) // 4
         else:
             for i in range(self.ndim):
                 self.slot.stride[5 - self.ndim + i] = cnp.PyArray_STRIDE(a, i) // 4
+        self.last = self.batched and self.ndim > 2 and self.along(1) and not in_rows(a)
+        if self.dense:
+            if not cnp.PyArray_IS_C_CONTIGUOUS(a) and not (self.last and self.along(n)):
+                return -1
+            self.slot.stride[0] = self.rows[1] * self.rows[2]
+            self.slot.stride[1] = self.slot.stride[2] = 0
+            self.slot.stride[3] = self.rows[2]
+            self.slot.stride[4] = 1
         return n
+
+    cdef bint along(self, int64_t n) noexcept:
+        """Whether the strides are those of a dense channels-last array of ``n`` images, or of a dense array in C order where
+        there is no batch."""
+        cdef int64_t step = 1, extent
+        cdef int i, at
+        for i in range(self.ndim):
+            at = self.ndim - 1 - i  # from the last
+            if self.batched and self.ndim > 1:  # channels, then space from the last, then images
+                at = 1 if i == 0 else self.ndim - i if i < self.ndim - 1 else 0
+            extent = n if self.batched and at == 0 else self.shape[at]
+            if extent > 1 and self.slot.stride[at if self.batched and at < 2 else 5 - self.ndim + at] != step:
+                return False
+            step *= extent
+        return n > 0
+
+    cdef bint lies(self, int64_t n) noexcept:
+        """Whether the array lies as a buffer of the plan does, so that it can be in its place."""
+        return self.dense or self.along(n)
 
     cpdef set(self, size_t address, int64_t n, int64_t c, int64_t d, int64_t h, int64_t w):
         self.slot.data = <void*> address
