@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-import numpy as np
+import sys
+
+
+def is_masked(value: object) -> bool:
+    """Whether it is a masked array. Where nobody has imported numpy.ma there is none, and this does not either."""
+    ma = sys.modules.get("numpy.ma")
+    return ma is not None and isinstance(value, getattr(ma, "MaskedArray", ()))
 
 
 def refuse_masked(owner: str, name: str, value: object) -> None:
@@ -13,5 +19,5 @@ def refuse_masked(owner: str, name: str, value: object) -> None:
     TypeError
         For a masked array.
     """
-    if isinstance(value, np.ma.MaskedArray):
+    if is_masked(value):
         raise TypeError(f"{owner}: {name} is a masked array, and masks are not followed: fill it first, with .filled(value)")

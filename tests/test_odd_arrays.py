@@ -1,7 +1,10 @@
 """Arrays as users have them: what an engine takes with the same bits, and what it refuses by name."""
 
 import inspect
+import os
 import re
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -204,6 +207,31 @@ def test_masked_arrays_are_refused(engine, x):
     for name, value in trainer.module.state_dict().items():
         np.testing.assert_array_equal(value, before[name])
     np.testing.assert_array_equal(engine(masked(x).filled(0)), engine(x))
+
+
+def test_nobody_pays_for_masked_arrays():
+    """numpy.ma takes longer to import than a small network to compile."""
+    code = ("import sys, numpy as np, fastconv as fc; from fastconv import nn\n"
+            "net, x = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(144, 3)), np.ones((2, 3, 8, 8), 'f4')\n"
+            "fc.compile(net, x.shape)(x)\n"
+            "fc.Trainer(net, nn.CrossEntropyLoss(), fc.optim.SGD(.1)).step(x, np.array([0, 1]))\n"
+            "assert 'numpy.ma' not in sys.modules")
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr
+
+
+class WithMask(np.ndarray):
+    """Somebody's own kind of array."""
+
+    mask = False
+
+
+def test_other_subclasses_are_taken(engine, x):
+    np.testing.assert_array_equal(engine(x.view(WithMask)), engine(x))
+    out = np.zeros((4, 3), np.float32).view(WithMask)
+    assert engine(x, out=out) is out
+    np.testing.assert_array_equal(out, engine(x))
 
 
 # ---- anything in place of an array ----------------------------------------------------------------------------------------

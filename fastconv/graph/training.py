@@ -10,6 +10,7 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
+from fastconv._arrays import is_masked
 from fastconv._values import shown
 from fastconv.graph.arrays import as_float32, as_int64
 from fastconv.graph.autodiff import differentiate
@@ -393,7 +394,7 @@ class _Planned:
         n = -1
         for i, (slot, array) in enumerate(zip(self.slots, arrays, strict=True)):
             if slot is None:
-                if not isinstance(array, np.ndarray) or hasattr(array, "mask") or array.dtype.kind not in "iu" or \
+                if not isinstance(array, np.ndarray) or is_masked(array) or array.dtype.kind not in "iu" or \
                         array.shape[1:] != self.arguments[i].shape[1:] or array.shape[:1] != (n,):
                     return False
                 if array.dtype == np.uint64:

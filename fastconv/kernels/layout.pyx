@@ -6,6 +6,8 @@ from libc.stdint cimport int64_t
 
 import numpy as np
 
+from fastconv._arrays import is_masked
+
 from fastconv.kernels._args cimport DoorArgs, FoldArgs, PackArgs
 from fastconv.kernels._runtime cimport Memory, Step
 from fastconv.kernels.many cimport many
@@ -86,7 +88,7 @@ cdef class Slot:
         if not isinstance(array, cnp.ndarray):
             return -1
         a = <cnp.ndarray> array
-        if not cnp.PyArray_CheckExact(a) and hasattr(a, "mask"):
+        if not cnp.PyArray_CheckExact(a) and is_masked(a):
             return -1
         if cnp.PyArray_TYPE(a) != cnp.NPY_FLOAT32 or cnp.PyArray_NDIM(a) != self.ndim or self.ndim > 5:
             return -1

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from fastconv._arrays import is_masked
 from fastconv.graph.parameter import Parameter
 
 OPTIONAL = "num_batches_tracked"  # files written by PyTorch before 0.4.1 lack it
@@ -82,7 +83,7 @@ def check(owner: str, entries: Mapping[str, Any], state_dict: Mapping[str, Any],
 
 def as_array(value: Any) -> np.ndarray:
     """A NumPy view or copy of an array-like; a tensor of another library without its history of gradients."""
-    if isinstance(value, np.ma.MaskedArray):
+    if is_masked(value):
         raise TypeError("it is a masked array, and masks are not followed")
     if isinstance(value, (np.ndarray, np.generic)):
         return np.asarray(value, np.float32) if value.dtype.name == "bfloat16" else np.asarray(value)
