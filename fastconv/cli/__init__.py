@@ -82,6 +82,9 @@ def main(argv=None) -> int:
         with lenient(sys.stdout), signals:  # in this order: a signal within reconfigure() leaves a stream without encoder
             try:
                 words = sys.argv[1:] if argv is None else list(argv)
+                if not words:
+                    parser().print_help()
+                    return 0
                 return _run(parser().parse_args(words, argparse.Namespace(words=words)), signals)
             except BrokenPipeError:
                 return _unread()
@@ -103,7 +106,8 @@ def parser() -> argparse.ArgumentParser:
                  epilog=EXIT_CODES + " 'fastconv COMMAND --help' lists the options of a command.")
     top.add_argument("--version", action="version", version=f"fastconv {__version__}")
     top.add_argument("--print-completion", choices=SHELLS, action=PrintCompletion, metavar="SHELL",
-                     help="print a script with which the shell completes this command line: bash, zsh or tcsh; needs shtab")
+                     help="print a script with which the shell completes this command line: bash, zsh, tcsh or fish; needs "
+                     "shtab")
     commands = top.add_subparsers(dest="command", required=True, metavar="command", parser_class=Parser)
     for name in COMMANDS:
         importlib.import_module(f"fastconv.cli.{name}").add(commands)

@@ -50,6 +50,22 @@ class Parser(argparse.ArgumentParser):
             self.exit()
         return self.otherwise.parse_known_args(words, namespace)
 
+    def parse_args(self, args=None, namespace=None):
+        words = sys.argv[1:] if args is None else list(args)
+        namespace, unknown = self.parse_known_args(words, namespace)
+        if unknown:
+            self.whose(words).error(f"unrecognized arguments: {' '.join(unknown)}")
+        return namespace
+
+    def whose(self, words) -> argparse.ArgumentParser:
+        """The parser of the command that the words name, whose help has their options."""
+        for i, word in enumerate(words):
+            for action in self._actions:
+                if isinstance(action, argparse._SubParsersAction) and word in action.choices:
+                    found = action.choices[word]
+                    return found.whose(words[i + 1:]) if isinstance(found, Parser) else found
+        return self
+
     def error(self, message):
         self.exit(2, f"{self.prog}: error: {printable(message)} (see {self.prog} --help)\n")
 

@@ -124,7 +124,8 @@ def read(path: str | None, size: tuple[int, int], *, channels: int | None = None
     names = classes or [str(c) for c in range(int(train_y.max()) + 1)]
     top = max(int(train_y.max()), int(test_y.max()))
     if top >= len(names):
-        raise ValueError(f"{path!r}: label {top} must be below {len(names)}, the model's number of classes")
+        raise ValueError(f"{path or 'the MNIST sample'}: label {top} must be below {len(names)}, the model's number of "
+                         "classes")
     return Data(path or "the MNIST sample", Part(train_x, train_y), None, Part(test_x, test_y), names, train_x.shape[1:3],
                 1 if train_x.ndim == 3 else train_x.shape[3])
 

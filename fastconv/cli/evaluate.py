@@ -6,7 +6,7 @@ import json
 from math import fsum
 
 from fastconv._text import printable
-from fastconv.cli._arguments import command, exif, whole
+from fastconv.cli._arguments import UsageError, command, exif, whole
 
 MANY = 10  # with more classes than this, top-5 accuracy says something
 
@@ -15,7 +15,7 @@ def add(commands) -> None:
     parser = command(commands, "evaluate", run, "measure a trained network on labelled images: loss, accuracy, confusions")
     parser.add_argument("model", help="a model file of fastconv train")
     parser.add_argument("--data", metavar="PATH", help="as for fastconv train; of an image folder without train/, test/ "
-                        "or val/ all images (default: the sample of MNIST that comes with fastconv)")
+                        "or val/ all images (default, of a model of digits: the sample of MNIST that comes with fastconv)")
     parser.add_argument("--split", choices=("test", "validation", "train"), help="which images (default: test, where "
                         "there are none validation, where there are none all)")
     parser.add_argument("--batch-size", type=whole, default=64, metavar="N", help="results do not depend on it (default 64)")
@@ -33,6 +33,10 @@ def run(arguments) -> None:
 
     model = open_trained(arguments.model)
     p = model.preprocessing
+    if arguments.data is None and p["classes"] != [str(i) for i in range(10)]:
+        raise UsageError(f"--data: which images? Without it the digits of MNIST are meant, and the classes of "
+                         f"{arguments.model!r} are {', '.join(map(printable, p['classes'][:8]))}"
+                         f"{', ...' if len(p['classes']) > 8 else ''}")
     data = _data.read(arguments.data, tuple(p["size"]), channels=model.shape[0], classes=p["classes"],
                       exif=upright(model, arguments.exif))
     if tuple(data.size) != tuple(p["size"]) or data.channels != model.shape[0]:

@@ -11,12 +11,15 @@ import time
 
 from fastconv._text import note, printable
 from fastconv.cli._arguments import UsageError, choices_of, command, exif, extent, positive, seed, share, whole
-from fastconv.cli._recipes import recipe
+from fastconv.cli._recipes import fill, recipe
 
 SETTINGS = ("network", "epochs", "batch_size", "lr", "seed", "precision", "augment", "input_size", "validation_split",
-            "exif")
+            "exif", "init", "freeze")
+FOUND = ("data", "channels", "mean", "std")  # also in a checkpoint's notes: what was read from data and weights
 HELD_OUT = 0.1  # of the training images, where there are no others
 MANY = 10  # with more classes than this, top-5 accuracy says something
+LEARNED_BY_HEART = 20_000  # parameters for each image: with more, a network from scratch learns little else
+SMALL = 64  # pixels a side, of which networks for 224 leave two
 AUGMENTATIONS = ("none", "shift", "shift+flip")
 
 
@@ -29,10 +32,12 @@ def add(commands) -> None:
            "class/image.png, or train/class/image.png beside test/ or val/ (default: the sample of MNIST that comes with "
            "fastconv)")
     option("--epochs", type=whole, metavar="N", help="in all, those before --resume included (default 10 for lenet5, "
-           "else 30)")
-    option("--batch-size", type=whole, metavar="N", help="default 32")
+           "else 30; up to twice as many where fewer than 600 batches are to come)")
+    option("--batch-size", type=whole, metavar="N", help="default 32; 16 with fewer than 256 training images, "
+           "8 with fewer than 128")
     option("--lr", type=positive, metavar="X", help="the highest learning rate of the cycle (default 0.05; 0.01 for "
-           "networks without normalisation: alexnet, vgg)")
+           "networks without normalisation: alexnet, vgg; less for smaller batches and fewer than 600 of them in all, a "
+           "fifth with --init)")
     option("--seed", type=seed, metavar="N", help="of initial values, order and augmentation (default 0)")
     option("--augment", choices=AUGMENTATIONS, help="random shifts, by a pixel (lenet5) or an eighth of the side, and "
            "mirrored images (default: shift for lenet5 and for grey images, else shift+flip)")
@@ -42,20 +47,26 @@ def add(commands) -> None:
            "evaluated after each epoch, the test images once at the end (default: the test images after each epoch; 0.1 "
            "where there are none)")
     exif(parser, "--exif")
+    option("--init", metavar="WEIGHTS", help="begin from the weights in a file: a model of fastconv, safetensors, .npz, or "
+           ".pt and .pth of PyTorch, by name; for other classes the last layer begins anew")
+    option("--freeze", action="store_const", const=True, help="with --init: train the last layer alone")
     option("--tune", action="store_true", help="time every algorithm on this network first and train with the fastest")
-    option("--out", default=".", metavar="DIR", help="an existing folder for NETWORK.safetensors, NETWORK-curve.png and, "
-           "until the training is complete, NETWORK.checkpoint (default: the current one)")
+    option("--out", default=".", metavar="DIR", help="an existing folder for NETWORK.safetensors (the best epoch), "
+           "NETWORK-last.safetensors (the last, where it is another), NETWORK-curve.png and, until the training is "
+           "complete, NETWORK.checkpoint (default: the current one)")
     option("--checkpoint-every", type=whole, metavar="N", help="a checkpoint also after so many steps; there is one after "
            "each epoch, and when Ctrl-C or SIGTERM ends the training")
     option("--resume", metavar="CHECKPOINT", help="go on with an interrupted training, bit for bit; its settings are those "
            "of the checkpoint")
-    option("--overwrite", action="store_true", help="begin anew although --out has the checkpoint of an unfinished training")
+    option("--overwrite", action="store_true", help="begin anew although --out has a model, or the checkpoint of an "
+           "unfinished training")
 
 
 def run(arguments) -> None:
     """Trains; everything that can be wrong is checked before the first step."""
     from fastconv import zoo
     from fastconv._extra import require
+    from fastconv.cli import _weights
     from fastconv.cli._files import target
     from fastconv.kernels._runtime import isa_info
     from fastconv.kernels.threads import get_num_threads
@@ -63,9 +74,11 @@ def run(arguments) -> None:
     network = arguments.network
     if network not in zoo.NETWORKS:
         raise UsageError(f"network: invalid choice: {network!r} (choose from {', '.join(sorted(zoo.NETWORKS))})")
-    model, checkpoint = (target("--out", arguments.out, f"{network}.{name}") for name in ("safetensors", "checkpoint"))
+    model, last, checkpoint = (target("--out", arguments.out, f"{network}{name}")
+                               for name in (".safetensors", "-last.safetensors", ".checkpoint"))
     curve: str | None = target("--out", arguments.out, f"{network}-curve.png")
-    notes = _resumed(arguments, checkpoint)
+    notes = _resumed(arguments, checkpoint, model)
+    init = _weights.read(arguments.init) if arguments.init and not notes else None
     choices = choices_of(arguments.tuned)
     require("safetensors", "saving the network")
     try:
@@ -73,7 +86,7 @@ def run(arguments) -> None:
     except ImportError as error:
         note(f"fastconv train: no curve: {error}")
         curve = None
-    settings, data, preprocessing = prepare(arguments, notes)
+    settings, data, preprocessing = prepare(arguments, notes, init)
     if not arguments.json:
         held = f" and {len(data.test)} test images" if data.test is not None else " images"
         held = (f", {len(data.validation)} validation" if data.validation is not None else "") + held
@@ -81,7 +94,11 @@ def run(arguments) -> None:
         print(printable(f"{shown} on {data.name}: {len(data.train)} training{held}, {get_num_threads()} threads, "
                         f"{isa_info()['isa']}"), flush=True)
     start = time.perf_counter()
-    trainer, loader, validation = make_trainer(data, preprocessing, settings, choices)
+    trainer, loader, validation, begun = make_trainer(data, preprocessing, settings, choices, init)
+    if begun and not arguments.json:
+        print(printable(begun), flush=True)
+    if not notes:
+        _warn(trainer.module, network, settings, data, _input(data, preprocessing))
     if arguments.resume:
         trainer.load_checkpoint(arguments.resume)
         if not arguments.json:
@@ -90,9 +107,19 @@ def run(arguments) -> None:
         from fastconv.cli.tune import tune_with_progress
 
         tune_with_progress(trainer.tune, (settings["batch_size"], *_input(data, preprocessing)))
-    trainer.notes = {**settings, "data": data.fingerprint()}
+    trainer.notes = {**settings, "data": data.fingerprint(), "channels": data.channels,
+                     **{name: preprocessing[name] for name in ("mean", "std")},
+                     "replaces": notes["replaces"] if notes else os.path.exists(model)}
     fit(trainer, loader, validation, settings, checkpoint, arguments)
-    result = final(trainer, data, preprocessing, settings)
+    row, ended = _best(trainer.log), trainer.log[-1]
+    earlier = row["epoch"] != ended["epoch"]
+    if earlier:
+        trainer.save(last, preprocessing)
+        trainer.module.load_state_dict(trainer.kept)
+    else:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(last)  # of a training that is replaced
+    result = final(trainer, row, data, preprocessing, settings)
     seconds = time.perf_counter() - start
     trainer.save(model, preprocessing)
     if curve is not None:
@@ -105,11 +132,18 @@ def run(arguments) -> None:
     if arguments.json:
         print(json.dumps({
             **settings, **_finite({k: v for k, v in result.items() if k != "of"}), "evaluated_on": result["of"],
+            "best_epoch": row["epoch"], "last": last if earlier else None,
             "seconds": round(seconds, 3), "threads": get_num_threads(), "isa": isa_info()["isa"], "model": model,
             "curve": curve, "log": [_finite(row) for row in trainer.log]}))
         return
     print(f"{result['of']} accuracy {100 * result['accuracy']:.2f} % after {settings['epochs']} epochs in {seconds:.1f} s")
-    print(printable(f"saved {model}" + (f" and {curve}" if curve else "")))
+    others = []
+    if earlier:
+        chosen = "validation" if data.validation is not None else "test"
+        print(f"of epoch {row['epoch']}, the best by the {chosen} images; of the last {chosen} accuracy "
+              f"{100 * ended['val_accuracy']:.2f} %")
+        others.append(last)
+    print(printable("saved " + " and ".join([model, *others, *([curve] if curve else [])])))
     print(_what_next(model, arguments.data))
 
 
@@ -121,7 +155,7 @@ def _finite(row: dict) -> dict:
 # ---- before the training ----------------------------------------------------------------------------------------------
 
 
-def _resumed(arguments, checkpoint: str) -> dict | None:
+def _resumed(arguments, checkpoint: str, model: str) -> dict | None:
     """The notes of the checkpoint to resume; a UsageError where options contradict it or one would be lost."""
     from fastconv.train.checkpoint import read_notes
 
@@ -129,12 +163,25 @@ def _resumed(arguments, checkpoint: str) -> dict | None:
         if os.path.exists(checkpoint) and not arguments.overwrite:
             raise UsageError(f"--out {arguments.out!r}: {checkpoint} is of an unfinished training: --resume {checkpoint} "
                              "goes on with it, --overwrite begins anew")
+        if os.path.exists(model) and not arguments.overwrite:
+            raise UsageError(f"--out {arguments.out!r}: there is {model} already: --overwrite replaces it, --init {model} "
+                             "goes on from its weights (with --overwrite, or to another --out)")
+        if arguments.freeze and not arguments.init:
+            raise UsageError("--freeze: without --init the layers that are not trained would stay as they were drawn")
         return None
-    notes = read_notes(arguments.resume)
-    if not {*SETTINGS, "data"} <= set(notes):
+    try:
+        notes = read_notes(arguments.resume)
+    except ValueError as error:
+        if "it is a model file" not in str(error):
+            raise
+        raise ValueError(f"--resume {arguments.resume!r}: it is a model file, not a checkpoint of a training: --init "
+                         f"{arguments.resume} goes on from its weights") from error
+    if not {*SETTINGS, *FOUND, "replaces"} <= set(notes):
         raise ValueError(f"--resume {arguments.resume!r}: the checkpoint was not written by this version's fastconv train")
     if os.path.exists(checkpoint) and not os.path.samefile(checkpoint, arguments.resume) and not arguments.overwrite:
         raise UsageError(f"--out {arguments.out!r}: {checkpoint} is of another unfinished training: --overwrite replaces it")
+    if os.path.exists(model) and not notes["replaces"] and not arguments.overwrite:
+        raise UsageError(f"--out {arguments.out!r}: there is {model} already: --overwrite replaces it")
     for name in SETTINGS:
         given = getattr(arguments, name)
         given = list(given) if isinstance(given, tuple) else given
@@ -150,8 +197,9 @@ def _resumed(arguments, checkpoint: str) -> dict | None:
     return notes
 
 
-def prepare(arguments, notes: dict | None = None):
+def prepare(arguments, notes: dict | None = None, init=None):
     """(settings, data, preprocessing): what the bits of the training depend on; options, then the recipe."""
+    from fastconv.cli import _weights
     from fastconv.cli._data import preprocessing_of, read
 
     known = recipe(arguments.network)
@@ -163,12 +211,15 @@ def prepare(arguments, notes: dict | None = None):
             raise UsageError(f"--input-size {size[0]}x{size[1]}: {arguments.network} takes {known.size}x{known.size} alone")
         settings["input_size"] = list(size)
     settings["exif"] = settings["exif"] is not False
-    data = read(arguments.data, size or (known.size, known.size), exif=settings["exif"]).in_memory()
-    for name in ("epochs", "batch_size", "lr", "augment"):
-        if settings[name] is None:
-            settings[name] = getattr(known, name)
-            if name == "augment" and data.channels == 1:
-                settings[name] = known.augment.replace("+flip", "")  # what is grey is often writing
+    channels = notes["channels"] if notes else _weights.channels(init, arguments.network) if init else None
+    data = read(arguments.data, size or (known.size, known.size), exif=settings["exif"],
+                channels=channels if channels in (1, 3) else None).in_memory()
+    if len(set(data.train.labels.tolist())) < 2:
+        raise ValueError(f"{data.name!r}: all training images are of one class ({printable(data.classes[0])}): there is "
+                         "nothing to tell apart")
+    if settings["augment"] is None:  # what is grey is often writing
+        settings["augment"] = known.augment.replace("+flip", "") if data.channels == 1 else known.augment
+    settings["freeze"] = bool(settings["freeze"])
     settings["seed"] = settings["seed"] or 0
     if settings["validation_split"] is not None and data.validation is not None:
         raise UsageError(f"--validation-split {settings['validation_split']}: {data.name!r} has validation images of its "
@@ -176,8 +227,13 @@ def prepare(arguments, notes: dict | None = None):
     if settings["validation_split"] is None and data.validation is None and data.test is None:
         settings["validation_split"] = HELD_OUT
     preprocessing = preprocessing_of(data, arguments.network, known, size)
+    before = notes or (init.preprocessing if init else None) or {}
+    for name in ("mean", "std"):  # as the weights know their input
+        if isinstance(before.get(name), list) and len(before[name]) == data.channels:
+            preprocessing[name] = before[name]
     if settings["validation_split"] is not None:
         data = data.split(settings["validation_split"], settings["seed"])
+    fill(settings, known, len(data.train), init is not None)
     settings = {name: settings[name] for name in SETTINGS}
     if notes and data.fingerprint() != notes["data"]:
         raise ValueError(f"--data: the training images of {data.name!r} are not those of the checkpoint "
@@ -203,9 +259,11 @@ def augmentation(kind: str, network: str, side: int):
     return lambda batch, rng: flip(shift(batch, rng), rng)
 
 
-def make_trainer(data, preprocessing: dict, settings: dict, choices=None):
-    """(trainer, training batches, validation batches): SGD with momentum under one cycle of the learning rate."""
+def make_trainer(data, preprocessing: dict, settings: dict, choices=None, init=None):
+    """(trainer, training batches, validation batches, what it begins from): SGD with momentum under one cycle of the
+    learning rate."""
     from fastconv import nn, optim, zoo
+    from fastconv.cli import _weights
     from fastconv.graph.random import manual_seed
     from fastconv.train.trainer import Trainer
 
@@ -213,6 +271,10 @@ def make_trainer(data, preprocessing: dict, settings: dict, choices=None):
     shape = _input(data, preprocessing)
     manual_seed(start)
     network = zoo.create(name, num_classes=len(data.classes), in_channels=data.channels)
+    begun = _weights.begin(network, init, name, data.classes) if init else ""
+    if settings["freeze"]:
+        trained = _weights.freeze(network)
+        begun += f"{'; ' if begun else ''}{trained:,} of {network.num_parameters():,} parameters are trained"
     loader = data.train.loader(batch, preprocessing, shuffle=True, seed=start,
                                augment=augmentation(settings["augment"], name, min(shape[1:])))
     # BatchNorm has no variance of a single image
@@ -224,7 +286,25 @@ def make_trainer(data, preprocessing: dict, settings: dict, choices=None):
     trainer = Trainer(network, nn.CrossEntropyLoss(), optimizer, schedule=schedule, precision=settings["precision"],
                       metrics=("accuracy", "top5") if len(data.classes) > MANY else ("accuracy",), algorithm=choices,
                       clip_grad_norm=known.clip_grad_norm)
-    return trainer, loader, validation
+    return trainer, loader, validation, begun
+
+
+def _warn(network, name: str, settings: dict, data, shape: tuple[int, int, int]) -> None:
+    """Says where a network is far too large for the images: by their number, or by their size. What cannot take them at all
+    is an error soon, and needs no warning."""
+    from fastconv.graph.summary import summary
+
+    try:
+        summary(network, (1, *shape))
+    except ValueError:
+        return
+    parameters = network.num_parameters(trainable=True)
+    if settings["init"] is None and parameters > LEARNED_BY_HEART * len(data.train):
+        note(f"fastconv train: {name} is large for {len(data.train)} images: {parameters:,} parameters learn them by heart; "
+             "--init WEIGHTS --freeze, a smaller network or more images generalise better")
+    if not recipe(name).fixed and min(shape[1:]) < SMALL:
+        note(f"fastconv train: {name} is made for images of {recipe(name).size}x{recipe(name).size}: of "
+             f"{shape[1]}x{shape[2]} its last layers see few pixels; --input-size makes the input larger")
 
 
 def _evaluated_at_once(shape: tuple[int, int, int], batch: int) -> int:
@@ -244,7 +324,7 @@ def fit(trainer, loader, validation, settings: dict, checkpoint: str, arguments)
         if first < settings["epochs"]:
             check_signals()  # from here on the trainer listens itself
             trainer.fit(loader, settings["epochs"] - first, validation=validation, verbose=True, checkpoint=checkpoint,
-                        checkpoint_every=arguments.checkpoint_every)
+                        checkpoint_every=arguments.checkpoint_every, callbacks=[_keep_best])
     except (KeyboardInterrupt, SystemExit) as stop:
         data = f" --data {shlex.quote(arguments.data)}" if arguments.data else ""
         out = f" --out {shlex.quote(arguments.out)}" if arguments.out != "." else ""
@@ -260,12 +340,27 @@ def fit(trainer, loader, validation, settings: dict, checkpoint: str, arguments)
         raise
 
 
-def final(trainer, data, preprocessing: dict, settings: dict) -> dict:
-    """Loss and metrics of the test images, of the validation images where there are none, and "of" which they are."""
+def _best(log) -> dict:
+    """The row of the highest accuracy of the images that are evaluated after each epoch, of equal ones the lowest loss."""
+    def quality(row):
+        loss = row["val_loss"]
+        return row["val_accuracy"], -loss if math.isfinite(loss) else -math.inf, row["epoch"]
+
+    return max(log, key=quality)
+
+
+def _keep_best(trainer, row: dict) -> None:
+    """A callback: the state of the best epoch so far, in checkpoints too."""
+    if _best(trainer.log)["epoch"] == row["epoch"]:
+        trainer.kept = trainer.module.state_dict()
+
+
+def final(trainer, row: dict, data, preprocessing: dict, settings: dict) -> dict:
+    """Loss and metrics of the test images, of the validation images where there are none (a row of the log has them), and
+    "of" which they are."""
     if data.validation is not None and data.test is not None:
         batch = _evaluated_at_once(_input(data, preprocessing), settings["batch_size"])
         return {**trainer.evaluate(data.test.loader(batch, preprocessing)), "of": "test"}
-    row = trainer.log[-1]
     return {**{name.removeprefix("val_"): value for name, value in row.items() if name.startswith("val_")},
             "of": "test" if data.validation is None else "validation"}
 

@@ -34,6 +34,7 @@ def save_checkpoint(trainer: Trainer, path) -> None:
     for name, buffers in state["optimizer"].pop("state").items():
         arrays.update({f"optimizer/{key}/{name}": array for key, array in buffers.items()})
     arrays.update({f"accumulated/{name}": array for name, array in state["accumulated"].pop("sums").items()})
+    arrays.update({f"kept/{name}": array for name, array in trainer.kept.items()})
     metadata = {KEY: json.dumps({**state, "random": random.get_state()}, default=_number)}
     if trainer.notes:
         metadata[NOTES] = json.dumps(trainer.notes)
@@ -46,6 +47,7 @@ def load_checkpoint(trainer: Trainer, path) -> None:
     arrays, metadata = load_model(path)
     if KEY not in metadata:
         raise ValueError(f"load_checkpoint {name!r}: it is a model file, not a checkpoint of a training")
+    kept = {}
     try:
         state = json.loads(metadata[KEY])
         generator = state.pop("random")
@@ -56,6 +58,8 @@ def load_checkpoint(trainer: Trainer, path) -> None:
                 state["model"][rest] = array
             elif kind == "accumulated":
                 state["accumulated"]["sums"][rest] = array
+            elif kind == "kept":
+                kept[rest] = array
             else:
                 buffer, _, parameter = rest.partition("/")
                 state["optimizer"]["state"].setdefault(parameter, {})[buffer] = array
@@ -64,6 +68,7 @@ def load_checkpoint(trainer: Trainer, path) -> None:
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise ValueError(f"load_checkpoint {name!r}: {error}") from error
     random.set_state(generator)
+    trainer.kept = kept
 
 
 def read_notes(path) -> dict:

@@ -80,6 +80,8 @@ class Trainer:
         began. What comes from there on is what callbacks judge.
     notes : dict
         Anything that JSON can hold; kept in checkpoints, for :func:`fastconv.train.checkpoint.read_notes`.
+    kept : dict
+        Arrays by name, such as the state of the best epoch so far; kept in checkpoints.
 
     Raises
     ------
@@ -95,6 +97,7 @@ class Trainer:
         self._module, self._schedule = module, schedule
         self.seed, self.epoch, self.log = seed, 0, MetricLog()
         self.notes: dict = {}
+        self.kept: dict[str, np.ndarray] = {}
         self._metrics = metrics
         self._options = {"algorithm": algorithm, "precision": precision, "threads": threads}
         if not module.training:
@@ -484,14 +487,15 @@ class Trainer:
                    "metrics": self._metrics, "clip_grad_norm": tape.clip_norm, "clip_grad_value": tape.clip_value,
                    "accumulate": tape.accumulate, "seed": self.seed, **self._options}
         modes = [module.training for module in self.module.modules()]
-        return {"made_of": made_of, "modes": modes, "state": self.state_dict(), "notes": self.notes}
+        return {"made_of": made_of, "modes": modes, "state": self.state_dict(), "notes": self.notes,
+                "kept": self.kept}
 
     def __setstate__(self, saved: dict) -> None:
         self.__init__(**saved["made_of"])  # type: ignore[misc]
         for module, mode in zip(self.module.modules(), saved["modes"], strict=True):
             module.training = mode
         self.load_state_dict(saved["state"])
-        self.notes = saved["notes"]
+        self.notes, self.kept = saved["notes"], saved["kept"]
 
     # ---- helpers --------------------------------------------------------------------------------------------------
 

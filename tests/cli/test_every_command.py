@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import time
+import types
 
 import pytest
 
@@ -20,6 +21,7 @@ from cli.helpers import ROOT, call, command, environment, refused
 from cli.test_refusals import COMMANDS, Place
 from fastconv import cli
 from fastconv.cli import _Signals, parser
+from fastconv.cli._completion import SHELLS
 
 QUICK = ("--peers", "none", "--threads", "1", "--quick", "--rounds", "1", "--seconds", "0.0005")
 NETWORK = ("--networks", "lenet5", "--batch", "1")
@@ -69,6 +71,7 @@ os._exit(code)
 READS, WRITES, WORDS = "reads", "writes", "words"
 ROLES = {
     ("train", "network"): WORDS, ("train", "data"): READS, ("train", "out"): WRITES, ("train", "resume"): READS,
+    ("train", "init"): READS,
     ("train", "tuned"): READS, ("predict", "model"): READS, ("predict", "images"): READS, ("predict", "tuned"): READS,
     ("evaluate", "model"): READS, ("evaluate", "data"): READS, ("evaluate", "tuned"): READS, ("summary", "model"): READS,
     ("bench", "model"): READS, ("bench", "tuned"): READS, ("bench", "against"): WORDS, ("tune", "model"): READS,
@@ -341,11 +344,12 @@ def test_out_of_memory(capsys, place, monkeypatch):
 # ---- completion -------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("shell", ["bash", "zsh", "tcsh"])
+@pytest.mark.parametrize("shell", SHELLS)
 def test_completion_scripts(shell, capsys):
     pytest.importorskip("shtab")
     code, script, error = call(capsys, "--print-completion", shell)
     assert code == 0 and error == "" and all(name.split()[-1] in script for name in PARSERS)
+    assert all(name in script for name in fc.zoo.NETWORKS)
     if shutil.which(shell) and shell != "tcsh":
         assert subprocess.run([shell, "-n"], input=script, text=True, capture_output=True).returncode == 0
 
@@ -354,6 +358,8 @@ def test_completion_scripts(shell, capsys):
 @pytest.mark.parametrize(("words", "expected"), [
     (("tr",), ["train"]), (("train", "res"), ["resnet101", "resnet18", "resnet34", "resnet50"]),
     (("bench", "--precision", "m"), ["medium"]), (("bench", "ove"), ["overhead"]),
+    (("bench", "vgg1"), ["vgg11", "vgg13", "vgg16", "vgg19"]), (("bench", "resnet18", "--profi"), ["--profile"]),
+    (("summary", "len"), ["lenet5"]), (("tune", "mobilenet_v"), ["mobilenet_v1", "mobilenet_v2"]),
     (("bench", "infer", "--isa", "p"), ["portable"]), (("bench", "report", "lice"), ["license.txt"]),
     (("train", "--checkpoint-e"), ["--checkpoint-every"]),
     (("predict", "lice"), ["license.txt"]), (("summary", "lice"), ["license.txt"]), (("tune", "x", "--save", "lice"),
@@ -375,4 +381,19 @@ def test_completion_without_shtab(capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "shtab", None)
     code, output, error = call(capsys, "--print-completion", "bash")
     assert (code, output) == (1, "") and "pip install shtab (in " in error and error.count("\n") == 1
-    refused(capsys, 2, "invalid choice: 'fish'", "--print-completion", "fish")
+    refused(capsys, 2, "invalid choice: 'csh'", "--print-completion", "csh")
+    monkeypatch.setitem(sys.modules, "shtab", types.SimpleNamespace(SUPPORTED_SHELLS=["bash"], __version__="1.5"))
+    refused(capsys, 1, "shtab 1.5 does not know it", "--print-completion", "fish")
+
+
+def test_no_command_prints_the_help(capsys):
+    code, output, error = call(capsys)
+    assert code == 0 and error == "" and all(name in output for name in cli.COMMANDS)
+
+
+@pytest.mark.parametrize("words", [("train", "lenet5", "--optimizer", "adam"), ("bench", "conv", "--nonsense"), ("predict",),
+                                   ("bench", "lenet5", "--nonsense"), ("summary", "lenet5", "more"),
+                                   ("--nonsense", "train")])
+def test_wrong_options_point_to_the_help_that_has_them(words, capsys):
+    name = " ".join(words[:2] if words[1:2] == ("conv",) else words[:1] if words[0] in cli.COMMANDS else ("train",))
+    refused(capsys, 2, f"(see fastconv {name} --help)", *words)

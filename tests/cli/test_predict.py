@@ -150,7 +150,7 @@ def test_evaluate_folders_by_the_names_of_their_classes(model, tmp_path, capsys)
 
 
 def test_evaluate_refuses_what_does_not_fit(model, tmp_path, capsys):
-    refused(capsys, 1, "label 9 must be below 3", "evaluate", model)  # the sample of MNIST
+    refused(capsys, 2, "--data: which images? Without it the digits of MNIST are meant", "evaluate", model)
     path = save(tmp_path / "d.npz", arrays(shape=(26, 28)))
     refused(capsys, 1, "images of 26x28 with 1 channel(s): the model takes 28x28 with 1", "evaluate", model, "--data", path)
     path = save(tmp_path / "d.npz", arrays(shape=(28, 28, 3)))

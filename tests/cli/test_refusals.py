@@ -158,7 +158,7 @@ def test_a_bad_number(name, option, value, rule, place, capsys):
 
 
 @pytest.mark.parametrize(("arguments", "message"), [
-    ([], "arguments are required: command"), (["fly"], "invalid choice: 'fly'"),
+    (["fly"], "invalid choice: 'fly'"),
     (["train"], "arguments are required: network"),
     (["predict", "m.safetensors"], "arguments are required: image"), (["evaluate"], "arguments are required: model"),
     (["summary"], "arguments are required: model"), (["bench", "--colour"], "unrecognized arguments: --colour"),

@@ -91,7 +91,6 @@ def test_colour_images_of_another_size(tmp_path, out, capsys):
 
 
 @pytest.mark.parametrize(("arguments", "message"), [
-    ([], "arguments are required: command"),
     (["fly"], "invalid choice: 'fly'"),
     (["train"], "arguments are required: network"),
     (["train", "lenet6"], "invalid choice: 'lenet6' (choose from alexnet, "),
@@ -137,7 +136,8 @@ def test_bad_data(make, message, tmp_path, out, capsys):
 def test_a_training_that_fails_keeps_the_files_of_the_last_one(npz, out, capsys):
     for name in FILES:
         Path(out, name).write_bytes(b"the last one")
-    code, output, error = call(capsys, "train", "lenet5", "--data", npz, "--out", out, "--lr", "1e30", "--epochs", 3)
+    code, output, error = call(capsys, "train", "lenet5", "--data", npz, "--out", out, "--lr", "1e30", "--epochs", 3,
+                               "--overwrite")
     assert code == 1 and output.count("\n") == 1
     assert error.splitlines()[-1].startswith("fastconv train: error: Trainer: step ") and "the loss is" in error
     assert sorted(os.listdir(out)) == FILES
@@ -192,7 +192,7 @@ def test_images_are_padded_to_the_input(npz, out, capsys):
                   "--json")
     assert result["augment"] == "shift" and fc.load(result["model"]).preprocessing["pad"] == [2, 4]
     refused(capsys, 1, "images of 28x28: they are padded to an input of 26x26", "train", "mobilenet_v1", "--data", npz,
-            "--out", out, "--input-size", 26)
+            "--out", out, "--input-size", 26, "--overwrite")
     refused(capsys, 1, "output would be empty", "train", "alexnet", "--data", npz, "--out", out, "--json")
 
 
@@ -211,7 +211,7 @@ def test_image_folders_give_what_the_arrays_give(npz, tmp_path, out, capsys):
         save_folder(padded / part, np.pad(images, ((0, 0), (2, 2), (2, 2))), labels, names)
     states, accuracies = [], []
     for source in (path, padded):
-        result = done(capsys, "train", "lenet5", "--data", source, "--out", out, "--epochs", 2, "--json")
+        result = done(capsys, "train", "lenet5", "--data", source, "--out", out, "--epochs", 2, "--json", "--overwrite")
         states.append(fc.train.load_model(result["model"])[0])
         accuracies.append(result["accuracy"])
     assert fc.load(result["model"]).preprocessing["classes"] == names
@@ -219,7 +219,7 @@ def test_image_folders_give_what_the_arrays_give(npz, tmp_path, out, capsys):
     for name in states[0]:
         np.testing.assert_array_equal(states[0][name], states[1][name])
     # images of another size are resized to the network's input
-    result = done(capsys, "train", "lenet5", "--data", folder, "--out", out, "--epochs", 1, "--json")
+    result = done(capsys, "train", "lenet5", "--data", folder, "--out", out, "--epochs", 1, "--json", "--overwrite")
     assert fc.load(result["model"]).preprocessing["size"] == [32, 32]
 
 
@@ -230,7 +230,7 @@ def test_a_folder_without_test_images_is_split(tmp_path, out, capsys, monkeypatc
     for limit in (2**30, 0):  # in memory, and read from the files for each batch
         monkeypatch.setattr("fastconv.cli._data.IN_MEMORY", limit)
         monkeypatch.setattr("fastconv.cli._data.LOOKED_AT", 10**6)
-        output = done(capsys, "train", "lenet5", "--data", folder, "--out", out, "--epochs", 1)
+        output = done(capsys, "train", "lenet5", "--data", folder, "--out", out, "--epochs", 1, "--overwrite")
         assert output.startswith(f"LeNet-5 on {folder}: 54 training, 6 validation images, ")
         assert "validation accuracy " in output and "predict in Python" not in output
         results.append(Path(out, "lenet5.safetensors").read_bytes())
@@ -243,7 +243,7 @@ def test_tuned_training(npz, out, tmp_path, capsys):
     assert tuned["problems"] and tuned["training"] is True
     for option in (["--tune"], ["--tuned", choices]):
         result = done(capsys, "train", "lenet5", "--data", npz, "--out", out, "--epochs", 1, "--batch-size", 16, *option,
-                      "--json")
+                      "--json", "--overwrite")
         assert 0 <= result["accuracy"] <= 1
 
 

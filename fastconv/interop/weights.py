@@ -1,0 +1,81 @@
+"""Weights from files of several kinds, by name."""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+
+from fastconv._atomic import open_regular
+from fastconv._extra import require
+from fastconv.train.files import load_model
+
+PREFIXES = ("module.", "model.", "_orig_mod.")  # of wrappers for training on several devices, and compiled modules
+NESTED = ("state_dict", "model_state_dict", "model", "net", "weights")  # where checkpoints of trainings keep them
+
+
+def read_weights(path) -> dict[str, np.ndarray]:
+    """The floating-point arrays of a file, by name, in float32.
+
+    Parameters
+    ----------
+    path : str or os.PathLike
+        ``.npz``: arrays by name. ``.pt``, ``.pth``, ``.bin``: a state dict that PyTorch saved, or a checkpoint with one in
+        it; needs torch, and nothing in the file is run. Anything else: safetensors, of fastconv or others.
+
+    Raises
+    ------
+    FileNotFoundError
+        No such file.
+    ValueError
+        Not such a file, or one without arrays.
+    ImportError
+        safetensors, or torch, is not installed.
+    """
+    name = os.fsdecode(path)
+    ending = os.path.splitext(name)[1].lower()
+    with open_regular(name):
+        pass
+    if ending == ".npz":
+        found = _npz(name)
+    elif ending in (".pt", ".pth", ".bin"):
+        found = _torch(name)
+    else:
+        found = load_model(name)[0]
+    arrays = {}
+    for key, value in found.items():
+        array = np.asarray(value)
+        if array.dtype.kind == "f":
+            arrays[key] = np.ascontiguousarray(array, np.float32)
+    for prefix in PREFIXES:
+        if arrays and all(key.startswith(prefix) for key in arrays):
+            arrays = {key[len(prefix):]: array for key, array in arrays.items()}
+    if not arrays:
+        raise ValueError(f"{name!r} has no weights: no floating-point array")
+    return arrays
+
+
+def _npz(name: str) -> dict:
+    try:
+        with np.load(name, allow_pickle=False) as file:
+            return {key: file[key] for key in file.files}
+    except Exception as error:  # what a damaged archive brings zipfile, zlib and NumPy to raise
+        raise ValueError(f"{name!r} is not an .npz file of arrays ({error or type(error).__name__})") from error
+
+
+def _torch(name: str) -> dict:
+    torch = require("torch", f"reading {name!r}", "bench")
+    try:
+        found = torch.load(name, map_location="cpu", weights_only=True)
+    except Exception as error:  # pickle's, zipfile's and its own
+        what = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+        raise ValueError(f"{name!r} is not a state dict of PyTorch ({what})") from error
+    while isinstance(found, dict) and not any(isinstance(value, torch.Tensor) for value in found.values()):
+        inner = next((found[key] for key in NESTED if isinstance(found.get(key), dict)), None)
+        if inner is None:
+            break
+        found = inner
+    if not isinstance(found, dict):
+        raise ValueError(f"{name!r} holds a {type(found).__name__}, not a state dict: save model.state_dict()")
+    return {key: value.detach().float().numpy() for key, value in found.items()
+            if isinstance(value, torch.Tensor) and value.is_floating_point()}
