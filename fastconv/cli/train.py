@@ -8,6 +8,7 @@ import math
 import os
 import shlex
 import time
+from collections.abc import Callable
 
 from fastconv._text import note, printable
 from fastconv.cli._arguments import UsageError, choices_of, command, exif, extent, positive, seed, share, whole
@@ -94,9 +95,8 @@ def run(arguments) -> None:
         print(printable(f"{shown} on {data.name}: {len(data.train)} training{held}, {get_num_threads()} threads, "
                         f"{isa_info()['isa']}"), flush=True)
     start = time.perf_counter()
-    trainer, loader, validation, begun = make_trainer(data, preprocessing, settings, choices, init)
-    if begun and not arguments.json:
-        print(printable(begun), flush=True)
+    trainer, loader, validation = make_trainer(data, preprocessing, settings, choices, init,
+                                               None if arguments.json else lambda text: print(printable(text), flush=True))
     if not notes:
         _warn(trainer.module, network, settings, data, _input(data, preprocessing))
     if arguments.resume:
@@ -119,7 +119,7 @@ def run(arguments) -> None:
     else:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(last)  # of a training that is replaced
-    result = final(trainer, row, data, preprocessing, settings)
+    result = final(trainer, data, preprocessing, settings, row)
     seconds = time.perf_counter() - start
     trainer.save(model, preprocessing)
     if curve is not None:
@@ -259,9 +259,9 @@ def augmentation(kind: str, network: str, side: int):
     return lambda batch, rng: flip(shift(batch, rng), rng)
 
 
-def make_trainer(data, preprocessing: dict, settings: dict, choices=None, init=None):
-    """(trainer, training batches, validation batches, what it begins from): SGD with momentum under one cycle of the
-    learning rate."""
+def make_trainer(data, preprocessing: dict, settings: dict, choices=None, init=None, say: Callable | None = None):
+    """(trainer, training batches, validation batches): SGD with momentum under one cycle of the learning rate. ``say`` is
+    told what it begins from, unless from nothing."""
     from fastconv import nn, optim, zoo
     from fastconv.cli import _weights
     from fastconv.graph.random import manual_seed
@@ -272,9 +272,11 @@ def make_trainer(data, preprocessing: dict, settings: dict, choices=None, init=N
     manual_seed(start)
     network = zoo.create(name, num_classes=len(data.classes), in_channels=data.channels)
     begun = _weights.begin(network, init, name, data.classes) if init else ""
-    if settings["freeze"]:
+    if settings.get("freeze"):
         trained = _weights.freeze(network)
         begun += f"{'; ' if begun else ''}{trained:,} of {network.num_parameters():,} parameters are trained"
+    if begun and say is not None:
+        say(begun)
     loader = data.train.loader(batch, preprocessing, shuffle=True, seed=start,
                                augment=augmentation(settings["augment"], name, min(shape[1:])))
     # BatchNorm has no variance of a single image
@@ -286,7 +288,7 @@ def make_trainer(data, preprocessing: dict, settings: dict, choices=None, init=N
     trainer = Trainer(network, nn.CrossEntropyLoss(), optimizer, schedule=schedule, precision=settings["precision"],
                       metrics=("accuracy", "top5") if len(data.classes) > MANY else ("accuracy",), algorithm=choices,
                       clip_grad_norm=known.clip_grad_norm)
-    return trainer, loader, validation, begun
+    return trainer, loader, validation
 
 
 def _warn(network, name: str, settings: dict, data, shape: tuple[int, int, int]) -> None:
@@ -355,9 +357,10 @@ def _keep_best(trainer, row: dict) -> None:
         trainer.kept = trainer.module.state_dict()
 
 
-def final(trainer, row: dict, data, preprocessing: dict, settings: dict) -> dict:
-    """Loss and metrics of the test images, of the validation images where there are none (a row of the log has them), and
-    "of" which they are."""
+def final(trainer, data, preprocessing: dict, settings: dict, row: dict | None = None) -> dict:
+    """Loss and metrics of the test images, of the validation images where there are none, and "of" which they are: those in
+    ``row``, by default the log's last, where it has them."""
+    row = trainer.log[-1] if row is None else row
     if data.validation is not None and data.test is not None:
         batch = _evaluated_at_once(_input(data, preprocessing), settings["batch_size"])
         return {**trainer.evaluate(data.test.loader(batch, preprocessing)), "of": "test"}
