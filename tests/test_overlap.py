@@ -78,9 +78,10 @@ def test_the_same_arrays_in_another_order():
     np.testing.assert_array_equal(y, b)
 
 
-@pytest.mark.parametrize("seed", range(40))
-def test_any_overlap(seed):
-    """Strided windows of one memory, inputs and outputs at random places."""
+@pytest.mark.parametrize("lying", ["anyhow", "channels-last"])
+@pytest.mark.parametrize("seed", range(36))
+def test_any_overlap(seed, lying):
+    """Strided windows of one memory, inputs and outputs at random places; those that lie channels-last are used in place."""
     rng = RNG(seed)
     name = list(FUNCTIONS)[seed % len(FUNCTIONS)]
     engine = fc.compile(FUNCTIONS[name], [SHAPE, SHAPE])
@@ -88,10 +89,11 @@ def test_any_overlap(seed):
     memory = rng.standard_normal(6000, dtype=np.float32)
 
     def window(shape):
-        order = rng.permutation(len(shape))
-        steps, step = [0] * len(shape), int(rng.integers(1, 3))
+        last = lying == "channels-last"
+        order = [1, *range(len(shape) - 1, 1, -1), 0] if last else rng.permutation(len(shape))
+        steps, step = [0] * len(shape), 1 if last else int(rng.integers(1, 3))
         for axis in order:
-            steps[axis] = step * int(rng.choice([1, -1]))
+            steps[axis] = step * (1 if last else int(rng.choice([1, -1])))
             step *= shape[axis]
         low = -sum(min(0, s * (n - 1)) for s, n in zip(steps, shape, strict=True))
         high = sum(max(0, s * (n - 1)) for s, n in zip(steps, shape, strict=True))
@@ -100,6 +102,9 @@ def test_any_overlap(seed):
 
     given = [window(SHAPE), window(SHAPE)]
     expected = outputs(engine(*[g.copy() for g in given]))
+    before = memory.copy()
+    engine(*given)
+    np.testing.assert_array_equal(memory, before)  # inputs stay as they are
     out = [window(s) for s in shapes]
     if any(np.shares_memory(o, p) for i, o in enumerate(out) for p in out[:i]):
         before = memory.copy()
@@ -158,3 +163,19 @@ def test_running_statistics_that_are_arguments_too():
         F.batch_norm(x, mean, mean, training=True)
     with pytest.raises(ValueError, match="batch_norm: running_var of strides .* has elements that share memory"):
         F.batch_norm(x, mean, as_strided(var, (4,), (0,)), training=True)
+
+
+def test_a_gradient_that_comes_back_as_one():
+    """What backward writes for one parameter it has been given as the gradient of the output."""
+    layer, x, g = nn.Linear(4, 4), normal(0, (4, 4)), normal(1, (4, 4))
+    engine = fc.compile(layer, (4, 4), training=True)
+    engine(x)
+    engine.backward(g)
+    given = layer.weight.grad.copy()
+    for view in (lambda a: a, lambda a: a.T, lambda a: a[::-1]):
+        engine(x)
+        engine.backward(g)
+        engine(x)
+        engine.backward(view(layer.weight.grad))
+        np.testing.assert_allclose(layer.bias.grad, view(given).sum(0), rtol=1e-5, atol=1e-5)
+        np.testing.assert_allclose(layer.weight.grad, view(given).T @ x, rtol=1e-5, atol=1e-5)

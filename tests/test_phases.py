@@ -93,3 +93,23 @@ def test_phases_by_definition(seed):
     for x in range(size):
         expected = {(r, (x + low - r * dilation) // stride) for r in range(kernel) if (x + low - r * dilation) % stride == 0}
         assert found[x] == expected
+
+
+@pytest.mark.parametrize("name", ["64x64/32", "groups", "depthwise", "volumes", "many filters"])
+def test_channels_last_arrays_are_used_in_place(name):
+    """Every phase follows the array of the run, in and out."""
+    shape, w_shape, keywords = CASES[name]
+    rng, dims = np.random.default_rng(2), len(shape) - 2
+    layer = MODULES[dims](shape[1], w_shape[1] * keywords.get("groups", 1), w_shape[2:], bias=False, **keywords)
+    layer.weight.data = R.exact_integers(rng, w_shape, 3)
+    engine = fc.compile(layer, shape)
+    for _ in range(3):
+        x = R.exact_integers(rng, shape, 3)
+        last = np.moveaxis(np.ascontiguousarray(np.moveaxis(x, 1, -1)), -1, 1)
+        kept, y = last.copy(), engine(x)
+        np.testing.assert_array_equal(engine(last), y)
+        np.testing.assert_array_equal(last, kept)
+        out = np.moveaxis(np.full((*y.shape[:1], *y.shape[2:], y.shape[1]), np.nan, np.float32), -1, 1)
+        np.testing.assert_array_equal(engine(last, out=out), y)
+        np.testing.assert_array_equal(engine(x[:1]), y[:1])
+        np.testing.assert_array_equal(y, R.conv_transpose(x, layer.weight.data, **keywords))

@@ -199,6 +199,9 @@ class Engine:
                                  f"{len(plan.outputs)} outputs")
             shapes, held = plan.output_shapes(n), []
             for i, (expected, grad) in enumerate(zip(shapes, grad_outputs, strict=True)):
+                if getattr(grad, "base", None) is not None:  # a view, perhaps of a gradient that this run writes
+                    (grad,) = copied([grad], [array for _, array in program.gradients])
+                    held.append(grad)
                 slot = plan.lowered.slots[f"grad:{i}"]
                 if not isinstance(grad, np.ndarray) or grad.shape != expected or slot.take(grad, False) < 0:
                     grad = as_float32("engine.backward", f"grad_output {i}", grad)

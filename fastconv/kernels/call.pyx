@@ -64,11 +64,13 @@ cdef class Door:
 
     def find(self, StepList steps, Py_ssize_t at) -> int:
         """Notes where a step, and what it owns, knows the buffer; in how many places."""
-        cdef Step step = <Step> steps.keep[at]
+        self.keep.append(steps.keep[at])
+        return self.look(<Step> steps.keep[at])
+
+    cdef Py_ssize_t look(self, Step step) except -1:
         cdef Py_ssize_t found = self.search(<size_t*> step.c.args, step.nbytes)
         cdef Memory memory
         cdef Slot slot
-        self.keep.append(step)
         for owned in step.owned:
             if isinstance(owned, Memory):
                 memory = <Memory> owned
@@ -76,6 +78,10 @@ cdef class Door:
             elif isinstance(owned, Slot):
                 slot = <Slot> owned
                 found += self.search(<size_t*> &slot.slot.data, sizeof(slot.slot.data))
+            elif isinstance(owned, list):  # many steps as one
+                for part in owned:
+                    if isinstance(part, Step):
+                        found += self.look(<Step> part)
         return found
 
     cdef void point(self, size_t address) noexcept:
