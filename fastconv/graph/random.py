@@ -80,7 +80,7 @@ def check_state(state: dict) -> np.random.Generator:
         words = [operator.index(w) for w in (*state["words"], state["seed"])]
         if len(words) != 3 or not all(0 <= w < 2**64 for w in words):
             raise ValueError(f"words={shown(state['words'])} and seed={shown(state['seed'])} must be from 0 to 2**64 - 1")
-    except (KeyError, TypeError, ValueError) as error:
+    except (LookupError, TypeError, ValueError, OverflowError, AttributeError) as error:
         raise ValueError(f"the random state is malformed: {type(error).__name__}: {error}") from None
     return generator
 

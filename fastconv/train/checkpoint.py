@@ -65,7 +65,7 @@ def load_checkpoint(trainer: Trainer, path) -> None:
                 state["optimizer"]["state"].setdefault(parameter, {})[buffer] = array
         random.check_state(generator)
         trainer.load_state_dict(state)
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except (ValueError, TypeError, LookupError, AttributeError, OverflowError, RecursionError) as error:
         raise ValueError(f"load_checkpoint {name!r}: {error}") from error
     random.set_state(generator)
     trainer.kept = kept

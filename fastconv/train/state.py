@@ -51,6 +51,13 @@ def collect(trainer: Trainer) -> dict:
 
 def restore(trainer: Trainer, saved: dict) -> None:
     """What :meth:`Trainer.load_state_dict` does: all of it or nothing."""
+    try:
+        _restore(trainer, saved)
+    except OverflowError as error:
+        raise ValueError(f"Trainer: state has a number out of range ({error})") from error
+
+
+def _restore(trainer: Trainer, saved: dict) -> None:
     if not isinstance(saved, dict):
         raise TypeError(f"Trainer: state is a {type(saved).__name__}: expected a dict of state_dict()")
     if saved.get("format") == 1 and "began" not in saved:

@@ -177,6 +177,52 @@ def test_cross_entropy(shape, reduction, smoothing, weighted):
     np.testing.assert_allclose(gx, expected, rtol=1e-5, atol=2e-6 * np.abs(expected).max(initial=1e-30))
 
 
+class SoftCrossEntropy(CrossEntropy):
+    """The same of shares of the classes, in memory whose last pixel ends at a guard page, the floats between pixels NaN."""
+
+    def __init__(self, x, target, weight=None, extra=0, **options):
+        super().__init__(x, np.zeros((x.shape[0], *x.shape[2:]), np.int64), weight, extra, **options)
+        self.soft = pixels(target, self.ld + 2)
+        self.same.update(target=address(self.soft), ldt=self.ld + 2)
+
+
+def soft_reference(x, t, weight, smoothing, reduction, gy=None):
+    """Loss, and gradients of both sides, in float64 from the definition."""
+    q = np.moveaxis(ref.log_softmax(x, 1), 1, -1)
+    weight = np.ones(x.shape[1]) if weight is None else weight.astype(np.float64)
+    u = weight * ((1 - smoothing) * np.moveaxis(t, 1, -1).astype(np.float64) + smoothing / x.shape[1])
+    losses = -(u * q).sum(-1)
+    if gy is None:
+        return {"none": losses, "sum": losses.sum(), "mean": losses.sum() / max(1, losses.size)}[reduction]
+    scale = (np.reshape(gy, losses.shape) if reduction == "none" else
+             np.full(losses.shape, gy / (losses.size if reduction == "mean" else 1)))[..., None]
+    gx = scale * (np.exp(q) * u.sum(-1, keepdims=True) - u)
+    return np.moveaxis(gx, -1, 1), np.moveaxis(-scale * (1 - smoothing) * weight * q, -1, 1)
+
+
+@pytest.mark.parametrize("shape", [s for s in SHAPES if np.prod(s)])
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+@pytest.mark.parametrize("smoothing", [0.0, 0.25])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_cross_entropy_of_shares(shape, reduction, smoothing, weighted):
+    x, _, weight = problem(shape)
+    rng = np.random.default_rng(2)
+    t = rng.random(shape).astype(np.float32)
+    t /= t.sum(1, keepdims=True)
+    weight = weight if weighted else None
+    p = SoftCrossEntropy(x, t, weight, extra=3, label_smoothing=smoothing)
+    y = p.forward(reduction)
+    expected = soft_reference(x, t, weight, smoothing, reduction)
+    np.testing.assert_allclose(y, expected, rtol=3e-6, atol=2e-6)
+    gy = rng.standard_normal(np.shape(expected)).astype(np.float32)
+    for of_target, expected in enumerate(soft_reference(x, t, weight, smoothing, reduction, gy)):
+        p.same["of_target"] = bool(of_target)
+        one, two = (p.backward(gy, reduction, threads=threads) for threads in (1, 2))
+        np.testing.assert_array_equal(one, two)
+        np.testing.assert_allclose(one, expected, rtol=2e-5, atol=3e-6 * np.abs(expected).max(initial=1e-30))
+        p.same.pop("of_target")
+
+
 def test_cross_entropy_of_another_ignored_index():
     x, target, weight = problem((3, 7, 4), ignore_index=2)
     options = {"ignore_index": 2}
