@@ -29,7 +29,13 @@ cdef extern from "fastconv/args_fft.h" nogil:
         float* xs
         float* ys
         int64_t xs_pitch, ys_pitch, first, count, add, parts, part_stride
-        double scale
+        const float* direct
+        const float* zeros
+        int32_t* bits
+        int64_t bit_parts
+        int32_t* note
+        int64_t groups
+        double share, scale
         const float* bias
         const float* residual
         int64_t ldr, act

@@ -1,5 +1,5 @@
 # include/fastconv/args_winograd.h, for the Cython families.
-from libc.stdint cimport int64_t
+from libc.stdint cimport int32_t, int64_t
 
 
 cdef extern from "fastconv/args_winograd.h" nogil:
@@ -13,6 +13,9 @@ cdef extern from "fastconv/args_winograd.h" nogil:
         const float* x
         const float* u
         const float* w
+        const int32_t* bits
+        int64_t bit_parts
+        double share
         const float* bias
         const float* residual
         float* y
@@ -27,6 +30,7 @@ cdef extern from "fastconv/args_winograd.h" nogil:
         int64_t n
         const float* w
         float* u
+        int32_t* bits
         int64_t G, C, K, R, mh, mw
 
     ctypedef struct WinogradGradientArgs:

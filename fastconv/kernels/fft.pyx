@@ -10,10 +10,12 @@ The gradient to data is a convolution, too: of the gradient with the flipped wei
 from functools import lru_cache
 from math import cos, pi, prod, sin
 
+from libc.stdint cimport int32_t
+
 from fastconv.kernels._args_fft cimport FC_FFT_PASSES, FftArgs, FftAxis
 from fastconv.kernels._runtime cimport Memory, Step
 from fastconv.kernels._runtime import isa_info
-from fastconv.kernels.conv import ACTIVATIONS
+from fastconv.kernels.conv import ACTIVATIONS, packed_filters
 
 cdef int WIDTH = {"portable": 4, "avx2": 8}.get(isa_info()["isa"], 16)
 LARGEST = 1 << 14
@@ -160,6 +162,34 @@ def weight_strides(kernel, *, group, filter, channel, flip=False, offset=0) -> d
             "origin": offset + (sum((k - 1) * s for k, s in zip(kernel, steps)) if flip else 0)}
 
 
+def direct_packing(dict g, dict s) -> dict:
+    """How layout.pack_weight packs the weights that weight_strides describes for f32_conv_direct; taps in the order of axes."""
+    kernel = [1, 1, 1]
+    for axis, original in zip(g["axes"], g["order"]):
+        kernel[original] = axis["taps"]
+    taps = [s["origin"] + i * s["taps"][0] + j * s["taps"][1] + k * s["taps"][2]
+            for i in range(kernel[0]) for j in range(kernel[1]) for k in range(kernel[2])]
+    return {"taps": taps, "groups": g["groups"], "filters": g["filters"], "channels": g["channels"], "group_stride": s["sg"],
+            "filter_stride": s["sk"], "channel_stride": s["sc"]}
+
+
+def direct_floats(dict g) -> int:
+    """Floats of those."""
+    return g["groups"] * g["channels"] * packed_filters(g["filters"]) * prod(axis["taps"] for axis in g["axes"])
+
+
+def bit_parts(dict g) -> int:
+    """Parts in which `weight` says what bits the weights have: three 32-bit integers each."""
+    if g["depthwise"]:
+        return blocks(g["groups"])
+    return g["groups"] * blocks(g["filters"]) * -(-g["channels"] // 8)
+
+
+def notes(dict g, int count) -> int:
+    """32-bit integers that `transform` notes of `count` tiles."""
+    return count * g["groups"]
+
+
 cdef FftArgs* bind(Step step, str kernel, dict g) except NULL:
     cdef FftArgs* a = <FftArgs*> step.bind_name(kernel, sizeof(FftArgs))
     cdef FftAxis* axis
@@ -211,26 +241,39 @@ cdef void put_range(FftArgs* a, dict g, first, count):
     a.xs_pitch, a.ys_pitch = spectrum_pitch(g, "x", count), spectrum_pitch(g, "y", count)
 
 
+cdef void put_bits(FftArgs* a, dict g, size_t bits):
+    a.bits, a.bit_parts = <int32_t*> bits, bit_parts(g)
+
+
 # ---- steps ----------------------------------------------------------------------------------------------------------
 
-def weight(dict g, dict strides, *, size_t w, size_t packed) -> Step:
-    """The transformed weights; `strides` are those of weight_strides. Its batch does not matter."""
+def weight(dict g, dict strides, *, size_t w, size_t packed, size_t bits=0) -> Step:
+    """The transformed weights; `strides` are those of weight_strides. Its batch does not matter.
+
+    bits: where to say what bits they have, for the steps below, which then compute weights of few bits without transforms.
+    """
     cdef Step step = Step()
     cdef FftArgs* a = bind(step, "f32_fft_weight", g)
     put_weights(a, g, strides, w)
     if g["depthwise"]:
         a.G, a.K = 1, g["groups"]
     a.packed = <float*> packed
+    put_bits(a, g, bits)
     return step
 
 
-def transform(dict g, *, size_t x, ldx, size_t spectrum, first, count) -> Step:
-    """The spectrum of the input's tiles [first, first + count)."""
+def transform(dict g, *, size_t x, ldx, size_t spectrum, first, count, size_t bits=0, size_t note=0, share=0.0) -> Step:
+    """The spectrum of the input's tiles [first, first + count).
+
+    note: where to note (`notes` integers) which tiles have windows with less than ``share`` of the tile's energy.
+    """
     cdef Step step = Step()
     cdef FftArgs* a = bind(step, "f32_fft_transform", g)
     a.G, a.C = 1, g["groups"] * g["channels"]
     a.x, a.ldx, a.xs = <const float*> x, ldx, <float*> spectrum
     put_range(a, g, first, count)
+    put_bits(a, g, bits)
+    a.note, a.groups, a.share = <int32_t*> note, g["groups"], share
     return step
 
 
@@ -245,23 +288,29 @@ def transform_gradient(dict g, *, size_t gy, ldy, size_t spectrum, first, count)
     return step
 
 
-def product(dict g, *, size_t x, size_t packed, size_t y, first, count) -> Step:
+def product(dict g, *, size_t x, size_t packed, size_t y, first, count, size_t bits=0) -> Step:
     """The spectrum of the output from that of the input."""
     cdef Step step = Step()
     cdef FftArgs* a = bind(step, "f32_fft_product", g)
     a.xs, a.packed, a.ys = <float*> x, <float*> packed, <float*> y
     put_range(a, g, first, count)
+    put_bits(a, g, bits)
     return step
 
 
-def inverse(dict g, dict strides, *, size_t spectrum, size_t y, ldy, size_t x, ldx, size_t w, first, count, size_t bias=0,
-            size_t residual=0, ldr=0, act=None, act_a=0.0, act_b=0.0) -> Step:
-    """Tiles of the output; x and the user's weights are read where a tile is not finite."""
+def inverse(dict g, *, size_t spectrum, size_t y, ldy, size_t x, ldx, size_t direct, size_t zeros, first, count, size_t bits=0,
+            size_t note=0, share=0.0, size_t bias=0, size_t residual=0, ldr=0, act=None, act_a=0.0, act_b=0.0) -> Step:
+    """Tiles of the output.
+
+    x and ``direct``, the weights as direct_packing has them, are read where results are out of range or windows were noted.
+    """
     cdef Step step = Step()
     cdef FftArgs* a = bind(step, "f32_fft_inverse", g)
     a.ys, a.y, a.ldy, a.x, a.ldx = <float*> spectrum, <float*> y, ldy, <const float*> x, ldx
-    put_weights(a, g, strides, w)
+    a.direct, a.zeros = <const float*> direct, <const float*> zeros
     put_range(a, g, first, count)
+    put_bits(a, g, bits)
+    a.note, a.groups, a.share = <int32_t*> note, g["groups"], share
     put_epilogue(a, bias, residual, ldr, act, act_a, act_b)
     return step
 

@@ -6,7 +6,7 @@ one of TILES), input and output (extents (D, H, W)), origin (the input pixel of 
 swapped (a kernel of 3x1: height and width exchange their roles; tile and all extents are given in the tensor's own order).
 """
 
-from libc.stdint cimport int64_t
+from libc.stdint cimport int32_t, int64_t
 
 from fastconv.kernels._args_winograd cimport WinogradArgs, WinogradGradientArgs, WinogradPixels, WinogradWeightArgs
 from fastconv.kernels._runtime cimport Step
@@ -53,21 +53,30 @@ cdef void fill_space(WinogradPixels* px, WinogradPixels* py, int64_t* origin, di
     origin[0], origin[1], origin[2] = (d, w, h) if swapped else (d, h, w)
 
 
-def weight(dict p, *, size_t w, size_t u) -> Step:
-    """U from weights that pack_weight has packed, in ascending order of the input pixels that they meet."""
+def bit_parts(dict p) -> int:
+    """Parts in which `weight` says what bits the weights have: three 32-bit integers each."""
+    return p["groups"] * -(-p["filters"] // (2 * WIDTH)) * -(-p["depth"] * p["channels"] // 64)
+
+
+def weight(dict p, *, size_t w, size_t u, size_t bits=0) -> Step:
+    """U from weights that pack_weight has packed, in ascending order of the input pixels that they meet.
+
+    bits: where to say what bits they have, for `forward`.
+    """
     cdef Step step = Step()
     cdef WinogradWeightArgs* a = <WinogradWeightArgs*> step.bind_name("f32_winograd_weight", sizeof(WinogradWeightArgs))
-    a.w, a.u = <const float*> w, <float*> u
+    a.w, a.u, a.bits = <const float*> w, <float*> u, <int32_t*> bits
     a.G, a.C, a.K, a.R = p["groups"], p["channels"], p["filters"], p["depth"]
     a.mh, a.mw = p["tile"]
     return step
 
 
 def forward(dict p, *, size_t x, ldx, size_t u, size_t w, size_t y, ldy, size_t zeros, size_t bias=0, size_t residual=0,
-            ldr=0, act=None, act_a=0.0, act_b=0.0, tiles, blocks, chunk=0) -> Step:
+            ldr=0, act=None, act_a=0.0, act_b=0.0, tiles, blocks, chunk=0, size_t bits=0, share=0.0) -> Step:
     """A convolution of stride 1; addresses, strides in elements.
 
-    tiles and blocks: Winograd tiles and blocks of filters per tile of the problem; chunk: channels per partial sum, 0 for one sum.
+    tiles and blocks: Winograd tiles and blocks of filters per tile of the problem; chunk: channels per partial sum, 0 for one sum;
+    bits: what `weight` says of the weights; share: windows with less of their tile's energy are computed without transforms.
     """
     cdef Step step = Step()
     cdef WinogradArgs* a = <WinogradArgs*> step.bind_name("f32_conv_winograd", sizeof(WinogradArgs))
@@ -78,6 +87,7 @@ def forward(dict p, *, size_t x, ldx, size_t u, size_t w, size_t y, ldy, size_t 
     a.G, a.C, a.K, a.R = p["groups"], p["channels"], p["filters"], p["depth"]
     a.mh, a.mw = p["tile"]
     a.tiles, a.blocks, a.chunk = tiles, blocks, chunk
+    a.bits, a.bit_parts, a.share = <const int32_t*> bits, bit_parts(p), share
     a.act, a.act_a, a.act_b = ACTIVATIONS[act], act_a, act_b
     return step
 

@@ -47,6 +47,13 @@ typedef struct FftArgs {
     int64_t first, count;       // tiles [first, first + count) of the batch are in the spectra
     int64_t add;                // backward to weights: add to the sums in packed
     int64_t parts, part_stride; // backward to weights, depthwise
+    const float* direct;        // the weights as f32_conv_direct reads them, for what is computed without transforms
+    const float* zeros;         // at least C zero floats
+    int32_t* bits;              // what f32_fft_weight says of them in `bit_parts` parts (locality.inl.h); or null
+    int64_t bit_parts;
+    int32_t* note;              // [tile of the range][group]: whether the tile has quiet windows; or null
+    int64_t groups;             // of the convolution, for that
+    double share;               // a window is quiet that has less of its tile's energy
     double scale;               // on the weights: what the transforms leave out
     const float* bias;          // [G * K] or null
     const float* residual;

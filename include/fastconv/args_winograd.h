@@ -19,7 +19,10 @@ typedef struct WinogradArgs {
     int64_t n;
     const float* x;
     const float* u;         // transformed weights, see WinogradWeightArgs
-    const float* w;         // the same weights as f32_conv_direct reads them, for tiles with values that are not finite
+    const float* w;         // the same weights as f32_conv_direct reads them, for what is computed without transforms
+    const int32_t* bits;    // what f32_winograd_weight says of them in `bit_parts` parts; or null
+    int64_t bit_parts;
+    double share;           // windows with less of their tile's energy are computed without transforms; 0: none
     const float* bias;      // [G*K] or null
     const float* residual;  // added before the activation, or null
     float* y;
@@ -42,6 +45,7 @@ typedef struct WinogradWeightArgs {
     int64_t n;
     const float* w;
     float* u;
+    int32_t* bits;          // per tile of the problem three numbers: locality.inl.h; or null
     int64_t G, C, K, R, mh, mw;
 } WinogradWeightArgs;
 

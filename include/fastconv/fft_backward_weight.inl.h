@@ -96,7 +96,7 @@ FC_NOINLINE V fft_direct_weight(const FftArgs* a, const float* x, const float* g
 // The taps that a spectrum of sums holds, to where the user has them, dw[lane * sk + tap]; x and gy as for
 // fft_direct_weight.
 template <bool kDepthwise>
-FC_INLINE void fft_taps(const FftArgs* a, const float* spectrum, int64_t fs, const FftScratch& s, const float* x, const float* gy,
+FC_INLINE void fft_gradient(const FftArgs* a, const float* spectrum, int64_t fs, const FftScratch& s, const float* x, const float* gy,
                         int lanes, int64_t begin, int64_t end, float* dw) {
     const FftAxis &A0 = a->axis[0], &A1 = a->axis[1], &A2 = a->axis[2];
     int64_t extent[3], step[3];
@@ -125,7 +125,7 @@ inline void f32_fft_inverse_weight_run(const FftArgs* a, int64_t begin, int64_t 
         const FftFilters f = fft_filters(a, tile);
         const float* gy = a->gy + f.g * a->K + f.block * kWidth;
         for (int64_t c = f.first; c < f.end; ++c)
-            fft_taps<false>(a, a->packed + fft_packed_at(a, f.g, f.block, c), fft_packed_pitch(a), s, a->x + f.g * a->C + c, gy,
+            fft_gradient<false>(a, a->packed + fft_packed_at(a, f.g, f.block, c), fft_packed_pitch(a), s, a->x + f.g * a->C + c, gy,
                             f.lanes, 0, a->n * fft_tiles_per_image(a), a->dw + f.offset + c * a->sc);
     }
 }
@@ -168,7 +168,7 @@ inline void f32_fft_depthwise_weight_run(const FftArgs* a, int64_t begin, int64_
                 vstore(sums + i + kWidth, negated_mul_add<kWidth>(xr, gi, im));
             }
         }
-        fft_taps<true>(a, sums, kPair, s, a->x + k, a->gy + k, lanes, first, last, a->dw + part * a->part_stride + k * a->sk);
+        fft_gradient<true>(a, sums, kPair, s, a->x + k, a->gy + k, lanes, first, last, a->dw + part * a->part_stride + k * a->sk);
     }
 }
 

@@ -61,6 +61,7 @@ inline void f32_fft_weight_run(const FftArgs* a, int64_t begin, int64_t end, voi
     const float scale = static_cast<float>(a->scale);
     for (int64_t tile = begin; tile < end; ++tile) {
         const FftFilters f = fft_filters(a, tile);
+        FewBits bits;
         for (int64_t i = 0; i < A2.size * kWidth; ++i) s.row[i] = 0;
         for (int64_t c = f.first; c < f.end; ++c) {
             float* spectrum = a->packed + fft_packed_at(a, f.g, f.block, c) * (a->depthwise ? fft_frequencies(a) : 1);
@@ -74,13 +75,18 @@ inline void f32_fft_weight_run(const FftArgs* a, int64_t begin, int64_t end, voi
                         continue;
                     }
                     const float* row = w + r0 * A0.tap_step + r1 * A1.tap_step;
-                    for (int64_t r = 0; r < A2.taps; ++r)
-                        for (int i = 0; i < f.lanes; ++i)
-                            s.row[r * A2.dilation * kWidth + i] = row[r * A2.tap_step + i * a->sk] * scale;
+                    for (int64_t r = 0; r < A2.taps; ++r) {
+                        float* to = s.row + r * A2.dilation * kWidth;
+                        for (int i = 0; i < f.lanes; ++i) to[i] = row[r * A2.tap_step + i * a->sk];
+                        const V v = vload(to);
+                        bits.add(v);
+                        vstore(to, v * scale);
+                    }
                     fft_real(A2, s.row, kPair, kWidth, y, ys, s.work);
                 }
             if (!flat) fft_columns_forward(a, s, spectrum, fs);
         }
+        if (a->bits) bits.store(a->bits + 3 * tile);
     }
 }
 
@@ -89,13 +95,24 @@ inline void f32_fft_weight_run(const FftArgs* a, int64_t begin, int64_t end, voi
 // One tile of the problem: one tile of the image, all its channels. Blocks of channels begin anew with every group: an input
 // whose groups are to lie without gaps is one group.
 FC_INLINE int64_t f32_fft_transform_tiles(const FftArgs* a) { return fft_count(a); }
-FC_INLINE size_t f32_fft_transform_scratch(const FftArgs* a) { return f32_fft_weight_scratch(a); }
+FC_INLINE size_t f32_fft_transform_scratch(const FftArgs* a) {
+    return f32_fft_weight_scratch(a) + static_cast<size_t>(a->note ? fft_seen_floats(a) : 0) * sizeof(float);
+}
 
 inline void f32_fft_transform_run(const FftArgs* a, int64_t begin, int64_t end, void* scratch) {
     const FftScratch s = fft_scratch(a, scratch);
     const int64_t blocks = fft_blocks(a->C);
+    if (weight_kind(a->bits, a->bit_parts).exact) return;
     for (int64_t tile = begin; tile < end; ++tile) {
         const FftPlace place = fft_place(a, a->first + tile);
+        if (a->note) {
+            const int64_t channels = a->C / a->groups;
+            int64_t extent[3];
+            fft_extent(a, place, extent);
+            for (int64_t g = 0; g < a->groups; ++g)
+                a->note[tile * a->groups + g] = fft_any_quiet(
+                    fft_seen(a, place, extent, a->x + g * channels, channels, s.row + a->axis[2].size * kWidth), extent);
+        }
         for (int64_t b = 0; b < a->G * blocks; ++b) {
             const int64_t c = b % blocks * kWidth;
             fft_forward(a, place, a->x + b / blocks * a->C + c, static_cast<int>(min64(kWidth, a->C - c)), s,
@@ -105,21 +122,36 @@ inline void f32_fft_transform_run(const FftArgs* a, int64_t begin, int64_t end, 
 }
 
 FC_INLINE int64_t f32_fft_inverse_tiles(const FftArgs* a) { return fft_count(a); }
-FC_INLINE size_t f32_fft_inverse_scratch(const FftArgs* a) { return f32_fft_weight_scratch(a); }
+FC_INLINE size_t f32_fft_inverse_scratch(const FftArgs* a) {
+    return f32_fft_weight_scratch(a) + static_cast<size_t>(fft_seen_floats(a)) * sizeof(float) + redo_bytes(fft_taps(a));
+}
 
 inline void f32_fft_inverse_run(const FftArgs* a, int64_t begin, int64_t end, void* scratch) {
     const FftScratch s = fft_scratch(a, scratch);
+    float* work = s.row + a->axis[2].size * kWidth;
+    const Redo list = redo_list(work + fft_seen_floats(a), fft_taps(a));
+    const WeightKind kind = weight_kind(a->bits, a->bit_parts);
     const int64_t blocks = fft_blocks(a->K), step[3] = {1, 1, 1};
+    const auto all = [](int64_t, int64_t, int64_t) { return true; };
     for (int64_t tile = begin; tile < end; ++tile) {
         const FftPlace place = fft_place(a, a->first + tile);
         int64_t extent[3];
         fft_extent(a, place, extent);
-        for (int64_t b = 0; b < a->G * blocks; ++b) {
-            const int64_t g = b / blocks, k = b % blocks * kWidth;
-            const int lanes = static_cast<int>(min64(kWidth, a->K - k));
-            if (!fft_inverse(a, a->ys + (tile * a->G * blocks + b) * kPair, a->ys_pitch, s, extent, step))
-                fft_direct<false>(a, place, a->x + g * a->C, a->w + g * a->sg + k * a->sk, lanes, s.grid, extent);
-            fft_epilogue(a, place, s.grid, extent, g * a->K + k, lanes);
+        for (int64_t g = 0; g < a->G; ++g)
+            for (int64_t k = 0; k < a->K; k += kBlock) {  // a block of the weights that are not transformed
+                bool good = !kind.exact;
+                for (int64_t b = k / kWidth; good && b < min64(blocks, (k + kBlock) / kWidth); ++b) {
+                    const int lanes = static_cast<int>(min64(kWidth, a->K - b * kWidth));
+                    good = fft_inverse(a, a->ys + (tile * a->G * blocks + g * blocks + b) * kPair, a->ys_pitch, s, extent, step);
+                    if (good) fft_epilogue(a, place, s.grid, extent, g * a->K + b * kWidth, lanes);
+                }
+                if (!good) fft_direct(a, place, extent, g, kind.finite, list, k / kBlock, k / kBlock + 1, all);
+            }
+        for (int64_t g = 0; g < a->G; ++g) {
+            if (kind.exact || !a->note || !a->note[tile * a->G + g]) continue;
+            const FftSeen seen = fft_seen(a, place, extent, a->x + g * a->C, a->C, work);
+            fft_direct(a, place, extent, g, kind.finite, list, 0, ceil_div(a->K, kBlock),
+                       [&](int64_t i0, int64_t i1, int64_t i2) { return seen.quiet(i0, i1, i2); });
         }
     }
 }
@@ -225,6 +257,7 @@ FC_INLINE size_t f32_fft_product_scratch(const FftArgs*) { return 0; }
 inline void f32_fft_product_run(const FftArgs* a, int64_t begin, int64_t end, void*) {
     const int64_t run = fft_product_run(a), count = fft_count(a), blocks = fft_blocks(a->K);
     const int64_t xm = fft_blocks(a->G * a->C) * kPair, ym = a->G * blocks * kPair, last = fft_frequencies(a);
+    if (weight_kind(a->bits, a->bit_parts).exact) return;
     for (int64_t f = begin * run; f < min64(last, end * run); ++f) {
         if (f + 1 < last) {
             fft_ahead<false>(a->xs + (f + 1) * a->xs_pitch, count * xm);
@@ -278,7 +311,7 @@ inline void f32_fft_depthwise_run(const FftArgs* a, int64_t begin, int64_t end, 
             vstore(x + kWidth, p.im);
         }
         if (!fft_inverse(a, s.grid, kPair, s, extent, step))
-            fft_direct<true>(a, place, a->x + k, a->w + k * a->sk, lanes, s.grid, extent);
+            fft_direct_depthwise(a, place, a->x + k, a->w + k * a->sk, lanes, s.grid, extent);
         fft_epilogue(a, place, s.grid, extent, k, lanes);
     }
 }

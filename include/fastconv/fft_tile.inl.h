@@ -9,6 +9,7 @@
 
 #include "fastconv/activation.inl.h"
 #include "fastconv/fft.inl.h"
+#include "fastconv/locality.inl.h"
 
 namespace FC_CAT2(fc_, FC_ISA) {
 namespace {
@@ -115,7 +116,7 @@ FC_INLINE void fft_forward(const FftArgs* a, const FftPlace& place, const float*
 
 // A spectrum back to real samples in the grid's rows (row i0, i1 starts at grid + (i0 * F1 + i1) * columns * kPair, its
 // samples are kWidth apart); only the rows 0, step[0], .. below extent[0] and so on. True if all samples among the
-// first extent[2] are finite. The spectrum may be the grid.
+// first extent[2] are in range (locality.inl.h). The spectrum may be the grid.
 FC_INLINE bool fft_inverse(const FftArgs* a, const float* spectrum, int64_t fs, const FftScratch& s, const int64_t* extent,
                            const int64_t* step) {
     const int64_t F0 = a->axis[0].size, F1 = a->axis[1].size, columns = fft_columns(a);
@@ -140,7 +141,7 @@ FC_INLINE bool fft_inverse(const FftArgs* a, const float* spectrum, int64_t fs, 
         x = s.grid;
         fs = kPair;
     }
-    V bad = {};
+    Vi<kWidth> peak = {};
     for (int64_t i0 = 0; i0 < extent[0]; i0 += step[0])
         for (int64_t i1 = 0; i1 < extent[1]; i1 += step[1]) {
             float* row = s.grid + (i0 * F1 + i1) * columns * kPair;
@@ -151,10 +152,10 @@ FC_INLINE bool fft_inverse(const FftArgs* a, const float* spectrum, int64_t fs, 
                 }
             const float* from = fs == kPair ? x + (i0 * F1 + i1) * columns * kPair : row;
             fft_real_inverse(a->axis[2], from, row, s.work);
-            for (int64_t i = 0; i < extent[2]; i += step[2]) bad = mul_add<kWidth>(vload(row + i * kWidth), V{}, bad);
+            for (int64_t i = 0; i < extent[2]; i += step[2])
+                peak = larger<kWidth>(peak, magnitude_bits<kWidth>(vload(row + i * kWidth)));
         }
-    const float sum = sum_lanes<kWidth>(bad);
-    return sum == 0.0f;
+    return !out_of_range<kWidth>(peak);
 }
 
 // The outputs of a tile that the image has, along each axis.
@@ -162,12 +163,108 @@ FC_INLINE void fft_extent(const FftArgs* a, const FftPlace& place, int64_t* exte
     for (int i = 0; i < 3; ++i) extent[i] = min64(a->axis[i].tile, a->axis[i].out - place.at[i]);
 }
 
-// The same samples by the definition, for tiles that hold infinities, NaN or values that overflow (a transform would
-// spread them over the whole tile). x is at the first channel of the group, or with kDepthwise of the lanes; w at the first
-// filter. Each weight is gathered once and multiplied with all pixels of the tile, whose sums lie in the grid.
-template <bool kDepthwise>
-FC_NOINLINE void fft_direct(const FftArgs* a, const FftPlace& place, const float* x, const float* w, int lanes, float* grid,
-                            const int64_t* extent) {
+// ---- without transforms -----------------------------------------------------------------------------------------------
+
+// Pixels that a tile of outputs reads along an axis.
+FC_INLINE int64_t fft_reads(const FftAxis& axis, int64_t outputs) { return outputs + (axis.taps - 1) * axis.dilation; }
+FC_INLINE int64_t fft_taps(const FftArgs* a) { return a->axis[0].taps * a->axis[1].taps * a->axis[2].taps; }
+FC_INLINE int64_t fft_seen_floats(const FftArgs* a) {
+    int64_t n = 1;
+    for (const FftAxis& axis : a->axis) n *= fft_reads(axis, axis.tile);
+    return 2 * (n + kWidth);
+}
+
+// The energy of each output's window, rows `row` and planes `plane` apart; quiet are those that do not reach `least`.
+struct FftSeen {
+    const float* energy;
+    int64_t row, plane;
+    float least;
+    FC_INLINE bool quiet(int64_t i0, int64_t i1, int64_t i2) const {
+        return !(energy[i0 * plane + i1 * row + i2] >= least);
+    }
+};
+
+// x: the first of `channels` that a window sees; work: fft_seen_floats.
+FC_NOINLINE FftSeen fft_seen(const FftArgs* a, const FftPlace& place, const int64_t* extent, const float* x, int64_t channels,
+                             float* work) {
+    const FftAxis &A0 = a->axis[0], &A1 = a->axis[1], &A2 = a->axis[2];
+    const int64_t n0 = fft_reads(A0, extent[0]), n1 = fft_reads(A1, extent[1]), n2 = fft_reads(A2, extent[2]), n = n0 * n1 * n2;
+    const int64_t o2 = place.at[2] - A2.low, begin = min64(n2, max64(0, -o2)), end = max64(begin, min64(n2, A2.in - o2));
+    float *e = work, *other = work + fft_seen_floats(a) / 2;
+    for (int64_t i0 = 0; i0 < n0; ++i0)
+        for (int64_t i1 = 0; i1 < n1; ++i1) {
+            float* row = e + (i0 * n1 + i1) * n2;
+            const int64_t p0 = place.at[0] - A0.low + i0, p1 = place.at[1] - A1.low + i1;
+            const bool inside = p0 >= 0 && p0 < A0.in && p1 >= 0 && p1 < A1.in;
+            const int64_t from = inside ? begin : n2, to = inside ? end : n2;
+            const float* at = x + (place.image * a->x_image + p0 * A0.in_step + p1 * A1.in_step + o2 * A2.in_step) * a->ldx;
+            for (int64_t i = 0; i < from; ++i) row[i] = 0;
+            for (int64_t i = from; i < to; ++i) row[i] = energy(at + i * A2.in_step * a->ldx, channels);
+            for (int64_t i = to; i < n2; ++i) row[i] = 0;
+        }
+    V sum = {};
+    for (int64_t i = 0; i < n; i += kWidth) sum = sum + load_n<kWidth>(e + i, static_cast<int>(min64(kWidth, n - i)));
+    const float total = sum_lanes<kWidth>(sum);
+    const int64_t step[3] = {n1 * n2, n2, 1};
+    for (int i = 2; i >= 0; --i) {
+        float* sums = window_sums(e, other, n, a->axis[i].taps, a->axis[i].dilation * step[i]);
+        if (sums != e) other = e, e = sums;
+    }
+    return {e, n2, n1 * n2, total >= kFaint ? total * static_cast<float>(a->share) : HUGE_VALF};
+}
+
+FC_INLINE bool fft_any_quiet(const FftSeen& seen, const int64_t* extent) {
+    for (int64_t i0 = 0; i0 < extent[0]; ++i0)
+        for (int64_t i1 = 0; i1 < extent[1]; ++i1)
+            for (int64_t i2 = 0; i2 < extent[2]; ++i2)
+                if (seen.quiet(i0, i1, i2)) return true;
+    return false;
+}
+
+// Outputs of a tile that `pick` picks, of group g and blocks begin .. end - 1 of f32_conv_direct's filters. Black pixels count
+// as padding where weights are finite.
+template <class Pick>
+FC_NOINLINE void fft_direct(const FftArgs* a, const FftPlace& place, const int64_t* extent, int64_t g, bool finite, Redo r,
+                            int64_t begin, int64_t end, Pick pick) {
+    const float* x = a->x + place.image * a->x_image * a->ldx + g * a->C;
+    const int64_t all = fft_taps(a);
+    const auto compute = [&] {
+        if (r.count) redo(a, r, all, g, a->direct, finite ? a->zeros : nullptr, begin, end);
+        r.count = 0;
+    };
+    for (int64_t i0 = 0; i0 < extent[0]; ++i0)
+        for (int64_t i1 = 0; i1 < extent[1]; ++i1)
+            for (int64_t i2 = 0; i2 < extent[2]; ++i2) {
+                if (!pick(i0, i1, i2)) continue;
+                const int64_t i[3] = {place.at[0] + i0, place.at[1] + i1, place.at[2] + i2};
+                int64_t pixel = place.image * a->y_image;
+                for (int d = 0; d < 3; ++d) pixel += i[d] * a->axis[d].out_step;
+                r.out[r.count] = a->y + pixel * a->ldy;
+                if (a->residual) r.res[r.count] = a->residual + pixel * a->ldr;
+                const float** px = r.px + r.count;
+                int64_t tap[3] = {0, 0, 0};
+                for (int64_t t = 0; t < all; ++t, px += r.pitch) {
+                    int64_t from = 0;
+                    bool inside = true;
+                    for (int d = 0; d < 3; ++d) {
+                        const FftAxis& axis = a->axis[d];
+                        const int64_t p = i[d] - axis.low + tap[d] * axis.dilation;
+                        inside = inside && p >= 0 && p < axis.in;
+                        from += p * axis.in_step;
+                    }
+                    *px = inside ? x + from * a->ldx : a->zeros;
+                    if (inside && finite && is_black(*px, a->C)) *px = a->zeros;
+                    for (int d = 2; d >= 0 && ++tap[d] == a->axis[d].taps && d; --d) tap[d] = 0;
+                }
+                if (++r.count == r.pitch) compute();
+            }
+    compute();
+}
+
+// The samples of a depthwise tile by the definition. x is at the first of `lanes` channels, w at their weights. Each weight is
+// gathered once and multiplied with all pixels of the tile, whose sums lie in the grid.
+FC_NOINLINE void fft_direct_depthwise(const FftArgs* a, const FftPlace& place, const float* x, const float* w, int lanes,
+                                      float* grid, const int64_t* extent) {
     const FftAxis &A0 = a->axis[0], &A1 = a->axis[1], &A2 = a->axis[2];
     const int64_t pitch = fft_columns(a) * kPair;
     x += place.image * a->x_image * a->ldx;
@@ -179,27 +276,22 @@ FC_NOINLINE void fft_direct(const FftArgs* a, const FftPlace& place, const float
         const float* tap = w + r0 * A0.tap_step + r1 * A1.tap_step + r2 * A2.tap_step;
         const int64_t o0 = place.at[0] - A0.low + r0 * A0.dilation, o1 = place.at[1] - A1.low + r1 * A1.dilation;
         const int64_t o2 = place.at[2] - A2.low + r2 * A2.dilation;
-        for (int64_t c = 0; c < (kDepthwise ? 1 : a->C); ++c, tap += a->sc) {
-            float gathered[kWidth];
-            for (int i = 0; i < kWidth; ++i) gathered[i] = i < lanes ? tap[i * a->sk] : 0.0f;
-            const V f = vload(gathered);
-            for (int64_t i0 = 0; i0 < extent[0]; ++i0)
-                for (int64_t i1 = 0; i1 < extent[1]; ++i1) {
-                    const int64_t p0 = o0 + i0, p1 = o1 + i1;
-                    const bool inside = p0 >= 0 && p0 < A0.in && p1 >= 0 && p1 < A1.in;
-                    const float* from = x + (p0 * A0.in_step + p1 * A1.in_step) * a->ldx + c;
-                    float* sums = grid + (i0 * A1.size + i1) * pitch;
-                    for (int64_t i2 = 0; i2 < extent[2]; ++i2) {
-                        const int64_t p2 = o2 + i2;
-                        V v = {};
-                        if (inside && p2 >= 0 && p2 < A2.in) {
-                            const float* at = from + p2 * A2.in_step * a->ldx;
-                            v = kDepthwise ? load_n<kWidth>(at, lanes) : splat<kWidth>(*at);
-                        }
-                        vstore(sums + i2 * kWidth, mul_add<kWidth>(v, f, vload(sums + i2 * kWidth)));
-                    }
+        float gathered[kWidth];
+        for (int i = 0; i < kWidth; ++i) gathered[i] = i < lanes ? tap[i * a->sk] : 0.0f;
+        const V f = vload(gathered);
+        for (int64_t i0 = 0; i0 < extent[0]; ++i0)
+            for (int64_t i1 = 0; i1 < extent[1]; ++i1) {
+                const int64_t p0 = o0 + i0, p1 = o1 + i1;
+                const bool inside = p0 >= 0 && p0 < A0.in && p1 >= 0 && p1 < A1.in;
+                const float* from = x + (p0 * A0.in_step + p1 * A1.in_step) * a->ldx;
+                float* sums = grid + (i0 * A1.size + i1) * pitch;
+                for (int64_t i2 = 0; i2 < extent[2]; ++i2) {
+                    const int64_t p2 = o2 + i2;
+                    V v = {};
+                    if (inside && p2 >= 0 && p2 < A2.in) v = load_n<kWidth>(from + p2 * A2.in_step * a->ldx, lanes);
+                    vstore(sums + i2 * kWidth, mul_add<kWidth>(v, f, vload(sums + i2 * kWidth)));
                 }
-        }
+            }
     }
 }
 

@@ -10,9 +10,12 @@
 // M[e] lies where V[e - 1] was, so the scratch is (elements + 1) planes. A plane is an odd number of lines: the lines of
 // one tile in all planes then fall into different sets of the first-level cache.
 //
-// Values that are not finite: a tile with a NaN or an infinity anywhere in its input, in its weights, or through overflow in
-// a transform has at least one such value among the m x m results of each filter. Such a tile is computed again by the tile
-// of f32_conv_direct, for that block of filters, from a packed copy of the original weights.
+// What is computed without transforms, by the tile of f32_conv_direct, from a packed copy of the original weights
+// (locality.inl.h): output pixels that see little of their tile's energy, where `share` asks for that; tiles, for a block of
+// filters, with results that are not finite (a NaN or an infinity anywhere in the input, in the weights, or through overflow in
+// a transform leaves at least one among the m x m results of each filter) or so small that something was flushed on the way; and
+// everything, where the weights have few bits.
+#include "fastconv/locality.inl.h"
 #include "fastconv/winograd_gemm.inl.h"
 #include "fastconv/winograd_place.inl.h"
 #include "fastconv/winograd_transform.inl.h"
@@ -40,41 +43,87 @@ FC_INLINE WinogradCut winograd_cut(const WinogradArgs* a) {
     return cut;
 }
 
-// Pixels of one tile and a block of filters without transforms, as f32_conv_direct computes them.
-template <int W, int NV>
-FC_NOINLINE void winograd_direct(const WinogradArgs* a, const WinogradPlace& p, const float* x, const float* w,
-                                 const Epilogue& e, const float** px) {
-    const int64_t taps_h = a->mh == 1 ? 1 : 3;
-    for (int64_t i = 0; i < p.rows; ++i)
-        for (int64_t j = 0; j < p.columns; ++j) {
-            const int64_t pixel = winograd_output(a->py, p, i, j);
-            float* out = a->y + pixel * a->py.ld;
-            const float* res = a->residual ? a->residual + pixel * a->ldr : nullptr;
-            int64_t t = 0;
-            for (int64_t d = 0; d < a->R; ++d)
-                for (int64_t u = 0; u < taps_h; ++u)
-                    for (int64_t v = 0; v < 3; ++v)
-                        px[t++] = winograd_pixel(a->px, x, a->zeros, p.image, p.d + a->origin[0] + d,
-                                                 p.h + i + a->origin[1] + u, p.w + j + a->origin[2] + v);
-            conv_runs<W, NV, 1>(px, 1, t, a->C, w, nullptr, &out, res ? &res : nullptr, e, 0);
-        }
+struct WinogradScratch {
+    float* planes;
+    WinogradPlace* places;    // of this run, of the next
+    const float** px;
+    Redo redo;
+    int32_t *quiet, *spoilt;  // output pixels: (tile * MH + i) * MW + j
+    uint8_t* marks;           // tiles to be computed again for a block of filters
+};
+
+// The listed output pixels without transforms. Black pixels count as padding where weights are finite.
+template <int MH, int MW>
+FC_NOINLINE void winograd_direct(const WinogradArgs* a, const WinogradScratch& s, int64_t g, const int32_t* list, int64_t count,
+                                 bool finite, int64_t begin, int64_t end) {
+    const int64_t taps_h = Winograd1<MH>::kTaps, taps = a->R * taps_h * 3;
+    const float* x = a->x + g * a->C;
+    Redo r = s.redo;
+    for (int64_t n = 0; n < count; ++n) {
+        const WinogradPlace& p = s.places[list[n] / (MH * MW)];
+        const int64_t i = list[n] / MW % MH, j = list[n] % MW, pixel = winograd_output(a->py, p, i, j);
+        const float** px = r.px + r.count;
+        for (int64_t d = 0; d < a->R; ++d)
+            for (int64_t u = 0; u < taps_h; ++u)
+                for (int64_t v = 0; v < 3; ++v, px += r.pitch) {
+                    *px = winograd_pixel(a->px, x, a->zeros, p.image, p.d + a->origin[0] + d, p.h + i + a->origin[1] + u,
+                                         p.w + j + a->origin[2] + v);
+                    if (finite && *px != a->zeros && is_black(*px, a->C)) *px = a->zeros;
+                }
+        r.out[r.count] = a->y + pixel * a->py.ld;
+        if (a->residual) r.res[r.count] = a->residual + pixel * a->ldr;
+        if (++r.count < r.pitch && n + 1 < count) continue;
+        redo(a, r, taps, g, a->w, finite ? a->zeros : nullptr, begin, end);
+        r.count = 0;
+    }
 }
 
-// Adds bias and residual, applies the activation and stores the pixels that exist. False: the tile has values that are not
-// finite, nothing was stored.
+// Lists the pixels of a tile that exist.
+template <int MH, int MW>
+FC_INLINE int64_t winograd_all(const WinogradPlace& p, int64_t t, int32_t* list) {
+    int64_t n = 0;
+    for (int64_t i = 0; i < p.rows; ++i)
+        for (int64_t j = 0; j < p.columns; ++j) list[n++] = static_cast<int32_t>((t * MH + i) * MW + j);
+    return n;
+}
+
+// Lists those whose window has less than `share` of the tile's energy; e: that of the tile's pixels.
+template <int MH, int MW>
+FC_INLINE int64_t winograd_quiet(const float* e, double share, const WinogradPlace& p, int64_t t, int32_t* list) {
+    constexpr int EH = Winograd1<MH>::kElements, EW = Winograd1<MW>::kElements, TH = Winograd1<MH>::kTaps;
+    float sums[EH][MW], total = 0;
+    for (int i = 0; i < EH; ++i) {
+        float row = 0;
+        for (int j = 0; j < EW; ++j) row += e[i * EW + j];
+        total += row;
+        for (int j = 0; j < MW; ++j) sums[i][j] = (e[i * EW + j] + e[i * EW + j + 1]) + e[i * EW + j + 2];
+    }
+    if (!(total >= kFaint)) return winograd_all<MH, MW>(p, t, list);
+    const float least = total * static_cast<float>(share);
+    int64_t n = 0;
+    for (int64_t i = 0; i < p.rows; ++i)
+        for (int64_t j = 0; j < p.columns; ++j) {
+            float window = sums[i][j];
+            for (int u = 1; u < TH; ++u) window += sums[i + u][j];
+            if (!(window >= least)) list[n++] = static_cast<int32_t>((t * MH + i) * MW + j);
+        }
+    return n;
+}
+
+// Adds bias and residual, applies the activation and stores the pixels that exist. False: the tile has values that are out of
+// range, nothing was stored.
 template <int MH, int MW>
 FC_INLINE bool winograd_finish(const WinogradArgs* a, const WinogradPlace& p, const float* m, int64_t plane, int64_t k,
                                int n) {
     constexpr int W = kWidth;
     Vf<W> y[MH][MW];
     transform_output<MH, MW>(m, plane, y);
-    Vf<W> sum = y[0][0];
+    Vi<W> peak = magnitude_bits<W>(y[0][0]);
 #pragma GCC unroll 8
     for (int i = 0; i < MH; ++i)
 #pragma GCC unroll 8
-        for (int j = i ? 0 : 1; j < MW; ++j) sum = sum + y[i][j];
-    // x - x is 0 for every finite x and NaN for the others
-    if (__builtin_expect(any_lane<W>(sum - sum != Vf<W>{}), 0)) return false;
+        for (int j = i ? 0 : 1; j < MW; ++j) peak = larger<W>(peak, magnitude_bits<W>(y[i][j]));
+    if (__builtin_expect(out_of_range<W>(peak), 0)) return false;
     const Vf<W> bias = a->bias ? load_n<W>(a->bias + k, n) : Vf<W>{};
     const float fa = static_cast<float>(a->act_a), fb = static_cast<float>(a->act_b);
     const int64_t first = winograd_output(a->py, p, 0, 0);
@@ -92,19 +141,26 @@ FC_INLINE bool winograd_finish(const WinogradArgs* a, const WinogradPlace& p, co
     return true;
 }
 
-struct WinogradScratch {
-    float* planes;
-    WinogradPlace* places;  // of this run, of the next
-    const float** px;
-};
 
-FC_INLINE int64_t winograd_pixels(const WinogradArgs* a) { return max64(36, a->R * 9); }
+FC_INLINE int64_t winograd_taps(const WinogradArgs* a) { return a->R * (a->mh == 1 ? 1 : 3) * 3; }
 
 FC_INLINE size_t winograd_scratch(const WinogradArgs* a) {
     const WinogradCut cut = winograd_cut(a);
     return static_cast<size_t>((cut.grid.elements + 1) * cut.plane) * sizeof(float) +
-           static_cast<size_t>(2 * a->tiles) * sizeof(WinogradPlace) +
-           static_cast<size_t>(winograd_pixels(a)) * sizeof(float*);
+           static_cast<size_t>(2 * a->tiles) * sizeof(WinogradPlace) + 36 * sizeof(float*) + redo_bytes(winograd_taps(a)) +
+           static_cast<size_t>(a->tiles * (2 * a->mh * a->mw * 4 + 1));
+}
+
+FC_INLINE WinogradScratch winograd_layout(const WinogradArgs* a, const WinogradCut& cut, void* scratch) {
+    WinogradScratch s;
+    s.planes = static_cast<float*>(scratch);
+    s.places = reinterpret_cast<WinogradPlace*>(s.planes + (cut.grid.elements + 1) * cut.plane);
+    s.px = reinterpret_cast<const float**>(s.places + 2 * a->tiles);
+    s.redo = redo_list(s.px + 36, winograd_taps(a));
+    s.quiet = reinterpret_cast<int32_t*>(reinterpret_cast<char*>(s.px + 36) + redo_bytes(winograd_taps(a)));
+    s.spoilt = s.quiet + a->tiles * a->mh * a->mw;
+    s.marks = reinterpret_cast<uint8_t*>(s.spoilt + a->tiles * a->mh * a->mw);
+    return s;
 }
 
 // Brings pixels nearer while the products run: those that the next run of tiles reads and those that this one writes. The
@@ -140,24 +196,37 @@ struct WinogradAhead {
 };
 
 template <int MH, int MW>
-FC_INLINE void winograd_unit(const WinogradArgs* a, const WinogradCut& cut, const WinogradScratch& s, int64_t tile,
-                             int64_t last) {
+FC_INLINE void winograd_unit(const WinogradArgs* a, const WinogradCut& cut, const WinogradScratch& s, WeightKind kind,
+                             int64_t tile, int64_t last) {
+    constexpr int EH = Winograd1<MH>::kElements, EW = Winograd1<MW>::kElements;
     const int64_t chunk = tile % cut.chunks, group = tile / cut.chunks % cut.groups;
     const int64_t g = tile / (cut.chunks * cut.groups);
     const int64_t first = chunk * a->tiles, count = min64(a->tiles, cut.grid.tiles - first);
     WinogradPlace* next = s.places + a->tiles;
     const int64_t vectors = ceil_div(a->C, kWidth);
+    const int64_t begin = group * a->blocks, end = min64(cut.blocks, begin + a->blocks), depth = a->R * a->C;
     const float* x = a->x + g * a->C;
+    int64_t quiet = 0, pixels = 0;
     for (int64_t t = 0; t < count; ++t) {
         const WinogradPlace p = s.places[t] = winograd_place(cut.grid, a->py, MH, MW, first + t);
+        pixels += p.rows * p.columns;
+        if (kind.exact) {
+            quiet += winograd_all<MH, MW>(p, t, s.quiet + quiet);
+            continue;
+        }
+        float e[EH * EW] = {};
         for (int64_t r = 0; r < a->R; ++r) {
             winograd_pointers(a->px, x, a->zeros, p.image, p.d + a->origin[0] + r, p.h + a->origin[1], p.w + a->origin[2],
-                              Winograd1<MH>::kElements, Winograd1<MW>::kElements, s.px);
+                              EH, EW, s.px);
+            if (a->share > 0)
+                for (int i = 0; i < EH * EW; ++i)
+                    if (s.px[i] != a->zeros) e[i] += energy(s.px[i], a->C);
             winograd_input<MH, MW>(s.px, a->C, s.planes + cut.plane + r * vectors * cut.step + t * kWidth, cut.step,
                                    cut.plane);
         }
+        if (a->share > 0) quiet += winograd_quiet<MH, MW>(e, a->share, p, t, s.quiet + quiet);
     }
-    const int64_t begin = group * a->blocks, end = min64(cut.blocks, begin + a->blocks), depth = a->R * a->C;
+    if (quiet == pixels) return winograd_direct<MH, MW>(a, s, g, s.quiet, quiet, kind.finite, begin, end);
     const bool more = tile + 1 < last;
     if (more)  // as many as this run has, or the last ones
         for (int64_t t = 0; t < count; ++t)
@@ -178,27 +247,20 @@ FC_INLINE void winograd_unit(const WinogradArgs* a, const WinogradCut& cut, cons
             }
         }
     }
-    const int64_t packed = packed_filters(a->K), taps = a->R * (a->mh == 1 ? 1 : 3) * 3;
-    Epilogue epilogue = {nullptr, 0, 0, a->act, static_cast<float>(a->act_a), static_cast<float>(a->act_b), false};
-    for (int64_t k = begin * kBlock; k < min64(a->K, end * kBlock); k += kWidth) {
-        const int n = static_cast<int>(min64(kWidth, a->K - k));
-        const float* m = s.planes + (k - begin * kBlock) / kWidth * cut.step;
-        for (int64_t t = 0; t < count; ++t) {
-            if (winograd_finish<MH, MW>(a, s.places[t], m + t * kWidth, cut.plane, g * a->K + k, n)) continue;
-            const int64_t k0 = k / kBlock * kBlock;
-            epilogue.lanes = min64(kBlock, a->K - k0);
-            epilogue.first = g * a->K + k0;
-            epilogue.bias = a->bias ? a->bias + epilogue.first : nullptr;
-            const float* w = a->w + (g * packed + k0) * taps * a->C;
-            if (epilogue.lanes > kWidth) {
-                winograd_direct<kWidth, 2>(a, s.places[t], x, w, epilogue, s.px);
-            } else if (epilogue.lanes > kHalf) {
-                winograd_direct<kWidth, 1>(a, s.places[t], x, w, epilogue, s.px);
-            } else {
-                winograd_direct<kHalf, 1>(a, s.places[t], x, w, epilogue, s.px);
-            }
+    for (int64_t b = begin; b < end; ++b) {
+        memset(s.marks, 0, static_cast<size_t>(count));
+        for (int64_t k = b * kBlock; k < min64(a->K, (b + 1) * kBlock); k += kWidth) {
+            const int n = static_cast<int>(min64(kWidth, a->K - k));
+            const float* m = s.planes + (k - begin * kBlock) / kWidth * cut.step;
+            for (int64_t t = 0; t < count; ++t)
+                if (!winograd_finish<MH, MW>(a, s.places[t], m + t * kWidth, cut.plane, g * a->K + k, n)) s.marks[t] = 1;
         }
+        int64_t spoilt = 0;
+        for (int64_t t = 0; t < count; ++t)
+            if (s.marks[t]) spoilt += winograd_all<MH, MW>(s.places[t], t, s.spoilt + spoilt);
+        if (spoilt) winograd_direct<MH, MW>(a, s, g, s.spoilt, spoilt, kind.finite, b, b + 1);
     }
+    if (quiet) winograd_direct<MH, MW>(a, s, g, s.quiet, quiet, kind.finite, begin, end);
 }
 
 FC_INLINE int64_t f32_conv_winograd_tiles(const WinogradArgs* a) {
@@ -209,19 +271,17 @@ FC_INLINE size_t f32_conv_winograd_scratch(const WinogradArgs* a) { return winog
 
 inline void f32_conv_winograd_run(const WinogradArgs* a, int64_t begin, int64_t end, void* scratch) {
     const WinogradCut cut = winograd_cut(a);
-    WinogradScratch s;
-    s.planes = static_cast<float*>(scratch);
-    s.places = reinterpret_cast<WinogradPlace*>(s.planes + (cut.grid.elements + 1) * cut.plane);
-    s.px = reinterpret_cast<const float**>(s.places + 2 * a->tiles);
+    const WinogradScratch s = winograd_layout(a, cut, scratch);
+    const WeightKind kind = weight_kind(a->bits, a->bit_parts);
     for (int64_t tile = begin; tile < end; ++tile) {
         if (a->mh == 4) {
-            winograd_unit<4, 4>(a, cut, s, tile, end);
+            winograd_unit<4, 4>(a, cut, s, kind, tile, end);
         } else if (a->mh == 2) {
-            winograd_unit<2, 2>(a, cut, s, tile, end);
+            winograd_unit<2, 2>(a, cut, s, kind, tile, end);
         } else if (a->mw == 4) {
-            winograd_unit<1, 4>(a, cut, s, tile, end);
+            winograd_unit<1, 4>(a, cut, s, kind, tile, end);
         } else {
-            winograd_unit<1, 2>(a, cut, s, tile, end);
+            winograd_unit<1, 2>(a, cut, s, kind, tile, end);
         }
     }
 }

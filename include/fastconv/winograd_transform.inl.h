@@ -22,19 +22,6 @@ namespace FC_CAT2(fc_, FC_ISA) {
 namespace {
 
 template <int W>
-FC_INLINE bool any_lane(Vi<W> mask) {
-#if defined(__AVX512F__)
-    return _mm512_test_epi32_mask((__m512i)mask, (__m512i)mask) != 0;
-#elif defined(__AVX2__)
-    return _mm256_movemask_ps((__m256)mask) != 0;
-#else
-    int32_t any = 0;
-    for (int i = 0; i < W; ++i) any |= mask[i];
-    return any != 0;
-#endif
-}
-
-template <int W>
 struct Doubles {
     typedef double D __attribute__((vector_size(W * 8)));
     typedef float F __attribute__((vector_size(W * 4), may_alias, aligned(4)));

@@ -1,4 +1,5 @@
 // Weights to the Winograd domain: U = G w G^T, once per weight, in double precision. Bound by writing U.
+#include "fastconv/locality.inl.h"
 #include "fastconv/winograd_place.inl.h"
 #include "fastconv/winograd_transform.inl.h"
 
@@ -47,6 +48,16 @@ FC_INLINE void winograd_weights(const WinogradWeightArgs* a, int64_t tile) {
     const int64_t filters = winograd_filters(a->K), element = filters * depth;
     const float* packed = a->w + (g * packed_filters(a->K) + k0) * taps * depth;
     float* u = a->u + (g * elements * filters + k0) * depth;
+    if (a->bits) {
+        FewBits bits;
+        for (int64_t t = 0; t < a->R * taps; ++t) {  // the channels of this part at every tap
+            const int64_t r = t / taps, from = max64(part * 64, r * a->C), to = min64(part * 64 + 64, (r + 1) * a->C);
+            const float* at = packed + (t * a->C + from - r * a->C) * width;
+            for (int64_t i = 0; i < (to - from) * width; i += kWidth)
+                bits.add(load_n<kWidth>(at + i, static_cast<int>(min64(kWidth, (to - from) * width - i))));
+        }
+        bits.store(a->bits + 3 * tile);
+    }
     for (int64_t i = part * 64; i < min64(depth, part * 64 + 64); ++i) {
         const float* w = packed + (i / a->C * taps * a->C + i % a->C) * width;
         float* at = u + i * wide;

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import reference as ref
 
-from fastconv.kernels import fft
+from fastconv.kernels import fft, layout
 
 from .guarded import gaps, guarded, images, pixels
 from .problems import Case, run
@@ -121,17 +121,21 @@ def forward(p, x, w, threads=1, bias=None, residual=None, act=None, a=0.0, b=0.0
     if residual is not None:
         residual_flat = pixels(residual, k + 1)
         keywords.update(residual=residual_flat.ctypes.data, ldr=k + 1)
-    common = {"x": x_flat.ctypes.data, "ldx": ldx, "w": w_flat.ctypes.data, "y": y.ctypes.data, "ldy": ldy, **keywords}
+    common = {"x": x_flat.ctypes.data, "ldx": ldx, "y": y.ctypes.data, "ldy": ldy, **keywords}
     if g["depthwise"]:
-        run(fft.depthwise(g, strides, packed=packed.ctypes.data, **common), batch, threads, n)
+        run(fft.depthwise(g, strides, packed=packed.ctypes.data, w=w_flat.ctypes.data, **common), batch, threads, n)
     else:
+        direct, zeros = guarded(fft.direct_floats(g)), guarded(g["channels"])
+        zeros[:] = 0
+        run(layout.pack_weight(w_flat.ctypes.data, direct.ctypes.data, **fft.direct_packing(g, strides)), 1, 1)
+        common.update(direct=direct.ctypes.data, zeros=zeros.ctypes.data)
         count, firsts = ranges(p, g, batch)
         for first in firsts:
             part = {"first": first, "count": count}
             xs, ys = (guarded(fft.spectrum_floats(g, which, count)) for which in "xy")
             run(fft.transform(g, x=x_flat.ctypes.data, ldx=ldx, spectrum=xs.ctypes.data, **part), batch, threads, n)
             run(fft.product(g, x=xs.ctypes.data, packed=packed.ctypes.data, y=ys.ctypes.data, **part), batch, threads, n)
-            run(fft.inverse(g, strides, spectrum=ys.ctypes.data, **common, **part), batch, threads, n)
+            run(fft.inverse(g, spectrum=ys.ctypes.data, **common, **part), batch, threads, n)
     if pixel_count and n is None:
         assert np.isnan(gaps(y, pixel_count, k, ldy)).all()
     return images(y, (batch, k, *out), ldy)

@@ -12,12 +12,12 @@ from math import inf, log2, prod
 from typing import Any, NamedTuple
 
 from fastconv.graph.ir import Node, Tensor
-from fastconv.graph.lower import Lowering, Ref, View
+from fastconv.graph.lower import Lowering, Ref, View, channels
 from fastconv.kernels import conv as conv_kernels
-from fastconv.kernels import fft
+from fastconv.kernels import fft, layout
 from fastconv.kernels.cpu import Cpu, cpu
-from fastconv.ops.conv.choose import Algorithm, offer
-from fastconv.ops.conv.problem import Problem, cut_parts, epilogue
+from fastconv.ops.conv.choose import Algorithm, offer, promise
+from fastconv.ops.conv.problem import SPREAD, Problem, cut_parts, epilogue
 
 PACKED = 2 << 30  # bytes of transformed weights beyond which it is refused
 MODEST = 96 << 20  # and beyond which, if they are over six times the weights, it is for those alone who name it
@@ -201,11 +201,12 @@ def ranges(g: dict, tiles: int, cx: Lowering):
         yield first, count, xs, ys
 
 
-def packed_weight(s: Shape, g: dict, strides: dict, w: Tensor, view: View, cx: Lowering) -> Ref:
-    """The transformed weights."""
+def packed_weight(g: dict, strides: dict, w: Tensor, view: View, cx: Lowering) -> tuple[Ref, Ref]:
+    """The transformed weights, and what bits they have."""
     packed, segment = cx.packed(4 * fft.packed_floats(g), w)
-    cx.step(fft.weight, g, strides, w=view.ref, packed=packed, op="pack", segment=segment)
-    return packed
+    bits, _ = cx.packed(12 * fft.bit_parts(g), w)
+    cx.step(fft.weight, g, strides, w=view.ref, packed=packed, bits=bits, op="pack", segment=segment)
+    return packed, bits
 
 
 def convolve(s: Shape, strides: dict, node: Node, p: Problem, cx: Lowering) -> None:
@@ -213,16 +214,28 @@ def convolve(s: Shape, strides: dict, node: Node, p: Problem, cx: Lowering) -> N
     x, w = node.inputs[:2]
     g = plan(s, best(s, cpu()).sizes)
     source, weights, target, fused = cx.read(x), cx.read(w), cx.write(node.output), epilogue(node, cx)
-    packed = packed_weight(s, g, strides, w, weights, cx)
-    write: dict[str, Any] = {"x": source.ref, "ldx": source.ld, "w": weights.ref, "y": target.ref, "ldy": target.ld, **fused}
+    packed, bits = packed_weight(g, strides, w, weights, cx)
+    write: dict[str, Any] = {"x": source.ref, "ldx": source.ld, "y": target.ref, "ldy": target.ld, **fused}
     if g["depthwise"]:
-        cx.step(fft.depthwise, g, strides, packed=packed, info=p.describe(), **write)
+        cx.step(fft.depthwise, g, strides, packed=packed, w=weights.ref, info=p.describe(), **write)
         return
+    direct, segment = cx.packed(4 * fft.direct_floats(g), w)
+    cx.step(layout.pack_weight, weights.ref, direct, op="pack", segment=segment, **fft.direct_packing(g, strides))
+    write.update(direct=direct, zeros=cx.zeros(channels(x.shape)))
+    seen: dict[str, Any] = {}
     for first, count, xs, ys in ranges(g, g["tiles"] * p.n, cx):
         part: dict[str, Any] = {"first": first, "count": count, "algorithm": "fft"}
-        cx.step(fft.transform, g, x=source.ref, ldx=source.ld, spectrum=xs, **part)
+        if promise(cx) == "highest":
+            seen = seen or {"note": cx.temp(4 * fft.notes(g, count), "notes"), "share": share(g)}
+            part["bits"] = bits
+        cx.step(fft.transform, g, x=source.ref, ldx=source.ld, spectrum=xs, **part, **seen)
         cx.step(fft.product, g, x=xs, packed=packed, y=ys, info=p.describe(), **part)
-        cx.step(fft.inverse, g, strides, spectrum=ys, **part, **write)
+        cx.step(fft.inverse, g, spectrum=ys, **part, **write, **seen)
+
+
+def share(g: dict) -> float:
+    """The least share of its tile's energy that a window must have, so that the tile's error is one that it may have."""
+    return prod(axis["taps"] / axis["size"] for axis in g["axes"]) / SPREAD**2
 
 
 offer(Fft())

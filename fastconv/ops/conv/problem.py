@@ -11,6 +11,7 @@ from fastconv.graph.ir import Node, Tensor
 from fastconv.graph.lower import Lowering, Ref, View, spatial3
 from fastconv.ops.geometry import to3, window_taps
 
+SPREAD = 3.0  # a tile's root mean square may be so many times that of a window in it (docs/convolution.md, "Local")
 SMALL = 8  # fewer channels than this: taps of a row are read as one run, from a padded copy if there is padding
 
 

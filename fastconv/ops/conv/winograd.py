@@ -17,7 +17,7 @@ from fastconv.kernels import winograd as steps
 from fastconv.kernels.cpu import Cpu
 from fastconv.kernels.cpu import cpu as machine
 from fastconv.ops.conv.choose import Algorithm, offer, promise
-from fastconv.ops.conv.problem import Problem, epilogue
+from fastconv.ops.conv.problem import SPREAD, Problem, epilogue
 
 KERNELS = ((3, 3), (1, 3), (3, 1))
 CHUNK = 32  # channels per partial sum: what keeps F(4x4) below the error of one long chain
@@ -86,11 +86,12 @@ class Winograd(Algorithm):
         x, w = node.inputs[:2]
         form = self.form(which, p.as_chosen(), promise(cx), machine())
         space = geometry(which, p, form.tile)
-        transformed, packed = packed_weight(space, packing(which, p), w, cx)
+        transformed, packed, bits = packed_weight(space, packing(which, p), w, cx)
+        local = promise(cx) == "highest"
         view, y = cx.read(x), cx.write(node.output)
         cx.step(steps.forward, space, x=view.ref, ldx=view.ld, u=transformed, w=packed, y=y.ref, ldy=y.ld,
-                zeros=cx.zeros(channels(x.shape)), chunk=form.chunk, info=p.describe(), **cut(p.n, space, machine()),
-                **epilogue(node, cx))
+                zeros=cx.zeros(channels(x.shape)), chunk=form.chunk, info=p.describe(), bits=bits if local else 0,
+                share=share(form, p) if local else 0.0, **cut(p.n, space, machine()), **epilogue(node, cx))
 
     def lower_backward_weight(self, node: Node, p: Problem, cx: Lowering) -> None:
         gy, x = node.inputs
@@ -122,14 +123,27 @@ def packing(which: str, p: Problem) -> dict:
             "channel_stride": p.C * p.taps, "taps": list(range(p.taps))[::-1]}
 
 
-def packed_weight(space: dict, pack: dict, w: Tensor, cx: Lowering) -> tuple[Ref, Ref]:
-    """The transformed weights, and the packed ones that they are made of: tiles with infinities and NaN need those."""
+def share(form: Form, p: Problem) -> float:
+    """The least share of its tile's energy that a window must have, so that the tile's error is one that it may have.
+
+    The outputs of F(2, 3) and F(2x2, 3x3) do not see what is outside their windows: every coefficient is 1 or -1, and those
+    of other pixels are zero or cancel without rounding.
+    """
+    if max(form.tile) == 2:
+        return 0.0
+    return p.taps / p.kernel[0] / steps.elements(form.tile) / SPREAD**2
+
+
+def packed_weight(space: dict, pack: dict, w: Tensor, cx: Lowering) -> tuple[Ref, Ref, Ref]:
+    """The transformed weights, the packed ones that they are made of (what is computed without transforms needs those), and
+    what bits they have."""
     floats, packed_floats = steps.weight_floats(space)
     packed, segment = cx.packed(4 * packed_floats, w)
     transformed, _ = cx.packed(4 * floats, w)
     cx.step(layout.pack_weight, cx.read(w).ref, packed, op="pack", segment=segment, **pack)
-    cx.step(steps.weight, space, w=packed, u=transformed, op="pack", segment=segment)
-    return transformed, packed
+    bits, _ = cx.packed(12 * steps.bit_parts(space), w)
+    cx.step(steps.weight, space, w=packed, u=transformed, bits=bits, op="pack", segment=segment)
+    return transformed, packed, bits
 
 
 def tiles_of(n: int, space: dict) -> int:

@@ -1,0 +1,207 @@
+"""A filter does not see outside its window: the local promise of precision="highest", on data made to break it.
+
+q is the largest error of an output in units of 2**-24 times the norms of what its window holds and of its filter (for a
+gradient of weights: of the two rows of pixels that are multiplied). The promise: no more than 8, or twice that of one
+sequential float32 accumulator of fused multiply-adds per output, in the kernels' mode, which flushes denormals. A window that
+holds less than 2**-20 of the norm of its image counts as that.
+"""
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import reference as R
+from fastconv.kernels._runtime import isa_info
+
+import fastconv as fc
+import fastconv.functional as F
+from fastconv.graph import eager
+from fastconv.ops.conv import choose
+from fastconv.ops.conv.problem import Problem
+
+CONV = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
+DATA = {1: F.conv1d_backward_data, 2: F.conv2d_backward_data, 3: F.conv3d_backward_data}
+WEIGHT = {1: F.conv1d_backward_weight, 2: F.conv2d_backward_weight, 3: F.conv3d_backward_weight}
+EPS, TINY = 2.0**-24, 2.0**-126
+HALF = os.environ.get("FASTCONV_TEST_INNER") is not None  # at the other instruction sets: fewer of the problems
+
+# input, weight, padding, groups: at each, every algorithm that keeps "highest" there
+SHAPES = {
+    "3x3": ((1, 64, 28, 28), (16, 64, 3, 3), 1, 1),
+    "3x3 wide": ((1, 256, 14, 14), (8, 256, 3, 3), 1, 1),
+    "3x3 large": ((1, 32, 56, 56), (8, 32, 3, 3), 1, 1),
+    "3x3 odd": ((2, 40, 15, 13), (9, 40, 3, 3), (2, 0), 1),
+    "5x5": ((1, 24, 30, 30), (8, 24, 5, 5), 2, 1),
+    "groups": ((1, 48, 24, 24), (12, 24, 3, 3), 1, 2),
+    "1x7": ((1, 48, 17, 17), (8, 48, 1, 7), (0, 3), 1),
+    "3x1": ((1, 64, 17, 17), (8, 64, 3, 1), (1, 0), 1),
+    "1d": ((1, 32, 527), (8, 32, 16), 8, 1),
+    "1d 3": ((1, 256, 100), (8, 256, 3), 1, 1),
+    "3d": ((1, 12, 6, 14, 14), (6, 12, 3, 3, 3), 1, 1),
+    "depthwise": ((1, 5, 40, 40), (5, 1, 17, 17), 8, 5),
+}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def fresh():
+    yield
+    eager.cache.clear()
+
+
+def normal(rng, shape):
+    return rng.standard_normal(shape, np.float32)
+
+
+def halves(x, factor):
+    x = x.copy()
+    x[..., x.shape[-1] // 2:] *= np.float32(factor)
+    return x
+
+
+def pixel(x, value, at=None):
+    x = x.copy()
+    x[(0, slice(None), *(at or [s // 3 for s in x.shape[2:]]))] = value
+    return x
+
+
+def border(x):
+    y = np.zeros_like(x)
+    inner = tuple(slice(s // 4, s - s // 3) for s in x.shape[2:])
+    y[(..., *inner)] = x[(..., *inner)]
+    return y
+
+
+def channel(x, factor):
+    x = x.copy()
+    x[:, x.shape[1] // 2] *= np.float32(factor)
+    return x
+
+
+def loud_pixel_of_a_channel(x):
+    x = x.copy()
+    x[(0, -1, *(s // 2 for s in x.shape[2:]))] = 3e4
+    return x
+
+
+DATA_SETS = {
+    "normal": lambda rng, s: normal(rng, s),
+    "positive": lambda rng, s: abs(normal(rng, s)),
+    "rectified": lambda rng, s: np.maximum(normal(rng, s), 0),
+    "bright pixel": lambda rng, s: pixel(normal(rng, s), 1e6),
+    "bright corner": lambda rng, s: pixel(normal(rng, s), 1e6, [0] * (len(s) - 2)),
+    "bright last pixel": lambda rng, s: pixel(normal(rng, s), 1e6, [-1] * (len(s) - 2)),
+    "bright pixel of a channel": lambda rng, s: loud_pixel_of_a_channel(normal(rng, s)),
+    "halves 3000": lambda rng, s: halves(normal(rng, s), 3000),
+    "halves 1e30": lambda rng, s: halves(normal(rng, s), 1e30),
+    "positive halves 100": lambda rng, s: halves(abs(normal(rng, s)), 100),
+    "flat halves 8": lambda rng, s: halves(np.full(s, 0.7, np.float32), 8),
+    "black border": lambda rng, s: border(normal(rng, s)),
+    "black": lambda rng, s: np.zeros(s, np.float32),
+    "a light in the dark": lambda rng, s: pixel(np.zeros(s, np.float32), 0.3),
+    "loud channel": lambda rng, s: channel(normal(rng, s), 1e5),
+    "sparse": lambda rng, s: normal(rng, s) * (rng.random(s) < 0.02),
+    "ramp of exponents": lambda rng, s: normal(rng, s) * np.exp2(np.linspace(-60, 60, s[-1])).astype(np.float32),
+    "noise of exponents": lambda rng, s: normal(rng, s) * np.exp2(rng.integers(-12, 12, s)).astype(np.float32),
+    **{f"2**{e}": lambda rng, s, e=e: normal(rng, s) * np.float32(2.0**e) for e in (-60, -50, -40, -20, 20, 40, 60)},
+    "1e-36": lambda rng, s: normal(rng, s) * np.float32(1e-36),
+    "1e-36 and 1": lambda rng, s: halves(normal(rng, s) * np.float32(1e-36), 1e36),
+}
+WEIGHT_SETS = {
+    "normal": lambda rng, s: normal(rng, s) / 20,
+    "positive": lambda rng, s: abs(normal(rng, s)),
+    "loud tap": lambda rng, s: normal(rng, s) * np.where(np.arange(s[-1]) == 1, np.float32(1e4), np.float32(1)),
+    "loud channel": lambda rng, s: channel(normal(rng, s), 1e4),
+    "loud filter": lambda rng, s: channel(normal(rng, s).swapaxes(0, 1), 1e6).swapaxes(0, 1),
+    "2**-60": lambda rng, s: normal(rng, s) * np.float32(2.0**-60),
+    "2**60": lambda rng, s: normal(rng, s) * np.float32(2.0**60),
+}
+# each data set with ordinary weights, ordinary and halved data with each kind of weights
+PAIRS = [(d, "normal") for d in DATA_SETS] + [(d, w) for w in WEIGHT_SETS if w != "normal" for d in
+                                              ("normal", "positive halves 100", "bright pixel", "2**-60", "2**60")]
+
+
+def flushed(v):
+    return np.where(abs(v) < TINY, 0, v)
+
+
+def accumulated(x, w, pairs, groups):
+    """One float32 accumulator per output over taps, then channels; what is denormal is zero."""
+    taps, per, filters = w.shape[2:], w.shape[1], w.shape[0] // groups
+    padded = np.pad(flushed(np.float64(x)), [(0, 0), (0, 0), *pairs])
+    out = tuple(s - r + 1 for s, r in zip(padded.shape[2:], taps, strict=True))
+    y = np.zeros((x.shape[0], groups, filters, *out))
+    w = flushed(np.float64(w)).reshape(groups, filters, per, *taps)
+    for tap in np.ndindex(*taps):
+        read = padded[(slice(None), slice(None), *(slice(t, t + o) for t, o in zip(tap, out, strict=True)))]
+        read = read.reshape(x.shape[0], groups, per, *out)
+        for c in range(per):
+            weight = w[(slice(None), slice(None), c, *tap)].reshape(1, groups, filters, *[1] * len(out))
+            with np.errstate(over="ignore", invalid="ignore"):
+                y = flushed(np.float64(np.float32(read[:, :, None, c] * weight + y)))
+    return y.reshape(x.shape[0], -1, *out)
+
+
+def forward_scale(x, w, padding, groups):
+    """The norm of what each output's window holds times that of its filter."""
+    x, w = flushed(np.float64(x)), np.float64(w)
+    energy = np.square(x).reshape(x.shape[0], groups, -1, *x.shape[2:]).sum(axis=2)
+    seen = R.conv(energy, np.ones((groups, 1, *w.shape[2:])), None, 1, padding, 1, groups)
+    image = np.sqrt(energy.sum(axis=tuple(range(2, x.ndim)), keepdims=True))
+    seen = np.maximum(np.sqrt(seen), 2.0**-20 * image)
+    filters = np.sqrt(np.square(w).reshape(groups, -1, w[0].size).sum(axis=2))
+    scale = seen[:, :, None] * filters.reshape(1, groups, -1, *[1] * (x.ndim - 2))
+    return scale.reshape(x.shape[0], -1, *scale.shape[3:])
+
+
+def quality(y, truth, scale):
+    """q; infinite where something is not zero that has to be."""
+    error = abs(np.float64(y) - truth)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(error <= TINY, 0, error / (EPS * scale)).max()
+
+
+def problem(shape):
+    x, w, padding, groups = SHAPES[shape]
+    dims = len(x) - 2
+    pairs = [(p, p) for p in (padding if isinstance(padding, tuple) else (padding,) * dims)]
+    y = (x[0], w[0], *(s + a + b - r + 1 for s, (a, b), r in zip(x[2:], pairs, w[2:], strict=True)))
+    attrs = {"stride": (1,) * dims, "dilation": (1,) * dims, "padding": tuple(pairs), "groups": groups}
+    return x, w, y, pairs, groups, Problem(x, w, y, attrs)
+
+
+def algorithms(which, p):
+    """Those that transform, where they keep the promise."""
+    return [c.algorithm.name for c in choose.candidates(which, p, "highest") if c.algorithm.name in ("winograd", "fft")]
+
+
+def seed(*names):
+    return np.random.default_rng(sum(map(ord, "".join(names))))
+
+
+@pytest.mark.parametrize("shape", [s for s in SHAPES if not HALF or s in ("3x3 wide", "3x3 odd", "groups", "1d", "1d 3")])
+@pytest.mark.parametrize(("data", "weights"), PAIRS)
+def test_forward(shape, data, weights):
+    x_shape, w_shape, _, pairs, groups, p = problem(shape)
+    rng = seed(shape, data)
+    x, w = DATA_SETS[data](rng, x_shape).astype(np.float32), WEIGHT_SETS[weights](rng, w_shape).astype(np.float32)
+    names = algorithms("forward", p)
+    if not names:
+        pytest.skip("direct alone keeps this")
+    truth, scale = R.conv(x, w, None, 1, pairs, 1, groups), forward_scale(x, w, pairs, groups)
+    allowed = max(8, 2 * quality(accumulated(x, w, pairs, groups), truth, scale))
+    for name in names:
+        y = CONV[len(pairs)](x, w, padding=tuple(pairs), groups=groups, algorithm=name)
+        assert quality(y, truth, scale) <= allowed, name
+
+
+@pytest.mark.parametrize("isa", isa_info()["available"])
+def test_everywhere(isa):
+    if "FASTCONV_TEST_INNER" in os.environ:
+        pytest.skip("already inside")
+    if isa == isa_info()["isa"]:
+        pytest.skip("this process")
+    environment = {**os.environ, "FASTCONV_ISA": isa, "FASTCONV_TEST_INNER": "1"}
+    done = subprocess.run([sys.executable, "-m", "pytest", "-q", "-x", __file__], env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-1000:]
