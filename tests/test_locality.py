@@ -2,11 +2,12 @@
 
 q is the largest error of an output in units of 2**-24 times the norms of what its window holds and of its filter (for a
 gradient of weights: of the two rows of pixels that are multiplied). The promise: no more than 8, or twice that of one
-sequential float32 accumulator of fused multiply-adds per output, in the kernels' mode, which flushes denormals. A window that
-holds less than 2**-20 of the norm of its image counts as that.
+sequential float32 accumulator of fused multiply-adds per output, in the kernels' mode, which flushes denormals. A window
+that holds less than 2**-20 of the norm of its image counts as that.
 """
 
 import os
+import platform
 import subprocess
 import sys
 
@@ -25,6 +26,7 @@ CONV = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 DATA = {1: F.conv1d_backward_data, 2: F.conv2d_backward_data, 3: F.conv3d_backward_data}
 WEIGHT = {1: F.conv1d_backward_weight, 2: F.conv2d_backward_weight, 3: F.conv3d_backward_weight}
 EPS, TINY = 2.0**-24, 2.0**-126
+FUSED = isa_info()["isa"] != "portable" or platform.machine() in ("aarch64", "arm64")  # whether mul_add rounds once
 HALF = os.environ.get("FASTCONV_TEST_INNER") is not None  # at the other instruction sets: fewer of the problems
 
 # input, weight, padding, groups: at each, every algorithm that keeps "highest" there
@@ -139,7 +141,9 @@ def accumulated(x, w, pairs, groups):
         for c in range(per):
             weight = w[(slice(None), slice(None), c, *tap)].reshape(1, groups, filters, *[1] * len(out))
             with np.errstate(over="ignore", invalid="ignore"):
-                y = flushed(np.float64(np.float32(read[:, :, None, c] * weight + y)))
+                product = read[:, :, None, c] * weight
+                product = product if FUSED else flushed(np.float64(np.float32(product)))
+                y = flushed(np.float64(np.float32(product + y)))
     return y.reshape(x.shape[0], -1, *out)
 
 
@@ -196,6 +200,83 @@ def test_forward(shape, data, weights):
         assert quality(y, truth, scale) <= allowed, name
 
 
+@pytest.mark.parametrize("shape", [s for s in SHAPES if not HALF or s in ("3x3 wide", "3x3 odd", "1d")])
+@pytest.mark.parametrize(("data", "weights"), [(d, w) for d, w in PAIRS if w == "normal" or d == "bright pixel"])
+def test_backward_data(shape, data, weights):
+    """A convolution of the gradient: with the taps in reverse, from filters to channels."""
+    x_shape, w_shape, y_shape, pairs, groups, p = problem(shape)
+    rng = seed(shape, data, "data")
+    gy, w = DATA_SETS[data](rng, y_shape).astype(np.float32), WEIGHT_SETS[weights](rng, w_shape).astype(np.float32)
+    names = algorithms("backward_data", p)
+    if not names:
+        pytest.skip("direct alone keeps this")
+    per = w_shape[0] // groups
+    flipped = np.flip(w, tuple(range(2, w.ndim))).reshape(groups, per, *w_shape[1:]).swapaxes(1, 2)
+    flipped = flipped.reshape(groups * w_shape[1], per, *w_shape[2:])
+    back = [(r - 1 - a, r - 1 - b) for r, (a, b) in zip(w_shape[2:], pairs, strict=True)]
+    truth, scale = R.conv_backward_data(x_shape, w, gy, 1, pairs, 1, groups), forward_scale(gy, flipped, back, groups)
+    allowed = max(8, 2 * quality(accumulated(gy, flipped, back, groups), truth, scale))
+    for name in names:
+        gx = DATA[len(pairs)](gy, w, x_shape, padding=tuple(pairs), groups=groups, algorithm=name)
+        assert quality(gx, truth, scale) <= allowed, name
+
+
+SOBEL = np.array([[1, 0, -1], [2, 0, -2], [1, 0, -1]], np.float32)
+
+
+@pytest.mark.parametrize("algorithm", ["winograd", "fft", None])
+@pytest.mark.parametrize("picture", ["8 bits", "flat"])
+@pytest.mark.parametrize("scale", [1, 2.0**-5])
+def test_small_integers_are_exact(algorithm, picture, scale):
+    """Weights of few bits (Sobel, Laplace, counting neighbours) over integers: no rounding, as with direct."""
+    rng = np.random.default_rng(7)
+    x = rng.integers(0, 256, (1, 64, 56, 56)).astype(np.float32)
+    x = x if picture == "8 bits" else np.full_like(x, 200)
+    w = (SOBEL * scale * rng.integers(-3, 4, (24, 64, 1, 1))).astype(np.float32)
+    np.testing.assert_array_equal(F.conv2d(x, w, padding=1, algorithm=algorithm), R.conv(x, w, None, 1, 1))
+    gy = np.ascontiguousarray(x[:, :24])
+    gx = F.conv2d_backward_data(gy, w, x.shape, padding=1, algorithm=algorithm)
+    np.testing.assert_array_equal(gx, R.conv_backward_data(x.shape, w, gy, 1, 1))
+
+
+def test_weights_of_few_bits_are_followed():
+    """What bits weights have is found again whenever they change."""
+    layer = fc.nn.Conv2d(64, 32, 3, padding=1, bias=False)
+    engine = fc.compile(layer, (1, 64, 28, 28), algorithm="winograd")
+    rng = np.random.default_rng(8)
+    x, random = rng.integers(0, 256, (1, 64, 28, 28)).astype(np.float32), normal(rng, layer.weight.shape)
+    exact = rng.integers(-8, 9, layer.weight.shape).astype(np.float32)
+    for w in (random, exact, random):
+        layer.weight.data = w
+        direct = F.conv2d(x, w, padding=1, algorithm="direct")
+        assert np.array_equal(engine(x), direct) == (w is exact)
+
+
+@pytest.mark.parametrize("algorithm", ["winograd", "fft"])
+def test_quiet_windows_are_directs(algorithm):
+    """Bit for bit, with bias, residual and activation, whatever the threads and the images around."""
+    rng = np.random.default_rng(9)
+    x = normal(rng, (3, 256, 30, 30))
+    x[1, ..., 10:] *= 1e5
+    x[2] = border(pixel(x[2:], 1e7))[0]
+    layer, norm = fc.nn.Conv2d(256, 33, 3, padding=1), normal(rng, (3, 33, 30, 30))
+
+    def function(x, residual):
+        return F.relu(layer(x) + residual)
+
+    results = {}
+    for name, threads in (("direct", 1), (algorithm, 1), (algorithm, 2)):
+        engine = fc.compile(function, [x.shape, norm.shape], algorithm=name, threads=threads)
+        results[name, threads] = engine(x, norm)
+        for i in range(3):
+            np.testing.assert_array_equal(engine(x[i:i + 1], norm[i:i + 1])[0], results[name, threads][i])
+    one = results[algorithm, 1]
+    np.testing.assert_array_equal(results[algorithm, 2], one)
+    same = results["direct", 1] == one
+    assert same[1, :, :, 8].all()  # in every tile beside pixels that it does not see
+    assert same[2, :, 22:].all() and not same[0].all()
+
+
 @pytest.mark.parametrize("isa", isa_info()["available"])
 def test_everywhere(isa):
     if "FASTCONV_TEST_INNER" in os.environ:
@@ -203,5 +284,6 @@ def test_everywhere(isa):
     if isa == isa_info()["isa"]:
         pytest.skip("this process")
     environment = {**os.environ, "FASTCONV_ISA": isa, "FASTCONV_TEST_INNER": "1"}
-    done = subprocess.run([sys.executable, "-m", "pytest", "-q", "-x", __file__], env=environment, capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-m", "pytest", "-q", "-x", __file__], env=environment, capture_output=True,
+                          text=True)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-1000:]

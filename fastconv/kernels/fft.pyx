@@ -315,13 +315,16 @@ def inverse(dict g, *, size_t spectrum, size_t y, ldy, size_t x, ldx, size_t dir
     return step
 
 
-def depthwise(dict g, dict strides, *, size_t x, ldx, size_t w, size_t packed, size_t y, ldy, size_t bias=0,
-              size_t residual=0, ldr=0, act=None, act_a=0.0, act_b=0.0) -> Step:
-    """A depthwise convolution, one filter per channel; the user's weights are read where a tile is not finite."""
+def depthwise(dict g, dict strides, *, size_t x, ldx, size_t w, size_t packed, size_t y, ldy, size_t bits=0, share=0.0,
+              size_t bias=0, size_t residual=0, ldr=0, act=None, act_a=0.0, act_b=0.0) -> Step:
+    """A depthwise convolution, one filter per channel; the user's weights are read where results are out of range, and for
+    windows with less than ``share`` of their tile's energy."""
     cdef Step step = Step()
     cdef FftArgs* a = bind(step, "f32_fft_depthwise", g)
     a.x, a.ldx, a.y, a.ldy, a.packed = <const float*> x, ldx, <float*> y, ldy, <float*> packed
     put_weights(a, g, strides, w)
+    put_bits(a, g, bits)
+    a.share = share
     put_epilogue(a, bias, residual, ldr, act, act_a, act_b)
     return step
 

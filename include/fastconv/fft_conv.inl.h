@@ -291,18 +291,29 @@ inline void f32_fft_product_run(const FftArgs* a, int64_t begin, int64_t end, vo
 FC_INLINE int64_t f32_fft_depthwise_tiles(const FftArgs* a) {
     return a->n * fft_blocks(a->G) * fft_tiles_per_image(a);
 }
-FC_INLINE size_t f32_fft_depthwise_scratch(const FftArgs* a) { return f32_fft_weight_scratch(a); }
+FC_INLINE size_t f32_fft_depthwise_scratch(const FftArgs* a) {
+    return f32_fft_weight_scratch(a) + static_cast<size_t>(fft_lanes_floats(a) + fft_taps(a) * kWidth) * sizeof(float);
+}
 
 inline void f32_fft_depthwise_run(const FftArgs* a, int64_t begin, int64_t end, void* scratch) {
     const FftScratch s = fft_scratch(a, scratch);
     const int64_t per_image = fft_tiles_per_image(a), blocks = fft_blocks(a->G), frequencies = fft_frequencies(a);
     const int64_t step[3] = {1, 1, 1};
+    float* work = s.row + a->axis[2].size * kWidth;
+    const bool exact = weight_kind(a->bits, a->bit_parts).exact;
     for (int64_t tile = begin; tile < end; ++tile) {
         const int64_t b = tile / per_image % blocks, image = tile / (per_image * blocks), k = b * kWidth;
         const FftPlace place = fft_place(a, image * per_image + tile % per_image);
         const int lanes = static_cast<int>(min64(kWidth, a->G - k));
         int64_t extent[3];
         fft_extent(a, place, extent);
+        const float* weights = a->w + k * a->sk;
+        if (exact) {
+            fft_direct_depthwise(a, place, a->x + k, weights, lanes, s.grid, extent, true, work);
+            fft_epilogue(a, place, s.grid, extent, k, lanes);
+            continue;
+        }
+        const bool quiet = a->share > 0 && fft_any_quiet_lane(a, place, extent, a->x + k, lanes, work);
         fft_forward(a, place, a->x + k, lanes, s, s.grid, kPair);
         const float* w = a->packed + b * frequencies * kPair;
         for (float* x = s.grid; x < s.grid + frequencies * kPair; x += kPair, w += kPair) {
@@ -310,8 +321,8 @@ inline void f32_fft_depthwise_run(const FftArgs* a, int64_t begin, int64_t end, 
             vstore(x, p.re);
             vstore(x + kWidth, p.im);
         }
-        if (!fft_inverse(a, s.grid, kPair, s, extent, step))
-            fft_direct_depthwise(a, place, a->x + k, a->w + k * a->sk, lanes, s.grid, extent);
+        const bool good = fft_inverse(a, s.grid, kPair, s, extent, step);
+        if (quiet || !good) fft_direct_depthwise(a, place, a->x + k, weights, lanes, s.grid, extent, !good, work);
         fft_epilogue(a, place, s.grid, extent, k, lanes);
     }
 }

@@ -261,38 +261,131 @@ FC_NOINLINE void fft_direct(const FftArgs* a, const FftPlace& place, const int64
     compute();
 }
 
-// The samples of a depthwise tile by the definition. x is at the first of `lanes` channels, w at their weights. Each weight is
-// gathered once and multiplied with all pixels of the tile, whose sums lie in the grid.
-FC_NOINLINE void fft_direct_depthwise(const FftArgs* a, const FftPlace& place, const float* x, const float* w, int lanes,
-                                      float* grid, const int64_t* extent) {
+// ---- the same of depthwise tiles, lane by lane ---------------------------------------------------------------------------
+
+// Pixels that are taken together along an axis when a tile is looked at first: about an eighth of a window.
+FC_INLINE int64_t fft_cell(const FftAxis& axis) { return axis.dilation > 1 ? 1 : max64(1, axis.taps / 8); }
+FC_INLINE int64_t fft_lanes_floats(const FftArgs* a) { return fft_seen_floats(a) * kWidth; }
+
+// The energy of what windows hold, lane by lane, by cells of `cell` pixels: `at` is the one that the windows which begin in
+// cell (0, 0, 0) hold at the least.
+struct FftLanes {
+    const float* energy;
+    int64_t row, plane, at;
+    V least;
+    bool black;  // where a window holds nothing, that is nothing
+    FC_INLINE V window(int64_t j0, int64_t j1, int64_t j2) const {
+        return vload(energy + (at + j0 * plane + j1 * row + j2) * kWidth);
+    }
+};
+
+FC_NOINLINE FftLanes fft_lanes(const FftArgs* a, const FftPlace& place, const int64_t* extent, const int64_t* cell,
+                               const float* x, int lanes, float* work) {
+    int64_t n[3], m[3];
+    for (int i = 0; i < 3; ++i) n[i] = fft_reads(a->axis[i], extent[i]), m[i] = ceil_div(n[i], cell[i]);
+    const FftAxis& A2 = a->axis[2];
+    const int64_t all = m[0] * m[1] * m[2] * kWidth, first = place.at[2] - A2.low;
+    float *e = work, *other = work + fft_lanes_floats(a) / 2;
+    for (int64_t i = 0; i < all; i += kWidth) vstore(e + i, V{});
+    Vi<kWidth> peak = {};
+    V total = {};
+    for (int64_t i0 = 0; i0 < n[0]; ++i0)
+        for (int64_t i1 = 0; i1 < n[1]; ++i1) {
+            const int64_t p0 = place.at[0] - a->axis[0].low + i0, p1 = place.at[1] - a->axis[1].low + i1;
+            if (p0 < 0 || p0 >= a->axis[0].in || p1 < 0 || p1 >= a->axis[1].in) continue;
+            float* to = e + (i0 / cell[0] * m[1] + i1 / cell[1]) * m[2] * kWidth;
+            const float* row = x + (place.image * a->x_image + p0 * a->axis[0].in_step + p1 * a->axis[1].in_step) * a->ldx;
+            for (int64_t j = 0; j < m[2]; ++j, to += kWidth) {
+                V sum = vload(to);
+                for (int64_t i = max64(j * cell[2], -first); i < min64(min64((j + 1) * cell[2], n[2]), A2.in - first); ++i) {
+                    const V v = load_n<kWidth>(row + (first + i) * A2.in_step * a->ldx, lanes);
+                    sum = mul_add<kWidth>(v, v, sum);
+                    peak = larger<kWidth>(peak, magnitude_bits<kWidth>(v));
+                }
+                vstore(to, sum);
+            }
+        }
+    for (int64_t i = 0; i < all; i += kWidth) total = total + vload(e + i);
+    int64_t at[3], step[3] = {m[1] * m[2], m[2], 1}, origin = 0;
+    for (int i = 2; i >= 0; --i) {
+        at[i] = cell[i] > 1;  // a window holds whole cells: from the next one on, if it begins within one
+        const int64_t held = a->axis[i].taps / cell[i] - at[i];
+        float* sums = window_sums(e, other, all, held, a->axis[i].dilation * step[i] * kWidth);
+        if (sums != e) other = e, e = sums;
+        origin += at[i] * step[i];
+    }
+    const V share = splat<kWidth>(static_cast<float>(a->share)), none = splat<kWidth>(HUGE_VALF);
+    V least = total >= splat<kWidth>(kFaint) ? total * share : none;
+    least = peak >= splat_i<kWidth>(1 << 23) ? least : V{};  // a black lane is no quieter than its tile
+    return {e, m[2], m[1] * m[2], origin, least, !any_lane<kWidth>((peak >= splat_i<kWidth>(1 << 23)) & (total < splat<kWidth>(0x1p-30f)))};
+}
+
+// Whether any window may be quiet in any lane.
+FC_NOINLINE bool fft_any_quiet_lane(const FftArgs* a, const FftPlace& place, const int64_t* extent, const float* x, int lanes,
+                                    float* work) {
+    const int64_t cell[3] = {fft_cell(a->axis[0]), fft_cell(a->axis[1]), fft_cell(a->axis[2])};
+    const FftLanes seen = fft_lanes(a, place, extent, cell, x, lanes, work);
+    Vi<kWidth> enough = splat_i<kWidth>(-1);
+    for (int64_t j0 = 0; j0 < ceil_div(extent[0], cell[0]); ++j0)
+        for (int64_t j1 = 0; j1 < ceil_div(extent[1], cell[1]); ++j1)
+            for (int64_t j2 = 0; j2 < ceil_div(extent[2], cell[2]); ++j2) enough &= seen.window(j0, j1, j2) >= seen.least;
+    return any_lane<kWidth>(~enough);
+}
+
+// One sample by the definition, of `lanes` channels at x; w: [tap][lane].
+FC_INLINE V fft_sample(const FftArgs* a, const FftPlace& place, const float* x, int lanes, const float* w, int64_t i0, int64_t i1,
+                       int64_t i2) {
     const FftAxis &A0 = a->axis[0], &A1 = a->axis[1], &A2 = a->axis[2];
-    const int64_t pitch = fft_columns(a) * kPair;
-    x += place.image * a->x_image * a->ldx;
-    for (int64_t i0 = 0; i0 < extent[0]; ++i0)
-        for (int64_t i1 = 0; i1 < extent[1]; ++i1)
-            for (int64_t i2 = 0; i2 < extent[2]; ++i2) vstore(grid + (i0 * A1.size + i1) * pitch + i2 * kWidth, V{});
-    for (int64_t t = 0; t < A0.taps * A1.taps * A2.taps; ++t) {
+    V sum = {};
+    for (int64_t r0 = 0; r0 < A0.taps; ++r0)
+        for (int64_t r1 = 0; r1 < A1.taps; ++r1, w += A2.taps * kWidth) {
+            const int64_t p0 = place.at[0] - A0.low + i0 + r0 * A0.dilation, p1 = place.at[1] - A1.low + i1 + r1 * A1.dilation;
+            const bool inside = p0 >= 0 && p0 < A0.in && p1 >= 0 && p1 < A1.in;
+            const float* row = x + (place.image * a->x_image + p0 * A0.in_step + p1 * A1.in_step) * a->ldx;
+            for (int64_t r2 = 0; r2 < A2.taps; ++r2) {
+                const int64_t p2 = place.at[2] - A2.low + i2 + r2 * A2.dilation;
+                V v = {};
+                if (inside && p2 >= 0 && p2 < A2.in) v = load_n<kWidth>(row + p2 * A2.in_step * a->ldx, lanes);
+                sum = mul_add<kWidth>(v, vload(w + r2 * kWidth), sum);
+            }
+        }
+    return sum;
+}
+
+// The weights of `lanes` channels, [tap][lane].
+FC_INLINE void fft_gather(const FftArgs* a, const float* w, int lanes, float* to) {
+    const FftAxis &A0 = a->axis[0], &A1 = a->axis[1], &A2 = a->axis[2];
+    for (int64_t t = 0; t < fft_taps(a); ++t, to += kWidth) {
         const int64_t r2 = t % A2.taps, r1 = t / A2.taps % A1.taps, r0 = t / (A2.taps * A1.taps);
         const float* tap = w + r0 * A0.tap_step + r1 * A1.tap_step + r2 * A2.tap_step;
-        const int64_t o0 = place.at[0] - A0.low + r0 * A0.dilation, o1 = place.at[1] - A1.low + r1 * A1.dilation;
-        const int64_t o2 = place.at[2] - A2.low + r2 * A2.dilation;
-        float gathered[kWidth];
-        for (int i = 0; i < kWidth; ++i) gathered[i] = i < lanes ? tap[i * a->sk] : 0.0f;
-        const V f = vload(gathered);
-        for (int64_t i0 = 0; i0 < extent[0]; ++i0)
-            for (int64_t i1 = 0; i1 < extent[1]; ++i1) {
-                const int64_t p0 = o0 + i0, p1 = o1 + i1;
-                const bool inside = p0 >= 0 && p0 < A0.in && p1 >= 0 && p1 < A1.in;
-                const float* from = x + (p0 * A0.in_step + p1 * A1.in_step) * a->ldx;
-                float* sums = grid + (i0 * A1.size + i1) * pitch;
-                for (int64_t i2 = 0; i2 < extent[2]; ++i2) {
-                    const int64_t p2 = o2 + i2;
-                    V v = {};
-                    if (inside && p2 >= 0 && p2 < A2.in) v = load_n<kWidth>(from + p2 * A2.in_step * a->ldx, lanes);
-                    vstore(sums + i2 * kWidth, mul_add<kWidth>(v, f, vload(sums + i2 * kWidth)));
-                }
-            }
+        for (int i = 0; i < kWidth; ++i) to[i] = i < lanes ? tap[i * a->sk] : 0.0f;
     }
+}
+
+// The samples in the grid by the definition: all of them, or those of quiet windows in the lanes in which they are. x is at
+// the first of `lanes` channels, w at their weights; work: fft_lanes_floats and the taps' vectors.
+FC_NOINLINE void fft_direct_depthwise(const FftArgs* a, const FftPlace& place, const float* x, const float* w, int lanes,
+                                      float* grid, const int64_t* extent, bool all, float* work) {
+    const int64_t pitch = fft_columns(a) * kPair, cell[3] = {1, 1, 1};
+    float* taps = work + fft_lanes_floats(a);
+    fft_gather(a, w, lanes, taps);
+    FftLanes seen = {};
+    if (!all) seen = fft_lanes(a, place, extent, cell, x, lanes, work);
+    for (int64_t i0 = 0; i0 < extent[0]; ++i0)
+        for (int64_t i1 = 0; i1 < extent[1]; ++i1)
+            for (int64_t i2 = 0; i2 < extent[2]; ++i2) {
+                float* at = grid + (i0 * a->axis[1].size + i1) * pitch + i2 * kWidth;
+                if (all) {
+                    vstore(at, fft_sample(a, place, x, lanes, taps, i0, i1, i2));
+                    continue;
+                }
+                const V energy = seen.window(i0, i1, i2);
+                const Vi<kWidth> quiet = ~(energy >= seen.least), holds = ~(energy == V{});
+                if (!any_lane<kWidth>(quiet)) continue;
+                V v = {};
+                if (!seen.black || any_lane<kWidth>(quiet & holds)) v = fft_sample(a, place, x, lanes, taps, i0, i1, i2);
+                vstore(at, quiet ? v : vload(at));
+            }
 }
 
 // The samples in the grid, as outputs: bias, residual, activation. k: the first filter.

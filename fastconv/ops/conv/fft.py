@@ -217,7 +217,8 @@ def convolve(s: Shape, strides: dict, node: Node, p: Problem, cx: Lowering) -> N
     packed, bits = packed_weight(g, strides, w, weights, cx)
     write: dict[str, Any] = {"x": source.ref, "ldx": source.ld, "y": target.ref, "ldy": target.ld, **fused}
     if g["depthwise"]:
-        cx.step(fft.depthwise, g, strides, packed=packed, w=weights.ref, info=p.describe(), **write)
+        local: dict[str, Any] = {"bits": bits, "share": share(g)} if promise(cx) == "highest" else {}
+        cx.step(fft.depthwise, g, strides, packed=packed, w=weights.ref, info=p.describe(), **write, **local)
         return
     direct, segment = cx.packed(4 * fft.direct_floats(g), w)
     cx.step(layout.pack_weight, weights.ref, direct, op="pack", segment=segment, **fft.direct_packing(g, strides))
