@@ -50,21 +50,7 @@ PATCHES = [
     ("self.c.kernel = kernel\n", "self.c.kernel = _break_it(kernel)\n"),
 ]
 
-# Where the tests of a family are, nearest first.
-FILES = {
-    "layout": ["kernels/test_layout.py", "kernels/test_pad.py", "kernels/test_conv.py", "test_nn.py", "test_batch_norm.py"],
-    "conv": ["kernels/test_conv.py", "kernels/test_many.py", "kernels/test_fma_peak.py", "kernels/test_bandwidth.py"],
-    "depthwise": ["kernels/test_depthwise.py", "kernels/test_depthwise_rows.py"],
-    "fft": ["kernels/test_fft.py", "test_conv_fft.py"],
-    "winograd": ["kernels/test_winograd.py", "test_conv_winograd.py"],
-    "norm": ["kernels/test_norm.py", "test_batch_norm.py"],
-    "update": ["kernels/test_update.py"],
-    "im2col": ["kernels/test_im2col.py", "kernels/test_blas.py", "test_unfold.py"],
-    "elementwise": ["kernels/test_elementwise.py", "kernels/test_sums.py", "test_elementwise_ops.py"],
-    "loss": ["kernels/test_loss.py"],
-    "pool": ["kernels/test_pool.py", "test_ops_pool.py"],
-    "planes": ["kernels/test_planes.py", "kernels/test_planes_weight.py"],
-}
+OTHERS = ("bench", "docs", "floors", "public_api", "objects", "everywhere", "zoo")  # that test no kernel's results
 
 
 def prepare() -> None:
@@ -101,15 +87,33 @@ def always_one_tile(name: str) -> bool:
     return any(rule.search(header.read_text()) for header in (ROOT / "include" / "fastconv").glob("*.inl.h"))
 
 
-def first_failure(family: str, setting: str) -> str | None:
-    """The first test of the family's files that fails (or crashes, or hangs), None where all pass."""
-    files = [f"tests/{f}" for f in FILES[family] if (ROOT / "tests" / f).exists()]
+def files(family: str, name: str) -> tuple[list[str], list[str]]:
+    """The test files that name the kernel, its family's module or its family, nearest first; and all the others."""
+    def nearness(path: Path) -> int:
+        text = path.read_text()
+        module = rf"\bkernels\.{family}\b|\bfrom fastconv\.kernels import [^\n]*\b{family}\b"
+        return (4 * bool(re.search(rf"\b{name}\b", text)) + 2 * (family in path.stem) + 2 * bool(re.search(module, text))
+                + (path.parent.name == "kernels"))
+
+    tests = [path for folder in ("tests/kernels", "tests") for path in sorted((ROOT / folder).glob("test_*.py"))
+             if not any(word in path.stem for word in OTHERS)]
+    found = sorted(tests, key=lambda path: (-nearness(path), path.stat().st_size))
+    near = [str(path.relative_to(ROOT)) for path in found if nearness(path) > 1]
+    return near, [str(path.relative_to(ROOT)) for path in found if nearness(path) <= 1]
+
+
+def first_failure(family: str, name: str, how: str) -> str | None:
+    """The first test that fails (or crashes, or hangs), of the nearest files or else of any; None where all pass."""
+    return next(filter(None, (failure(some, f"{how}:{name}") for some in files(family, name))), None)
+
+
+def failure(files: list[str], setting: str) -> str | None:
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "FASTCONV_BREAK": setting, "FASTCONV_TEST_INNER": "1"}
     if setting.endswith(":f32_gemm"):
         environment["FASTCONV_BLAS"] = "none"  # what it stands in for
     command = [sys.executable, "-m", "pytest", "-vvx", "--tb=no", "-p", "no:cacheprovider", "-W", "ignore", *files]
     try:
-        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300)
+        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=1200)
         output, how = done.stdout, "" if done.returncode == 1 else "crash in "
         if done.returncode == 0:
             return None
@@ -126,7 +130,7 @@ def main() -> int:
     families, survivors = kernels(), 0
     for name in sys.argv[1:] or families:
         for how in ("nothing",) if always_one_tile(name) else ("nothing", "short"):
-            caught = first_failure(families[name], f"{how}:{name}")
+            caught = first_failure(families[name], name, how)
             survivors += caught is None
             print(f"{name}\t{how}\t{caught or 'SURVIVED'}", flush=True)
     return survivors

@@ -14,7 +14,7 @@ import fastconv
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [page for page in (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))) if page.exists()]
 BLOCK = re.compile(r"(?:^<!-- needs: ([\w, ]+) -->\n)?^```python\n(.*?)^```", re.M | re.S)
-FRAGMENTS = {"kernels.md"}  # steps of adding a kernel that does not exist
+FRAGMENTS = {"kernels.md"}  # the steps of adding a kernel, which tests/follow_kernels.py takes
 
 
 def blocks(page):

@@ -1,0 +1,57 @@
+"""Takes the steps of docs/kernels.md in a copy of the sources, as they stand there, builds, and runs what they ask for.
+
+    git clone . ../try && cd ../try && python tests/follow_kernels.py
+
+Changes the sources it lies in: refuses to run where the working tree has changes. A step is a block of code behind a comment:
+``<!-- new FILE -->``, ``<!-- add to FILE before|after "TEXT" -->`` (the line that holds the text), ``<!-- add to FILE at the
+end -->`` or ``<!-- run -->``.
+"""
+
+import os
+import re
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+STEP = re.compile(r"^   <!-- (.+?) -->\n   ```\w*\n(.*?)^   ```$", re.M | re.S)
+
+
+def take(what: str, code: str) -> None:
+    if found := re.fullmatch(r"new (\S+)", what):
+        (ROOT / found[1]).write_text(code)
+    elif found := re.fullmatch(r'add to (\S+) (?:(before|after) "(.+)"|at the end)', what):
+        path, where, text = ROOT / found[1], found[2], found[3]
+        lines = path.read_text().splitlines(True)
+        at = len(lines)
+        if where:
+            at = next(i for i, line in enumerate(lines) if text in line and not line.startswith("#ifndef")) + (where == "after")
+            if text == "#endif":
+                at = max(i for i, line in enumerate(lines) if text in line)
+        path.write_text("".join([*lines[:at], code, *lines[at:]]))
+    else:
+        sys.exit(f"docs/kernels.md: no such step: {what}")
+
+
+def main() -> None:
+    if subprocess.run(["git", "status", "--porcelain", "-uno"], cwd=ROOT, capture_output=True, check=True).stdout:
+        sys.exit("the working tree has changes: run this in a clone made for it")
+    steps = [(what, textwrap.dedent(code)) for what, code in STEP.findall((ROOT / "docs" / "kernels.md").read_text())]
+    if len(steps) < 10:
+        sys.exit(f"docs/kernels.md: {len(steps)} steps")
+    for what, code in steps:
+        if what != "run":
+            take(what, code)
+    commands = ["python setup.py build_ext --inplace", *(line for what, code in steps if what == "run" for line in code.splitlines()),
+                "python -m pytest -q tests/kernels/test_square.py tests/test_public_api.py tests/test_objects.py "
+                "tests/test_docs.py -k 'not python_blocks'"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    for command in commands:
+        command = re.sub(r"^python\b", sys.executable, command)
+        print(command, flush=True)
+        subprocess.run(command, cwd=ROOT, env=environment, shell=True, check=True)
+
+
+if __name__ == "__main__":
+    main()
