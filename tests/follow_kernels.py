@@ -2,9 +2,9 @@
 
     git clone . ../try && cd ../try && python tests/follow_kernels.py
 
-Changes the sources it lies in: refuses to run where the working tree has changes. A step is a block of code behind a comment:
-``<!-- new FILE -->``, ``<!-- add to FILE before|after "TEXT" -->`` (the line that holds the text), ``<!-- add to FILE at the
-end -->`` or ``<!-- run -->``.
+Changes the sources it lies in: refuses to run where the working tree has changes. A step is a block of code behind a
+comment: ``<!-- new FILE -->``, ``<!-- add to FILE before|after "TEXT" -->`` (the last line that holds the text), ``<!-- add
+to FILE at the end -->`` or ``<!-- run -->``.
 """
 
 import os
@@ -26,9 +26,7 @@ def take(what: str, code: str) -> None:
         lines = path.read_text().splitlines(True)
         at = len(lines)
         if where:
-            at = next(i for i, line in enumerate(lines) if text in line and not line.startswith("#ifndef")) + (where == "after")
-            if text == "#endif":
-                at = max(i for i, line in enumerate(lines) if text in line)
+            at = max(i for i, line in enumerate(lines) if text in line) + (where == "after")
         path.write_text("".join([*lines[:at], code, *lines[at:]]))
     else:
         sys.exit(f"docs/kernels.md: no such step: {what}")
@@ -43,7 +41,8 @@ def main() -> None:
     for what, code in steps:
         if what != "run":
             take(what, code)
-    commands = ["python setup.py build_ext --inplace", *(line for what, code in steps if what == "run" for line in code.splitlines()),
+    commands = ["python setup.py build_ext --inplace",
+                *(line for what, code in steps if what == "run" for line in code.splitlines()),
                 "python -m pytest -q tests/kernels/test_square.py tests/test_public_api.py tests/test_objects.py "
                 "tests/test_docs.py -k 'not python_blocks'"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
