@@ -11,7 +11,6 @@ import os
 import re
 import subprocess
 import sys
-import textwrap
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -35,7 +34,7 @@ def take(what: str, code: str) -> None:
 def main() -> None:
     if subprocess.run(["git", "status", "--porcelain", "-uno"], cwd=ROOT, capture_output=True, check=True).stdout:
         sys.exit("the working tree has changes: run this in a clone made for it")
-    steps = [(what, textwrap.dedent(code)) for what, code in STEP.findall((ROOT / "docs" / "kernels.md").read_text())]
+    steps = [(what, re.sub("^   ", "", code, flags=re.M)) for what, code in STEP.findall((ROOT / "docs" / "kernels.md").read_text())]
     if len(steps) < 10:
         sys.exit(f"docs/kernels.md: {len(steps)} steps")
     for what, code in steps:
