@@ -165,15 +165,16 @@ class Build(build_ext):
         stale = {path: job for path, job in objects.items() if not up_to_date(path, " ".join(job[1]), job[0])}
         runtime = next(extension for extension in self.extensions if self.short(extension) == "_runtime")
         runtime.extra_objects = sorted(map(str, objects))
-        self.made, self.count, self.lock = 0, len(stale) + len(self.extensions), threading.Lock()
-        if not stale:
-            self.count = len([extension for extension in self.extensions if not self.module_is_up_to_date(extension)])
+        others = [each for each in self.extensions if each is not runtime]
+        changed = [each for each in others if not self.module_is_up_to_date(each)]
+        relinked = bool(stale) or not self.module_is_up_to_date(runtime)
+        self.made, self.count, self.lock = 0, len(stale) + len(changed) + relinked, threading.Lock()
         if self.count:
             print(f"fastconv: {self.count} objects to compile, {JOBS} at a time", flush=True)
         with ThreadPoolExecutor(JOBS) as pool:
             kernels = [pool.submit(self.make_kernel, path, *job) for path, job in stale.items()]
             modules = [pool.submit(self.make_module, runtime, kernels)]
-            modules += [pool.submit(self.make_module, each, []) for each in self.extensions if each is not runtime]
+            modules += [pool.submit(self.make_module, each, []) for each in others]
             logging.disable(logging.INFO)  # setuptools' command lines, ten lines each
             try:
                 for future in [*kernels, *modules]:

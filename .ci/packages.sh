@@ -37,7 +37,9 @@ python3 -m venv "$work/user"
   && "$work/user/bin/fastconv" bench infer --quick && "$work/user/bin/fastconv" bench conv --shapes lenet5 --batch 1 --quick --json conv.json \
   && "$work/user/bin/fastconv" bench goals conv.json > "$work/goals.log")
 
-step "editable install"
+step "editable install, building in place, a new kernel"
 python3 -m venv "$work/editable"
-"$work/editable/bin/python" -m pip install --quiet -e .
+"$work/editable/bin/python" -m pip install --quiet -e '.[test,dev]'
+"$work/editable/bin/python" setup.py build_ext --inplace | tail -n 1
+git clone --quiet . "$work/kernel" && (cd "$work/kernel" && "$work/editable/bin/python" tests/follow_kernels.py | tail -n 2)
 (cd "$work" && "$work/editable/bin/python" -c "import fastconv as fc, os; assert os.path.isdir(fc.get_include()); print('editable works')")

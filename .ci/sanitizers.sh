@@ -9,7 +9,7 @@ done
 case $libraries in
   *libasan*libubsan*libstdc++*)
     git archive HEAD | (mkdir "$work/sanitized" && tar -x -C "$work/sanitized")
-    python -m pip install --quiet "cython>=3.1" "setuptools>=70" "numpy>=2"
+    python -m pip install --quiet "cython>=3.1" "setuptools>=77" "numpy>=2"
     (
       cd "$work/sanitized"
       FASTCONV_SANITIZE=address,undefined python setup.py --quiet build_ext --inplace > "$work/sanitized.log" 2>&1 \

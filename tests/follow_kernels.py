@@ -34,7 +34,8 @@ def take(what: str, code: str) -> None:
 def main() -> None:
     if subprocess.run(["git", "status", "--porcelain", "-uno"], cwd=ROOT, capture_output=True, check=True).stdout:
         sys.exit("the working tree has changes: run this in a clone made for it")
-    steps = [(what, re.sub("^   ", "", code, flags=re.M)) for what, code in STEP.findall((ROOT / "docs" / "kernels.md").read_text())]
+    page = (ROOT / "docs" / "kernels.md").read_text()
+    steps = [(what, re.sub("^   ", "", code, flags=re.M)) for what, code in STEP.findall(page)]
     if len(steps) < 10:
         sys.exit(f"docs/kernels.md: {len(steps)} steps")
     for what, code in steps:

@@ -1,4 +1,8 @@
-"""Compiles against the installed fastconv: its .pxd files are found by their package, its headers by get_include()."""
+"""Compiles against the installed fastconv: its .pxd files are found by their package, its headers by get_include().
+
+    pip install 'setuptools>=70' 'cython>=3.1'       # beside fastconv
+    pip install --no-build-isolation ./examples/cython && python -m channel_pool
+"""
 
 from Cython.Build import cythonize
 from setuptools import Extension, setup
