@@ -398,3 +398,29 @@ def test_parameters_without_memory():
     assert norm.bias.address and allocated(norm.bias)
     nn.init.ones_(norm.running_mean)
     assert norm.running_mean.data.tolist() == [0] * 5  # without memory there is nothing to fill
+
+
+@pytest.mark.parametrize("make", [fc.train.ModelCheckpoint, lambda path: fc.train.LogWriter(f"{path}.csv")])
+def test_what_cannot_be_written_is_refused_before_training(make, tmp_path):
+    trainer = fc.Trainer(zoo.lenet5(2), nn.CrossEntropyLoss(), fc.optim.SGD(lr=0.1))
+    data = np.zeros((4, 1, 32, 32), np.float32), np.arange(4) % 2
+    with pytest.raises(OSError, match="no such folder"):
+        trainer.fit(data, 1, validation=data, callbacks=[make(str(tmp_path / "no such folder" / "a"))])
+    assert trainer.steps == 0
+
+
+def test_checkpoints_take_numpys_numbers_and_name_what_they_cannot(tmp_path):
+    trainer = fc.Trainer(zoo.lenet5(2), nn.CrossEntropyLoss(), fc.optim.SGD(lr=np.float64(0.1)))
+    data = np.zeros((4, 1, 32, 32), np.float32), np.arange(4) % 2
+    trainer.notes = {"a": np.int64(3), "b": np.arange(2), "c": np.float32(0.5)}
+    trainer.kept = {"x": np.arange(3, dtype=np.int8)}
+    trainer.fit(data, 1, checkpoint=tmp_path / "c", callbacks=[lambda trainer, row: row.update(more=np.float32(2))])
+    assert fc.train.checkpoint.read_notes(tmp_path / "c") == {"a": 3, "b": [0, 1], "c": 0.5}
+    other = fc.Trainer(zoo.lenet5(2), nn.CrossEntropyLoss(), fc.optim.SGD(lr=0.1))
+    other.load_checkpoint(tmp_path / "c")
+    assert other.kept["x"].tolist() == [0, 1, 2] and pickle.loads(pickle.dumps(other)).kept["x"].dtype == np.int8
+    trainer.notes = {"a": object()}
+    steps = trainer.steps
+    with pytest.raises(TypeError, match="hold a object, which is not JSON"):
+        trainer.fit(data, 1, checkpoint=tmp_path / "c")
+    assert trainer.steps == steps  # it is tried before the first

@@ -12,6 +12,7 @@ import numpy as np
 
 from fastconv._arrays import refuse_masked
 from fastconv._atomic import open_regular
+from fastconv._text import printable
 from fastconv._values import shown
 
 from .idx import load_idx
@@ -176,7 +177,7 @@ def _read_npz(file):
                 return [_read_member(archive, f"{key}.npy") for key in keys]
     raise ValueError(
         f"needs the arrays {' or '.join(', '.join(keys) for keys in _NPZ_KEYS)}; "
-        f"it has {', '.join(sorted(member.removesuffix('.npy') for member in members)) or 'none'}"
+        f"it has {', '.join(sorted(printable(member.removesuffix('.npy')) for member in members)) or 'none'}"
     )
 
 

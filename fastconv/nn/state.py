@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastconv._arrays import is_masked
+from fastconv._text import printable
 from fastconv.graph.parameter import Parameter
 
 OPTIONAL = "num_batches_tracked"  # files written by PyTorch before 0.4.1 lack it
@@ -55,9 +56,9 @@ def check(owner: str, entries: Mapping[str, Any], state_dict: Mapping[str, Any],
     unexpected = [str(name) for name in state_dict if name not in entries]
     keys, types = [], []
     if strict and missing:
-        keys.append(f"missing: {', '.join(missing)}")
+        keys.append(f"missing: {', '.join(map(printable, missing))}")
     if strict and unexpected:
-        keys.append(f"unexpected: {', '.join(unexpected)}")
+        keys.append(f"unexpected: {', '.join(map(printable, unexpected))}")
     values = {}
     for name, entry in entries.items():
         if name not in state_dict:

@@ -16,6 +16,8 @@ from typing import Any
 
 import numpy as np
 
+from fastconv._atomic import check_writable
+from fastconv._extra import require
 from fastconv._values import shown
 from fastconv.graph.options import check_count
 from fastconv.train.curve import plot_curve
@@ -135,6 +137,11 @@ class ModelCheckpoint(_Monitor):
         self.path, self.save_best_only = _path(self, path), _flag("ModelCheckpoint", "save_best_only", save_best_only)
         self._first: tuple[Any, int] | None = None  # of which trainer (a weak reference), from which row on
 
+    def on_fit_begin(self, trainer) -> None:
+        """What cannot be written is an error now, not after an epoch."""
+        require("safetensors", "ModelCheckpoint")
+        check_writable(self.path)
+
     def __call__(self, trainer, row: dict) -> None:
         rows = list(trainer.log)
         if self._first is None or self._first[0]() is not trainer or self._first[1] >= len(rows):
@@ -154,6 +161,12 @@ class LogWriter:
         self._kind = os.path.splitext(self.path)[1].lower()
         if self._kind not in (".csv", ".json", ".png"):
             raise ValueError(f"LogWriter: path={self.path!r} must end in .csv, .json or .png")
+
+    def on_fit_begin(self, trainer) -> None:
+        """What cannot be written is an error now, not after an epoch."""
+        if self._kind == ".png":
+            require("matplotlib", "LogWriter")
+        check_writable(self.path)
 
     def __call__(self, trainer, row: dict) -> None:
         if self._kind == ".csv":

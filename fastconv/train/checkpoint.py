@@ -11,6 +11,8 @@ import threading
 from types import FrameType
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from fastconv.graph import random
 from fastconv.train.files import load_metadata, load_model, save_model
 
@@ -37,7 +39,7 @@ def save_checkpoint(trainer: Trainer, path) -> None:
     arrays.update({f"kept/{name}": array for name, array in trainer.kept.items()})
     metadata = {KEY: json.dumps({**state, "random": random.get_state()}, default=_number)}
     if trainer.notes:
-        metadata[NOTES] = json.dumps(trainer.notes)
+        metadata[NOTES] = json.dumps(trainer.notes, default=_number)
     save_model(path, arrays, metadata)
 
 
@@ -92,8 +94,10 @@ def read_notes(path) -> dict:
 
 
 def _number(value):
-    """NumPy's scalars as Python's."""
-    return value.item()
+    """NumPy's scalars and arrays as Python's numbers and lists."""
+    if not isinstance(value, (np.generic, np.ndarray)):
+        raise TypeError(f"save_checkpoint: log, notes or schedule hold a {type(value).__name__}, which is not JSON")
+    return value.tolist()
 
 
 class Saver:

@@ -214,7 +214,8 @@ class Trainer:
             Of what is not a DataLoader.
         callbacks : sequence of callable
             Called with the trainer and the epoch's row (a dict) after each epoch; may call :meth:`stop`. One with a method
-            ``on_fit_end(trainer)`` is told when the epochs are over, or stopped, but not when an exception ends them.
+            ``on_fit_begin(trainer)`` is asked before the first step, one with ``on_fit_end(trainer)`` is told when the
+            epochs are over, or stopped, but not when an exception ends them.
         verbose : bool, optional
             None: a progress bar on a terminal, nothing elsewhere. True: also a line on stderr after each epoch. False:
             nothing.
@@ -255,6 +256,8 @@ class Trainer:
             self._running = None  # of an epoch that was cut short, and begins anew
         check_schedule(self.schedule, (self._tape.accumulated + len(loader) * int(epochs) - done) // self._tape.accumulate,
                        int(epochs))
+        for callback in callbacks:
+            getattr(callback, "on_fit_begin", lambda trainer: None)(self)
         if own_validation and int(epochs):
             self.evaluate(validation)  # a wrong shape or class index in it is an error now, not after an epoch of training
         self._tape.plan_for(min(loader.batch_size, len(loader.dataset)))  # also where it resumes at the last, smaller batch
