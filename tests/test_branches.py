@@ -139,6 +139,11 @@ BRANCHES = {
     "panels, filters cut": Conv(1, 1, 24, 600, square(4, 3, 1, 1, 1)),
     "slabs of planes": Conv(1, 1, 260, 270, square(4, 1), **FUSED),
     "odd pairs of planes": Conv(1, 1, 33, 18, square(5, 3, 1, 1, 1), **FUSED),
+    # the phases of a stride as one step: some without taps, some without pixels
+    "phases as one step": Conv(2, 1, 3, 5, square(37, 12, 8, 1, 2), True, **FUSED),
+    "phases of wide channels as one step": Conv(1, 1, 40, 70, (axis(30, 9, 7, 1, 1),), True, (5,), **FUSED),
+    "depthwise phases as one step": dw(WIDTH + 3, *square(21, 5, 4, 1, 2), transposed=True, **FUSED),
+    "more phases than pixels": Conv(1, 1, 3, 770, square(4, 2, 9), **FUSED),
     # where users' problems are joined
     "a smaller batch": Conv(2, 1, 20, 33, square(6, 3, 1, 1, 1), spare=3, **FUSED),
     "inside a concatenation": Conv(2, 1, 20, 33, square(6, 3, 1, 1, 1), beside=True, **FUSED),
