@@ -91,3 +91,9 @@ def test_flip_refuses():
             RandomHorizontalFlip(p)
     with pytest.raises(ValueError, match="must be \\(N, C, H, W\\)"):
         RandomHorizontalFlip()((np.zeros((2, 3)),), np.random.default_rng(0))
+
+
+@pytest.mark.parametrize("augment", [RandomShift(1), RandomHorizontalFlip()])
+def test_a_batch_with_names_is_refused(augment):
+    with pytest.raises(TypeError, match=f"{type(augment).__name__}: the batch is a dict of x, y: expected a tuple"):
+        augment({"x": np.zeros((2, 1, 4, 4), np.float32), "y": np.zeros(2)}, np.random.default_rng(0))

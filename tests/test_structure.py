@@ -147,6 +147,18 @@ def test_a_replaced_layer_in_fit_evaluate_and_predict():
     np.testing.assert_array_equal(trainer.predict(x), fc.compile(net, x.shape)(x))
 
 
+def test_fit_says_that_it_trains_a_network_in_evaluation_mode(caplog):
+    net, (x, y) = ours(), batches(1)[0]
+    trainer = fc.Trainer(net, nn.CrossEntropyLoss(), fc.optim.SGD(0.1))
+    trainer.fit((x, y), 1, verbose=False)
+    assert not caplog.records
+    before = net[1].running_mean.numpy()
+    net.eval()
+    trainer.fit((x, y), 1, verbose=False)
+    assert "in evaluation mode, and is trained so" in caplog.text
+    np.testing.assert_array_equal(net[1].running_mean.numpy(), before)
+
+
 def test_tied_weights_are_one_parameter():
     def build(module):
         return module.Sequential(module.Linear(4, 4), module.Linear(4, 4), module.Linear(4, 3))

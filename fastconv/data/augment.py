@@ -34,7 +34,7 @@ class RandomShift:
 
     def __call__(self, batch, rng):
         """Return the batch with its first array, (N, C, H, W), shifted; `rng` is a ``numpy.random.Generator``."""
-        images, *others = batch
+        images, *others = _in_order(type(self).__name__, batch)
         if images.ndim != 4:
             raise ValueError(f"RandomShift: images of shape {images.shape} must be (N, C, H, W)")
         count, p = len(images), self.pixels
@@ -70,7 +70,7 @@ class RandomHorizontalFlip:
 
     def __call__(self, batch, rng):
         """Return the batch with images of its first array, (N, C, H, W), mirrored; `rng` is a ``numpy.random.Generator``."""
-        images, *others = batch
+        images, *others = _in_order(type(self).__name__, batch)
         if images.ndim != 4:
             raise ValueError(f"RandomHorizontalFlip: images of shape {images.shape} must be (N, C, H, W)")
         chosen = rng.random(len(images)) < self.p
@@ -80,3 +80,10 @@ class RandomHorizontalFlip:
 
     def __repr__(self):
         return f"RandomHorizontalFlip({self.p})"
+
+
+def _in_order(owner, batch):
+    """Return a batch of arrays in order; one with names is refused."""
+    if isinstance(batch, dict):
+        raise TypeError(f"{owner}: the batch is a dict of {', '.join(map(str, batch))}: expected a tuple, images first")
+    return batch

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -31,6 +32,8 @@ from fastconv.train.meters import Meters
 from fastconv.train.metrics import MetricLog
 from fastconv.train.model import save
 from fastconv.train.progress import epoch_line, progress, silent
+
+log = logging.getLogger("fastconv")
 
 
 class Trainer:
@@ -260,6 +263,9 @@ class Trainer:
             getattr(callback, "on_fit_begin", lambda trainer: None)(self)
         if own_validation and int(epochs):
             self.evaluate(validation)  # a wrong shape or class index in it is an error now, not after an epoch of training
+        if not self.module.training:
+            log.warning("Trainer.fit: the network is in evaluation mode, and is trained so: normalisations keep their "
+                        "statistics, dropout is off; net.train() sets it back")
         self._tape.plan_for(min(loader.batch_size, len(loader.dataset)))  # also where it resumes at the last, smaller batch
         self._reader, self._loader_state, self._stopped = loader, None, False
         self.began = len(self.log) if self._resumed is None else min(self._resumed, len(self.log))
