@@ -78,7 +78,8 @@ def run(arguments) -> None:
     model, last, checkpoint = (target("--out", arguments.out, f"{network}{name}")
                                for name in (".safetensors", "-last.safetensors", ".checkpoint"))
     curve: str | None = target("--out", arguments.out, f"{network}-curve.png")
-    notes = _resumed(arguments, checkpoint, model)
+    there = next((path for path in (model, last) if os.path.exists(path)), None)
+    notes = _resumed(arguments, checkpoint, there)
     init = _weights.read(arguments.init) if arguments.init and not notes else None
     choices = choices_of(arguments.tuned)
     require("safetensors", "saving the network")
@@ -109,7 +110,7 @@ def run(arguments) -> None:
         tune_with_progress(trainer.tune, (settings["batch_size"], *_input(data, preprocessing)))
     trainer.notes = {**settings, "data": data.fingerprint(), "channels": data.channels,
                      **{name: preprocessing[name] for name in ("mean", "std")},
-                     "replaces": notes["replaces"] if notes else os.path.exists(model)}
+                     "replaces": notes["replaces"] if notes else there is not None}
     fit(trainer, loader, validation, settings, checkpoint, arguments)
     row, ended = _best(trainer.log), trainer.log[-1]
     earlier = row["epoch"] != ended["epoch"]
@@ -155,16 +156,17 @@ def _finite(row: dict) -> dict:
 # ---- before the training ----------------------------------------------------------------------------------------------
 
 
-def _resumed(arguments, checkpoint: str, model: str) -> dict | None:
-    """The notes of the checkpoint to resume; a UsageError where options contradict it or one would be lost."""
+def _resumed(arguments, checkpoint: str, there: str | None) -> dict | None:
+    """The notes of the checkpoint to resume; a UsageError where options contradict it, or where one or the model that is
+    ``there`` would be lost."""
     from fastconv.train.checkpoint import read_notes
 
     if not arguments.resume:
         if os.path.exists(checkpoint) and not arguments.overwrite:
             raise UsageError(f"--out {arguments.out!r}: {checkpoint} is of an unfinished training: --resume {checkpoint} "
                              "goes on with it, --overwrite begins anew")
-        if os.path.exists(model) and not arguments.overwrite:
-            raise UsageError(f"--out {arguments.out!r}: there is {model} already: --overwrite replaces it, --init {model} "
+        if there and not arguments.overwrite:
+            raise UsageError(f"--out {arguments.out!r}: there is {there} already: --overwrite replaces it, --init {there} "
                              "goes on from its weights (with --overwrite, or to another --out)")
         if arguments.freeze and not arguments.init:
             raise UsageError("--freeze: without --init the layers that are not trained would stay as they were drawn")
@@ -180,8 +182,8 @@ def _resumed(arguments, checkpoint: str, model: str) -> dict | None:
         raise ValueError(f"--resume {arguments.resume!r}: the checkpoint was not written by this version's fastconv train")
     if os.path.exists(checkpoint) and not os.path.samefile(checkpoint, arguments.resume) and not arguments.overwrite:
         raise UsageError(f"--out {arguments.out!r}: {checkpoint} is of another unfinished training: --overwrite replaces it")
-    if os.path.exists(model) and not notes["replaces"] and not arguments.overwrite:
-        raise UsageError(f"--out {arguments.out!r}: there is {model} already: --overwrite replaces it")
+    if there and not notes["replaces"] and not arguments.overwrite:
+        raise UsageError(f"--out {arguments.out!r}: there is {there} already: --overwrite replaces it")
     for name in SETTINGS:
         given = getattr(arguments, name)
         given = list(given) if isinstance(given, tuple) else given

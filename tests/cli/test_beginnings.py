@@ -141,6 +141,15 @@ def test_a_model_is_not_overwritten_in_silence(npz, out, capsys, monkeypatch):
     assert model.read_bytes() != before
 
 
+def test_a_last_epoch_is_not_lost_either(npz, out, capsys):
+    Path(out, "lenet5-last.safetensors").write_bytes(b"of another training")
+    train = ("train", "lenet5", "--data", npz, "--out", out, "--epochs", 1)
+    refused(capsys, 2, "lenet5-last.safetensors already: --overwrite replaces it", *train)
+    assert os.listdir(out) == ["lenet5-last.safetensors"]
+    done(capsys, *train, "--overwrite")
+    assert sorted(os.listdir(out)) == FILES
+
+
 def test_a_model_that_came_meanwhile_is_not_overwritten(npz, out, tmp_path, capsys, monkeypatch):
     train = ("train", "lenet5", "--data", npz, "--out", out, "--epochs", 1, "--batch-size", 8)
     assert interrupt_after(2, 2, capsys, monkeypatch, *train)[0] == 130
