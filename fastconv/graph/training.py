@@ -5,28 +5,18 @@ from __future__ import annotations
 import math
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from typing import Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from fastconv._arrays import is_masked
 from fastconv._values import shown
-from fastconv.graph.arrays import as_float32, as_int64
-from fastconv.graph.autodiff import differentiate
+from fastconv.graph.arrays import as_float32
 from fastconv.graph.batches import Batches, as_target
-from fastconv.graph.diagnose import first_not_finite
-from fastconv.graph.ir import Tensor
 from fastconv.graph.parameter import Parameter, changing
-from fastconv.graph.planning import Plan, optimise
-from fastconv.graph.program import Program
-from fastconv.graph.trace import trace
-from fastconv.kernels import loss as loss_kernels
+from fastconv.graph.planned import Planned, operation
 from fastconv.kernels import update as kernels
 from fastconv.kernels.locks import Lock
 from fastconv.kernels.threads import threads_for
-
-RULES = {"sgd": kernels.sgd, "adam": kernels.adam, "adamw": kernels.adamw}
 
 
 class LossTape:
@@ -50,8 +40,8 @@ class LossTape:
         self.model, self.loss, self.precision = model, loss, precision
         self.algorithm, self.threads, self.cache_size = algorithm, threads or 0, cache_size
         self._value = np.zeros((), np.float32)
-        self._plans: OrderedDict[tuple, _Planned] = OrderedDict()
-        self._last: _Planned | None = None
+        self._plans: OrderedDict[tuple, Planned] = OrderedDict()
+        self._last: Planned | None = None
         self._lock = Lock(operation(self))
 
     def run(self, *arrays) -> float:
@@ -84,7 +74,7 @@ class LossTape:
         assert self._last is not None
         return [np.asarray(a) for a in arrays[self._last.inputs:]]
 
-    def _take(self, arrays: Sequence) -> tuple[_Planned, Sequence]:
+    def _take(self, arrays: Sequence) -> tuple[Planned, Sequence]:
         """The plan for these arrays, and what it points to, which must live until the run is over; what is wrong with them
         is said here."""
         planned = self._last
@@ -95,7 +85,7 @@ class LossTape:
         planned.check_targets()
         return planned, arrays
 
-    def _forward(self, planned: _Planned) -> _Planned:
+    def _forward(self, planned: Planned) -> Planned:
         self._last = planned
         planned.remember()
         planned.program.settle(["forward"], planned.n)
@@ -123,7 +113,7 @@ class LossTape:
             self.loss, self._last = loss, None
             self._plans.clear()
 
-    def _plan(self, arrays: Sequence) -> tuple[_Planned, Sequence]:
+    def _plan(self, arrays: Sequence) -> tuple[Planned, Sequence]:
         """The plan for these arrays, and the arrays as NumPy's; says what is wrong with them."""
         op = operation(self)
         batches = Batches(self.model, self.loss)
@@ -146,7 +136,7 @@ class LossTape:
                 return found, [*inputs, *targets]
         batch = max(n, self._least)
         named = [((batch, *a.shape[1:]), f"input{i}") for i, a in enumerate(inputs)]
-        planned = _Planned(self, named, [((batch, *a.shape[1:]), name, "pixels", kind) for a, name, kind in
+        planned = Planned(self, named, [((batch, *a.shape[1:]), name, "pixels", kind) for a, name, kind in
                                          zip(targets, names, kinds, strict=True)], n)
         self._plans[rest, planned.graph.exact] = planned
         while len(self._plans) > self.cache_size:
@@ -227,7 +217,7 @@ class TrainingTape(LossTape):
             self._finish(planned)
             return loss
 
-    def _finish(self, planned: _Planned) -> None:
+    def _finish(self, planned: Planned) -> None:
         program, n = planned.program, planned.n
         waiting, runs = self._window.steps + 1, []  # type: int, list
         if self.accumulate > 1:
@@ -300,149 +290,3 @@ class Learnt:
         self.hyper.steps, self.hyper.begun, self.summing.steps = 0, False, 0
         for array in self.buffers.values():
             array[...] = 0
-
-
-def operation(tape: LossTape) -> str:
-    """What a run of the tape is called in messages."""
-    return "step" if tape.training else "evaluate"
-
-
-class _Planned:
-    """One plan of a training tape."""
-
-    def __init__(self, tape: Any, inputs: list, targets: list, n: int):
-        self.batch, self.n, self.op = inputs[0][0][0], 0, operation(tape)
-        k = self.inputs = len(inputs)
-        graph, structure = trace(lambda *t: self._model_and_loss(tape, t[:k], t[k:]), [*inputs, *targets], n)
-        optimise(graph, tape.training)
-        *predictions, loss = graph.outputs
-        if loss.shape != ():
-            raise ValueError(f"the loss has shape {loss.shape}: expected a scalar (reduction 'mean' or 'sum')")
-        finish = None
-        if tape.training:
-            graph.traced.watch([t.parameter for t in graph.parameters])
-            self.parameters = [t for t in graph.parameters if t.parameter.requires_grad]
-            gradients = differentiate(graph, [(loss, None)], self.parameters)
-            finish = lambda lowered: self._update(tape, lowered, gradients)  # noqa: E731
-        plan = Plan(graph, structure, self.batch, tape.algorithm, finish=finish, precision=tape.precision,
-                    choose_for=tape.choose_for)
-        self.graph, self.plan, self.lowered = graph, plan, plan.lowered
-        self.program = Program(plan.lowered, across=True)
-        self.program.threads = tape.threads
-        self.written = [(p, np.empty(p.shape, np.float32)) for p in self.lowered.changed]
-        self.counted = [(c, c.copy()) for c in self.lowered.counters]
-        self.slots = [plan.lowered.slots.get(t.name) for t in graph.inputs]
-        self.arguments = graph.inputs
-        self.integers: dict[int, Any] = {}  # by place, targets of class indices as arrays
-        for i, tensor in enumerate(graph.inputs):
-            if tensor.dtype == "int64":
-                self.integers[i] = self.program.array(plan.lowered.read(tensor).ref, tensor.shape, np.int64)
-        self.classes = [(graph.inputs.index(t), *rule) for t, *rule in plan.lowered.extra.get("classes", [])]
-        self.structure = structure
-        self.outputs = [np.zeros(t.shape, np.float32) for t in predictions] + [tape._value]
-        for name, array in zip(plan.exits, self.outputs, strict=True):
-            plan.lowered.slots[name].take(array, True)
-
-    @staticmethod
-    def _model_and_loss(tape: LossTape, inputs, targets):
-        prediction = tape.model(*inputs)
-        loss = tape.loss(prediction, *targets)
-        if not isinstance(loss, Tensor):
-            raise TypeError(f"the loss returned a {type(loss).__name__}: expected one symbolic scalar")
-        return prediction, loss
-
-    def predicted(self):
-        """The predictions for the batch of the last run."""
-        return self.structure.build([a[: self.n] if a.ndim else a for a in self.outputs])[0]
-
-    def _update(self, tape: TrainingTape, cx, gradients: list) -> None:
-        """Emits the steps of the accumulate and update segments."""
-        found = [(t.parameter, cx.read(g).ref) for t, g in zip(self.parameters, gradients, strict=True) if g is not None]
-        self.updated = [p for p, _ in found]
-        self.learnt = [tape.recall(p) for p in self.updated]
-        self.hypers = [learnt.hyper for learnt in self.learnt]
-        self.rule = tape.rule.name, tape.rule.state_names
-        if not found:
-            raise ValueError("step: the loss depends on no parameter that requires a gradient: nothing would be trained")
-        if tape.accumulate > 1:
-            sums = [(p, learnt.total.ctypes.data) for p, learnt in zip(self.updated, self.learnt, strict=True)]
-            cx.step(kernels.accumulate, [(s, g, p.size, learnt.summing)
-                                         for (p, g), (_, s), learnt in zip(found, sums, self.learnt, strict=True)],
-                    op="accumulate", segment="accumulate")
-            found = sums
-        if tape.clip_value is not None:
-            cx.step(kernels.clip_value, [(g, p.size, h) for (p, g), h in zip(found, self.hypers, strict=True)],
-                    op="clip_value", segment="update")
-        if tape.clip_norm is not None:
-            for i in range(2):
-                cx.step(_clip_norm, [(g, p.size) for p, g in found], self.hypers, i, cx.extra, op="clip_norm",
-                        segment="update")
-        states = [[learnt.buffer(name).ctypes.data for name in tape.rule.state_names] for learnt in self.learnt]
-        width = 1 if tape.rule.name == "sgd" else 2
-        items = [(p.address, g, *(s + [0] * (width - len(s))), p.size, h)
-                 for (p, g), s, h in zip(found, states, self.hypers, strict=True)]
-        cx.step(RULES[tape.rule.name], items, op=tape.rule.name, segment="update")
-
-    def current(self, tape: Any) -> bool:
-        """Whether network, loss and rule are still what was planned."""
-        return self.graph.traced.current() and (not tape.training or self.rule == (tape.rule.name, tape.rule.state_names))
-
-    def accept(self, arrays: Sequence) -> bool:
-        """Points the tape to these arrays, if they fit the plan."""
-        if len(arrays) != len(self.slots):
-            return False
-        n = -1
-        for i, (slot, array) in enumerate(zip(self.slots, arrays, strict=True)):
-            if slot is None:
-                if not isinstance(array, np.ndarray) or is_masked(array) or array.dtype.kind not in "iu" or \
-                        array.shape[1:] != self.arguments[i].shape[1:] or array.shape[:1] != (n,):
-                    return False
-                if array.dtype == np.uint64:
-                    array = as_int64(self.op, self.arguments[i].name, array)
-                self.integers[i][:n] = array
-            else:
-                got = slot.take(array, False)
-                if got < 1 or (n >= 0 and got != n):
-                    return False
-                n = got
-        self.n = n
-        return True
-
-    def remember(self) -> None:
-        """Keeps what the next forward writes of the module: running statistics."""
-        for parameter, copy in self.written:
-            copy[...] = parameter.data
-        for counter, copy in self.counted:
-            copy[...] = counter
-
-    def restore(self) -> None:
-        """Takes back what the last forward wrote of the module."""
-        for parameter, copy in self.written:
-            parameter.data = copy
-        for counter, copy in self.counted:
-            counter[...] = copy
-
-    def first_not_finite(self, arrays: Sequence) -> str:
-        """Where the first value that is not finite came from, in words; leaves the module as it is."""
-        self.remember()
-        try:
-            return first_not_finite(self.graph, self.lowered, self.program, self.n, [np.asarray(a) for a in arrays])
-        finally:
-            self.restore()
-
-    def check_targets(self) -> None:
-        for place, classes, ignore in self.classes:
-            integers, name = self.integers[place], self.arguments[place].name
-            count = self.n * (integers.size // self.batch)
-            bad = loss_kernels.check_targets(integers.ctypes.data, count, classes, ignore)
-            if bad >= 0:
-                raise ValueError(f"cross_entropy: {name}[{bad}]={integers.reshape(-1)[bad]} (in flat order) is not a class "
-                                 f"index in 0..{classes - 1}, nor ignore_index={ignore}")
-
-
-def _clip_norm(items: list, hypers: list, part: int, shared: dict):
-    """One of the two steps that compute the norm; both come from one call."""
-    key = ("clip_norm", tuple(item[0] for item in items))
-    if part == 0:
-        shared[key] = kernels.clip_norm(items, hypers)
-    return shared[key][part]

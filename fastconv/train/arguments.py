@@ -10,7 +10,7 @@ import numpy as np
 from fastconv._values import shown
 from fastconv.data import ArrayDataset, DataLoader
 from fastconv.graph.options import check_count
-from fastconv.graph.training import RULES
+from fastconv.graph.planned import RULES
 
 
 def check_trainer(module, loss: Callable, optimizer, schedule, seed: int, clip_grad_norm: float | None,
