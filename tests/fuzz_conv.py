@@ -20,6 +20,8 @@ from collections import Counter
 
 import numpy as np
 
+# conv_problems, and with it the package, is imported by functions: main() starts anew with another instruction set
+
 WIDE = (63, 64, 65, 127, 128, 129, 255, 256, 257, 383, 384, 385, 500, 512, 767, 768, 769, 1024, 1025, 1536, 1537, 2048)
 WORK, FLOATS = 4e6, 6e5  # of a problem, at most; one in twenty has up to ten times as many
 
