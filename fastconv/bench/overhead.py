@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from fastconv import nn
-from fastconv.bench import nets, plans, report, subjects
+from fastconv.bench import doors, nets, plans, report, subjects
 from fastconv.bench.record import Record
 from fastconv.measure import race, subject, timing
 from fastconv.measure.peers import PeerError
@@ -21,7 +21,9 @@ from fastconv.measure.timing import Measurement, Variant
 NOTE = ("call: a network of one ReLU on one value, from Python. step: what each of 64 more ReLUs adds. functional: one "
         "operator by itself, weights packed in the call, on (1, 8, 8, 8). import: in a fresh interpreter. compile: from a "
         "module (a file, for ONNX Runtime and OpenVINO) until the first result. plan: compiling one layer of many taps or "
-        "phases, without a run.")
+        "phases, without a run. door: arrays of PyTorch's order into channels-last buffers (bordered: with zeros around) and "
+        "out of them, so many times that 4 MB have moved; bytes read and written count; beside memcpy of one thread on the "
+        "same bytes.")
 MORE = 64
 IMPORTS = {
     "numpy": "import numpy",
@@ -75,7 +77,7 @@ def conclude(options, record: Record) -> dict:
 
 
 LABELS = {"call": "call", "step": "step of the tape", "functional": "functional call", "import": "import",
-          "compile": "compile", "plan": "plan of a layer"}
+          "compile": "compile", "plan": "plan of a layer", "door": "door"}
 
 
 def todo(options, peers: dict) -> Iterator[tuple[str, str, Callable[[int, list], dict]]]:
@@ -89,6 +91,8 @@ def todo(options, peers: dict) -> Iterator[tuple[str, str, Callable[[int, list],
         yield "functional", name, taking(functional, name)
     for network, batch in itertools.product(options.networks, options.batch):
         yield "compile", f"{network}, batch {batch}", taking(compiling, network, batch)
+    for name, shape, kind in doors.doors():
+        yield "door", name, lambda threads, failed, of=(name, shape, kind): row(doors.timed(peers, threads, *of, options))
 
 
 def row(measured: list[Measurement]) -> dict:
@@ -238,7 +242,8 @@ def table(results: list[dict]) -> tuple[list[str], list[list[str]]]:
     for r in results:
         ours = next(case for case in r["cases"] if case["peer"] == "fastconv")
         spread = timing.show_share(ours["spread"]) if seen(ours) else ""
-        line = [LABELS[r["what"]], r["name"], str(r["threads"]), shown(ours), spread]
+        rate = f", {doors.gigabytes_per_second(ours):.0f} GB/s" if r["what"] == "door" else ""
+        line = [LABELS[r["what"]], r["name"] + rate, str(r["threads"]), shown(ours), spread]
         for name in names:
             found = r["ratios"].get(name)
             theirs = [case for case in r["cases"] if case["peer"] == name]

@@ -9,6 +9,7 @@ import numpy as np
 
 from fastconv._arrays import refuse_masked
 from fastconv._values import shown
+from fastconv.kernels.call import empty_channels_last
 from fastconv.kernels.layout import distinct
 from fastconv.kernels.locks import Reentered
 
@@ -141,5 +142,5 @@ def fresh(outputs: Sequence[tuple[tuple[int, ...], bool]], inputs: Sequence[np.n
     that has more than two dimensions lies so."""
     first = next((a for a in inputs if a.ndim > 2), None)
     last = first is not None and lies_channels_last(first)
-    return [np.moveaxis(np.empty((s[0], *s[2:], s[1]), np.float32), -1, 1) if last and images and len(s) > 2 else
-            np.empty(s, np.float32) for s, images in outputs]
+    return [empty_channels_last(tuple(s)) if last and images and len(s) > 2 else np.empty(s, np.float32)
+            for s, images in outputs]

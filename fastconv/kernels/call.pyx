@@ -211,6 +211,23 @@ cdef bint touches(cnp.ndarray out, tuple arguments, Py_ssize_t count) noexcept:
     return False
 
 
+def empty_channels_last(tuple shape):
+    """A new array of this shape whose channels are last in memory, and begin where a line of the cache does: kernels write
+    large ones past the caches then."""
+    cdef cnp.npy_intp count = 1, whole
+    cdef object extent
+    for extent in shape:
+        count *= <cnp.npy_intp> extent
+    whole = count + 15
+    memory = cnp.PyArray_EMPTY(1, &whole, cnp.NPY_FLOAT32, 0)
+    cdef size_t odd = (<size_t> cnp.PyArray_DATA(<cnp.ndarray> memory)) // 4 % 16
+    first = (16 - odd) % 16
+    return memory[first: first + count].reshape(shape[0], *shape[2:], shape[1]).transpose(_ORDERS[len(shape)])
+
+
+_ORDERS = {ndim: (0, ndim - 1, *range(1, ndim - 1)) for ndim in range(3, 9)}
+
+
 cdef object fresh(Slot slot, int64_t n, bint last):
     """A new array for a batch of ``n``, to which the slot points; channels-last where that is wanted of images."""
     cdef cnp.npy_intp shape[8]
@@ -220,17 +237,12 @@ cdef object fresh(Slot slot, int64_t n, bint last):
     if slot.batched:
         shape[0] = n
     if last and slot.batched and slot.ndim > 2:
-        for i in range(1, slot.ndim):
-            shape[i] = slot.shape[i + 1 if i + 1 < slot.ndim else 1]
-        array = cnp.PyArray_EMPTY(slot.ndim, shape, cnp.NPY_FLOAT32, 0).transpose(_ORDERS[slot.ndim])
+        array = empty_channels_last(tuple(shape[i] for i in range(slot.ndim)))
     else:
         array = cnp.PyArray_EMPTY(slot.ndim, shape, cnp.NPY_FLOAT32, 0)
     if slot.take(array, True) < 0:
         raise RuntimeError(f"a new array of shape {array.shape} was not taken")
     return array
-
-
-_ORDERS = {ndim: (0, ndim - 1, *range(1, ndim - 1)) for ndim in range(3, 9)}
 
 
 # ---- finding ------------------------------------------------------------------------------------------------------

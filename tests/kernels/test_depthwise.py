@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import reference as ref
 
+from fastconv import functional as F
 from fastconv.kernels import depthwise, layout
 from fastconv.ops.conv.depthwise import backward_data_phases, forward_geometry, forward_packing
 from fastconv.ops.conv.problem import Problem
@@ -297,3 +298,13 @@ def test_too_many_channels_per_group_is_an_error():
     geometry = forward_geometry(problem(grouped(1, 2, WIDTH + 1, 2, (3, 3), (1, 1))))
     with pytest.raises(ValueError, match=f"channels={WIDTH + 1}: at most {WIDTH} per group"):
         depthwise.forward({**geometry, "ldx": 2 * WIDTH + 2}, x=0, w=0, y=0, ldy=4)
+
+
+def test_a_single_large_image_is_that_of_a_batch():
+    """Alone, its rows are fetched ahead; in a batch of this size they are not."""
+    rng = np.random.default_rng(0)
+    x, w = rng.standard_normal((2, 24, 160, 160), np.float32), rng.standard_normal((24, 1, 3, 3), np.float32)
+    for stride in (1, 2):
+        both = F.conv2d(x, w, stride=stride, padding=1, groups=24, algorithm="depthwise")
+        one = F.conv2d(x[1:], w, stride=stride, padding=1, groups=24, algorithm="depthwise")
+        np.testing.assert_array_equal(one, both[1:])
