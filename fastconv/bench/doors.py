@@ -9,9 +9,9 @@ import numpy as np
 from fastconv.measure import timing
 from fastconv.measure.timing import Measurement, Variant
 
-# (N, C, H, W): few and many channels, one pixel, rows a power of two apart and not, past the caches.
+# (N, C, H, W): few and many channels, rows a power of two apart and not, past the caches.
 SHAPES = ((1, 3, 224, 224), (1, 16, 128, 128), (1, 17, 149, 149), (1, 64, 56, 56), (1, 64, 64, 64), (1, 96, 256, 256),
-          (1, 144, 128, 128), (1, 192, 35, 35), (1, 256, 14, 14), (1, 512, 32, 32), (1, 1000, 1, 1), (1, 2048, 7, 7),
+          (1, 144, 128, 128), (1, 192, 35, 35), (1, 256, 14, 14), (1, 512, 32, 32), (1, 2048, 7, 7),
           (16, 64, 56, 56), (16, 256, 28, 28))
 BORDERED = ((1, 3, 224, 224), (1, 1, 572, 572))  # as first layers read them, one row and column of zeros around
 BURST = 4 << 20  # bytes per call
