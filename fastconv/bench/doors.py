@@ -23,10 +23,11 @@ def doors() -> list[tuple[str, tuple, str]]:
     return [(f"{'x'.join(map(str, shape))} {kind}", shape, kind) for shape, kind in kinds]
 
 
-def timed(peers: dict, threads: int, name: str, shape: tuple, kind: str, options) -> list[Measurement]:
+def timed(options, peers: dict, threads: int, name: str, shape: tuple, kind: str, failed: list) -> list[Measurement]:
     """The door, as fastconv's, and memcpy, as another's: what is not another process's either."""
     job = {"name": name, "shape": list(shape), "kind": kind, "threads": threads}
-    measured, _ = timing.compare({"fastconv": peers["fastconv"]}, __name__, job, options.rounds, options.seconds)
+    measured, _ = timing.compare({"fastconv": peers["fastconv"]}, __name__, job, options.rounds, options.seconds,
+                                 failed)
     return [Measurement("memcpy" if m.variant == "memcpy" else m.peer, m.variant, m.info, m.seconds) for m in measured]
 
 

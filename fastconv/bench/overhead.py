@@ -92,7 +92,7 @@ def todo(options, peers: dict) -> Iterator[tuple[str, str, Callable[[int, list],
     for network, batch in itertools.product(options.networks, options.batch):
         yield "compile", f"{network}, batch {batch}", taking(compiling, network, batch)
     for name, shape, kind in doors.doors():
-        yield "door", name, lambda threads, failed, of=(name, shape, kind): row(doors.timed(peers, threads, *of, options))
+        yield "door", name, taking(doors.timed, name, shape, kind)
 
 
 def row(measured: list[Measurement]) -> dict:

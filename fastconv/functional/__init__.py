@@ -1,8 +1,9 @@
 """Functions on NumPy arrays, with the names, argument orders and defaults of ``torch.nn.functional``.
 
 Arrays are float32, NCHW, of any strides; results are fresh arrays, images channels-last where the first input lies so
-(strides of an array of shape (N, H, W, C)). Given symbolic tensors, as in the ``forward`` of a module, the same functions add to the graph instead. A backward pass is ``<function>_backward``, followed by ``_data``,
-``_weight`` or ``_bias`` where there are several; it takes ``grad_output`` first.
+(strides of an array of shape (N, H, W, C)). Given symbolic tensors, as in the ``forward`` of a module, the same functions
+add to the graph instead. A backward pass is ``<function>_backward``, followed by ``_data``, ``_weight`` or ``_bias`` where
+there are several; it takes ``grad_output`` first.
 
 Nothing is converted silently: another dtype or byte order is a TypeError, except that class indices may be of any integer
 dtype. Every other error is a ValueError (or a MemoryError, for a problem larger than the memory there is) that names the
