@@ -47,7 +47,7 @@ def draw(options, content: dict) -> None:
 def _caption(picture: Picture, content: dict) -> None:
     """The machine, the versions and the noise, below the axes."""
     lines = report.facts(content["machine"], content.get("noise", []), "")
-    width = int(picture.figure.get_figwidth() * 25)
+    width = int(picture.figure.get_figwidth() * 22)
     picture.figure.supxlabel("\n".join(part for line in lines for part in textwrap.wrap(line, width)), fontsize=5.5, x=0.01,
                              ha="left")
 
@@ -137,12 +137,14 @@ def ratios(name: str, content: dict) -> None:
     for axes, (title, rows) in zip(axes_of, panels, strict=True):
         axes.set_axisbelow(True)
         axes.grid(axis="y", alpha=0.3)
-        width = 0.8 / len(known)
-        for number, library in enumerate(known):
+        here = libraries(rows)
+        width = 0.8 / len(here)
+        for number, library in enumerate(here):
             some = [(i, row["ratios"][library]) for i, row in enumerate(rows) if library in row["ratios"]]
-            at = [i + (number - (len(known) - 1) / 2) * width for i, _ in some]
+            at = [i + (number - (len(here) - 1) / 2) * width for i, _ in some]
             heights = [r["ratio"] for _, r in some]
-            bars = axes.bar(at, [h - 1.0 for h in heights], 0.9 * width, bottom=1.0, color=COLOURS[number % len(COLOURS)],
+            bars = axes.bar(at, [h - 1.0 for h in heights], 0.9 * width, bottom=1.0,
+                            color=COLOURS[known.index(library) % len(COLOURS)],
                             label=LABELS.get(library, library))
             axes.bar_label(bars, [f"{h:.2f}" for h in heights], fontsize=6, padding=1)
         axes.axhline(1.0, color="black", linewidth=1)
@@ -153,9 +155,11 @@ def ratios(name: str, content: dict) -> None:
         axes.set_yticks(ticks, [f"{t:g}" for t in ticks], fontsize=8)
         axes.minorticks_off()
         axes.set_ylim(low, high)
+        axes.set_xlim(-0.6, networks - 0.4)  # a bar is as wide in every panel
         axes.set_xticks(range(len(rows)), [row["network"] for row in rows], fontsize=8)
         axes.set_title(title, fontsize=9)
         axes.set_ylabel("time by fastconv's", fontsize=8)
-    axes_of[0].legend(fontsize=7, ncols=len(known), title="above 1 fastconv is faster", title_fontsize=7, loc="best")
+    fullest = max(axes_of, key=lambda axes: len(axes.get_legend_handles_labels()[0]))
+    fullest.legend(fontsize=7, ncols=len(known), title="above 1 fastconv is faster", title_fontsize=7, loc="best")
     _caption(picture, content)
     picture.save()
