@@ -221,6 +221,41 @@ def test_backward_data(shape, data, weights):
         assert quality(gx, truth, scale) <= allowed, name
 
 
+GRADIENTS = ["normal", "positive", "bright pixel", "bright corner", "bright last pixel", "halves 3000", "black border",
+             "loud channel", "sparse", "a light in the dark", "ramp of exponents", "2**-60", "2**60"]
+
+
+@pytest.mark.parametrize("shape", [s for s in SHAPES if not HALF or s in ("3x3", "3x3 odd", "1d")])
+@pytest.mark.parametrize("data", GRADIENTS)
+def test_backward_weight(shape, data):
+    """The window of a weight is the pixels that its tap reads: what lies at the edges is not seen by all."""
+    x_shape, w_shape, y_shape, pairs, groups, p = problem(shape)
+    names = algorithms("backward_weight", p)
+    if not names:
+        pytest.skip("direct alone keeps this")
+    for gradient in ("normal", data):
+        rng = seed(shape, data, gradient)
+        x, gy = DATA_SETS[data](rng, x_shape).astype(np.float32), DATA_SETS[gradient](rng, y_shape).astype(np.float32)
+        check_gradient(names, x, gy, w_shape, pairs, groups)
+
+
+def check_gradient(names, x, gy, w_shape, pairs, groups):
+    def summed(x, gy):
+        return R.conv_backward_weight(x, w_shape, gy, 1, pairs, 1, groups)
+
+    def quality_of(name):
+        dw = WEIGHT[len(pairs)](gy, x, w_shape, padding=tuple(pairs), groups=groups, algorithm=name)
+        return quality(dw, truth, scale)
+
+    truth = summed(x, gy)
+    squares = np.square(np.float64(x)), np.square(np.float64(gy))
+    scale = np.sqrt(summed(squares[0], np.ones(gy.shape)) * summed(np.ones(x.shape), squares[1]))
+    scale = np.maximum(scale, 2.0**-20 * scale.max(axis=tuple(range(2, scale.ndim)), keepdims=True))
+    allowed = max(8, 2 * quality_of("direct"))  # whose sums are sequential, in runs
+    for name in names:
+        assert quality_of(name) <= allowed, name
+
+
 SOBEL = np.array([[1, 0, -1], [2, 0, -2], [1, 0, -1]], np.float32)
 
 

@@ -34,6 +34,8 @@ cdef extern from "fastconv/args_fft.h" nogil:
         int32_t* bits
         int64_t bit_parts
         int32_t* note
+        const int32_t* loud_x
+        const int32_t* loud_y
         int64_t groups
         double share, scale
         const float* bias

@@ -43,3 +43,15 @@ cdef extern from "fastconv/args_winograd.h" nogil:
         int64_t G, C, K, R, mh, mw
         int64_t origin[3]
         int64_t tiles, channels, blocks, parts, part_stride
+        const int32_t* loud_x
+        const int32_t* loud_y
+
+    ctypedef struct EdgeArgs:
+        int64_t n
+        const float* x
+        int64_t ld, C
+        int64_t extent[3]
+        int64_t low[3]
+        int64_t high[3]
+        int64_t step
+        int32_t* loud

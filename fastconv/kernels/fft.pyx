@@ -338,20 +338,25 @@ def product_weight(dict g, *, size_t x, size_t gy, size_t sums, first, count, ad
     return step
 
 
-def inverse_weight(dict g, dict strides, *, size_t sums, size_t dw, size_t x, ldx, size_t gy, ldy) -> Step:
-    """The weights' gradient in the user's layout; x and gy are read where it is not finite."""
+def inverse_weight(dict g, dict strides, *, size_t sums, size_t dw, size_t x, ldx, size_t gy, ldy, size_t loud_x=0,
+                   size_t loud_y=0) -> Step:
+    """The weights' gradient in the user's layout; x and gy are read where it is not finite, and of channels and
+    filters that are loud."""
     cdef Step step = Step()
     cdef FftArgs* a = bind(step, "f32_fft_inverse_weight", g)
     a.packed, a.x, a.ldx, a.gy, a.ldy = <float*> sums, <const float*> x, ldx, <const float*> gy, ldy
     put_weights(a, g, strides, dw)
+    a.loud_x, a.loud_y = <const int32_t*> loud_x, <const int32_t*> loud_y
     return step
 
 
-def depthwise_weight(dict g, dict strides, *, size_t x, ldx, size_t gy, ldy, size_t dw, parts, part_stride) -> Step:
+def depthwise_weight(dict g, dict strides, *, size_t x, ldx, size_t gy, ldy, size_t dw, parts, part_stride,
+                     size_t loud_x=0, size_t loud_y=0) -> Step:
     """Partial sums of a depthwise gradient to weights over `parts` ranges of tiles, each in the user's layout."""
     cdef Step step = Step()
     cdef FftArgs* a = bind(step, "f32_fft_depthwise_weight", g)
     a.x, a.ldx, a.gy, a.ldy, a.parts, a.part_stride = <const float*> x, ldx, <const float*> gy, ldy, parts, part_stride
     put_weights(a, g, strides, dw)
+    a.loud_x, a.loud_y = <const int32_t*> loud_x, <const int32_t*> loud_y
     return step
 

@@ -8,7 +8,7 @@ swapped (a kernel of 3x1: height and width exchange their roles; tile and all ex
 
 from libc.stdint cimport int32_t, int64_t
 
-from fastconv.kernels._args_winograd cimport WinogradArgs, WinogradGradientArgs, WinogradPixels, WinogradWeightArgs
+from fastconv.kernels._args_winograd cimport EdgeArgs, WinogradArgs, WinogradGradientArgs, WinogradPixels, WinogradWeightArgs
 from fastconv.kernels._runtime cimport Step
 from fastconv.kernels.conv import ACTIVATIONS, block_filters, packed_filters
 
@@ -93,10 +93,11 @@ def forward(dict p, *, size_t x, ldx, size_t u, size_t w, size_t y, ldy, size_t 
 
 
 def backward_weight(dict p, *, size_t x, ldx, size_t gy, ldy, size_t dw, size_t zeros, tiles, channels, blocks, parts,
-                    part_stride) -> Step:
+                    part_stride, size_t loud_x=0, size_t loud_y=0) -> Step:
     """Partial sums of the weight gradient, `parts` ranges of Winograd tiles, as f32_conv_backward_weight lays them out.
 
-    tiles: Winograd tiles per run; channels and blocks: channels and blocks of filters per tile of the problem.
+    tiles: Winograd tiles per run; channels and blocks: channels and blocks of filters per tile of the problem; loud_x and loud_y:
+    what loud_edges found of the channels and filters.
     """
     cdef Step step = Step()
     cdef WinogradGradientArgs* a = <WinogradGradientArgs*> step.bind_name("f32_conv_winograd_backward_weight",
@@ -106,4 +107,16 @@ def backward_weight(dict p, *, size_t x, ldx, size_t gy, ldy, size_t dw, size_t 
     a.G, a.C, a.K, a.R = p["groups"], p["channels"], p["filters"], p["depth"]
     a.mh, a.mw = p["tile"]
     a.tiles, a.channels, a.blocks, a.parts, a.part_stride = tiles, channels, blocks, parts, part_stride
+    a.loud_x, a.loud_y = <const int32_t*> loud_x, <const int32_t*> loud_y
+    return step
+
+
+def loud_edges(*, size_t x, ldx, channels, extents, low, high, size_t loud) -> Step:
+    """loud (one 32-bit integer per channel): whether a channel lies mostly outside the box [low, high) of each image."""
+    cdef Step step = Step()
+    cdef EdgeArgs* a = <EdgeArgs*> step.bind_name("f32_loud_edges", sizeof(EdgeArgs))
+    a.x, a.ld, a.C, a.loud = <const float*> x, ldx, channels, <int32_t*> loud
+    for i in range(3):
+        a.extent[i], a.low[i], a.high[i] = extents[i], low[i], high[i]
+    a.step = max(1, min(8, (high[1] - low[1]) // 4))
     return step

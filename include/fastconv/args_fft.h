@@ -52,6 +52,8 @@ typedef struct FftArgs {
     int32_t* bits;              // what f32_fft_weight says of them in `bit_parts` parts (locality.inl.h); or null
     int64_t bit_parts;
     int32_t* note;              // [tile of the range][group]: whether the tile has quiet windows; or null
+    const int32_t* loud_x;      // backward to weights: whether f32_loud_edges finds a channel's, a filter's edges loud; or null
+    const int32_t* loud_y;
     int64_t groups;             // of the convolution, for that
     double share;               // a window is quiet that has less of its tile's energy
     double scale;               // on the weights: what the transforms leave out

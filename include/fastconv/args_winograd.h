@@ -63,6 +63,18 @@ typedef struct WinogradGradientArgs {
     int64_t channels;       // channels per tile of the problem
     int64_t blocks;         // blocks of filters per tile of the problem
     int64_t parts, part_stride;  // ranges of Winograd tiles; floats between their results
+    const int32_t* loud_x;  // per channel and filter whether f32_loud_edges finds its edges loud; or null
+    const int32_t* loud_y;
 } WinogradGradientArgs;
+
+// loud[c]: whether channel c has more than kEdge (edges.inl.h) times the energy outside the box low .. high - 1 than inside.
+typedef struct EdgeArgs {
+    int64_t n;
+    const float* x;
+    int64_t ld, C;
+    int64_t extent[3], low[3], high[3];
+    int64_t step;           // one row in so many is read of the box
+    int32_t* loud;
+} EdgeArgs;
 
 #endif

@@ -97,20 +97,20 @@ FC_NOINLINE V fft_direct_weight(const FftArgs* a, const float* x, const float* g
 // fft_direct_weight.
 template <bool kDepthwise>
 FC_INLINE void fft_gradient(const FftArgs* a, const float* spectrum, int64_t fs, const FftScratch& s, const float* x, const float* gy,
-                        int lanes, int64_t begin, int64_t end, float* dw) {
+                        int lanes, int64_t begin, int64_t end, bool loud, float* dw) {
     const FftAxis &A0 = a->axis[0], &A1 = a->axis[1], &A2 = a->axis[2];
     int64_t extent[3], step[3];
     for (int i = 0; i < 3; ++i) {
         step[i] = a->axis[i].dilation;
         extent[i] = (a->axis[i].taps - 1) * step[i] + 1;
     }
-    const bool finite = fft_inverse(a, spectrum, fs, s, extent, step);
+    const bool good = !loud && fft_inverse(a, spectrum, fs, s, extent, step);
     const float scale = static_cast<float>(a->scale);
     for (int64_t t = 0; t < A0.taps * A1.taps * A2.taps; ++t) {
         const int64_t tap[3] = {t / (A2.taps * A1.taps), t / A2.taps % A1.taps, t % A2.taps};
         const float* row = s.grid + (tap[0] * step[0] * A1.size + tap[1] * step[1]) * fft_columns(a) * kPair;
-        const V v = finite ? vload(row + tap[2] * step[2] * kWidth) * scale
-                           : fft_direct_weight<kDepthwise>(a, x, gy, lanes, begin, end, tap);
+        const V v = good ? vload(row + tap[2] * step[2] * kWidth) * scale
+                         : fft_direct_weight<kDepthwise>(a, x, gy, lanes, begin, end, tap);
         float* to = dw + tap[0] * A0.tap_step + tap[1] * A1.tap_step + tap[2] * A2.tap_step;
         for (int i = 0; i < lanes; ++i) to[i * a->sk] = v[i];
     }
@@ -124,9 +124,11 @@ inline void f32_fft_inverse_weight_run(const FftArgs* a, int64_t begin, int64_t 
     for (int64_t tile = begin; tile < end; ++tile) {
         const FftFilters f = fft_filters(a, tile);
         const float* gy = a->gy + f.g * a->K + f.block * kWidth;
+        const bool loud = a->loud_y && any_loud(a->loud_y + f.g * a->K + f.block * kWidth, f.lanes);
         for (int64_t c = f.first; c < f.end; ++c)
             fft_gradient<false>(a, a->packed + fft_packed_at(a, f.g, f.block, c), fft_packed_pitch(a), s, a->x + f.g * a->C + c, gy,
-                            f.lanes, 0, a->n * fft_tiles_per_image(a), a->dw + f.offset + c * a->sc);
+                            f.lanes, 0, a->n * fft_tiles_per_image(a), loud || (a->loud_x && a->loud_x[f.g * a->C + c]),
+                                a->dw + f.offset + c * a->sc);
     }
 }
 
@@ -168,7 +170,9 @@ inline void f32_fft_depthwise_weight_run(const FftArgs* a, int64_t begin, int64_
                 vstore(sums + i + kWidth, negated_mul_add<kWidth>(xr, gi, im));
             }
         }
-        fft_gradient<true>(a, sums, kPair, s, a->x + k, a->gy + k, lanes, first, last, a->dw + part * a->part_stride + k * a->sk);
+        const bool loud = a->loud_x && (any_loud(a->loud_x + k, lanes) || any_loud(a->loud_y + k, lanes));
+        fft_gradient<true>(a, sums, kPair, s, a->x + k, a->gy + k, lanes, first, last, loud,
+                           a->dw + part * a->part_stride + k * a->sk);
     }
 }
 

@@ -107,6 +107,13 @@ FC_INLINE WeightKind weight_kind(const int32_t* parts, int64_t count) {
     return {most > 0 && most < kInfinite && (ones & 0x1ffff) == 0 && most - least <= 6 << 23, most < kInfinite};
 }
 
+// Whether any of `count` channels has loud edges (edges.inl.h).
+FC_INLINE bool any_loud(const int32_t* loud, int64_t count) {
+    bool any = false;
+    for (int64_t i = 0; loud && i < count; ++i) any |= loud[i] != 0;
+    return any;
+}
+
 // ---- output pixels without transforms -------------------------------------------------------------------------------
 
 struct Redo {

@@ -13,7 +13,10 @@
 // Bound by the FMA units; the transforms cost as much as K/16 and C/16 of them. At the end G^T S G, in double precision, goes to the
 // part's gradient in the layout of f32_conv_backward_weight; parts are added in order when it is unpacked.
 //
-// A result that is not finite is summed again without transforms over the same tiles, as in winograd.inl.h.
+// A result that is not finite, or of a channel or filter with loud edges (edges.inl.h), is summed again without transforms over
+// the same tiles.
+#include "fastconv/edges.inl.h"
+#include "fastconv/locality.inl.h"
 #include "fastconv/winograd_gemm.inl.h"
 #include "fastconv/winograd_place.inl.h"
 #include "fastconv/winograd_transform.inl.h"
@@ -203,11 +206,13 @@ FC_INLINE void winograd_sum_unit(const WinogradGradientArgs* a, const WinogradSu
         float* dw = a->dw + part * a->part_stride + (g * packed_filters(a->K) + at) * depth * a->C +
                     (r * taps * a->C + c0) * width + lane;
         const int n = static_cast<int>(min64(kHalf, filters - k));
+        const bool loud = a->loud_y && any_loud(a->loud_y + g * a->K + k0 + k, n);
         for (int64_t c = 0; c < channels; ++c) {
             float* out = dw + c * width;
             if (begin == end) {
                 for (int64_t t = 0; t < taps; ++t) store<kHalf>(out + t * a->C * width, Vf<kHalf>{});
-            } else if (!winograd_taps<MH, MW, kHalf>(s + block * channels + c * wide + lane, cut.s_plane, out, a->C * width)) {
+            } else if (loud || (a->loud_x && a->loud_x[g * a->C + c0 + c]) ||
+                       !winograd_taps<MH, MW, kHalf>(s + block * channels + c * wide + lane, cut.s_plane, out, a->C * width)) {
                 winograd_sum_direct<kHalf>(a, cut.grid, begin, end, r, g * a->C + c0 + c, g * a->K + k0 + k, n, out,
                                            a->C * width);
             }

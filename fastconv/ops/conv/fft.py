@@ -17,7 +17,7 @@ from fastconv.kernels import conv as conv_kernels
 from fastconv.kernels import fft, layout
 from fastconv.kernels.cpu import Cpu, cpu
 from fastconv.ops.conv.choose import Algorithm, offer, promise
-from fastconv.ops.conv.problem import SPREAD, Problem, cut_parts, epilogue
+from fastconv.ops.conv.problem import SPREAD, Problem, cut_parts, epilogue, loud_edges, taps_see_most
 
 PACKED = 2 << 30  # bytes of transformed weights beyond which it is refused
 MODEST = 96 << 20  # and beyond which, if they are over six times the weights, it is for those alone who name it
@@ -153,7 +153,8 @@ class Fft(Algorithm):
         return None
 
     def keeps(self, which: str, p: Problem, precision: str) -> str:
-        return "highest" if terms(shape_of(which, p)) >= TERMS else "high"
+        seen = which != "backward_weight" or taps_see_most(p)
+        return "highest" if seen and terms(shape_of(which, p)) >= TERMS else "high"
 
     def cycles(self, which: str, p: Problem, cpu: Cpu, precision: str) -> float:
         return best(shape_of(which, p), cpu).cycles
@@ -175,11 +176,13 @@ class Fft(Algorithm):
         strides = fft.weight_strides(p.kernel, group=p.K * p.C * p.taps, filter=p.C * p.taps, channel=p.taps)
         read: dict[str, Any] = {"x": x_view.ref, "ldx": x_view.ld, "gy": gy_view.ref, "ldy": gy_view.ld}
         tiles = g["tiles"] * p.n
+        loud = loud_edges(p, x_view, gy_view, cx) if promise(cx) == "highest" else {}
         if g["depthwise"]:
             floats = p.groups * p.taps
             parts = min(max(1, tiles), cut_parts(fft.blocks(p.groups), tiles * 256, floats))
             partial = cx.temp(4 * floats * parts, "weight gradient") if parts > 1 else dw
-            cx.step(fft.depthwise_weight, g, strides, dw=partial, parts=parts, part_stride=floats, info=p.describe(), **read)
+            cx.step(fft.depthwise_weight, g, strides, dw=partial, parts=parts, part_stride=floats, info=p.describe(), **read,
+                    **loud)
             if parts > 1:
                 cx.step(conv_kernels.sum_partials, part=partial, out=dw, parts=parts, part_stride=floats, count=floats)
             return
@@ -189,7 +192,7 @@ class Fft(Algorithm):
             cx.step(fft.transform, g, x=x_view.ref, ldx=x_view.ld, spectrum=xs, **part)
             cx.step(fft.transform_gradient, g, gy=gy_view.ref, ldy=gy_view.ld, spectrum=ys, **part)
             cx.step(fft.product_weight, g, x=xs, gy=ys, sums=sums, add=first > 0, info=p.describe(), **part)
-        cx.step(fft.inverse_weight, g, strides, sums=sums, dw=dw, algorithm="fft", **read)
+        cx.step(fft.inverse_weight, g, strides, sums=sums, dw=dw, algorithm="fft", **read, **loud)
 
 
 def ranges(g: dict, tiles: int, cx: Lowering):

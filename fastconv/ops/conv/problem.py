@@ -9,6 +9,7 @@ from math import prod
 
 from fastconv.graph.ir import Node, Tensor
 from fastconv.graph.lower import Lowering, Ref, View, spatial3
+from fastconv.kernels import winograd
 from fastconv.ops.geometry import to3, window_taps
 
 SPREAD = 3.0  # a tile's root mean square may be so many times that of a window in it (docs/convolution.md, "Local")
@@ -167,6 +168,31 @@ def pack_phases(cx: Lowering, packer: Callable, w: Tensor, packings: list[dict],
         cx.step(packer, cx.read(w).ref, packed, [packings[i] for i in chosen], [offsets[i] for i in chosen], op="pack",
                 segment=segment)
     return packed, offsets[:-1]
+
+
+def inner(p: Problem) -> list[tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]]:
+    """Of x and of y: extents, and the first and the end of the pixels that every tap of a gradient of weights reads."""
+    axes = list(zip(p.kernel, p.dilation, p.low, p.x, p.y, strict=True))
+    x = [(max(0, (k - 1) * d - low), min(size, out - low)) for k, d, low, size, out in axes]
+    y = [(max(0, low), min(out, size + low - (k - 1) * d)) for k, d, low, size, out in axes]
+    return [(size, tuple(a for a, _ in box), tuple(b for _, b in box)) for size, box in ((p.x, x), (p.y, y))]
+
+
+def taps_see_most(p: Problem) -> bool:
+    """Whether every tap of a gradient of weights reads at least half of either tensor along each axis (stride 1)."""
+    return all(2 * (b - a) >= n for sizes, low, high in inner(p) for n, a, b in zip(sizes, low, high, strict=True))
+
+
+def loud_edges(p: Problem, x: View, gy: View, cx: Lowering) -> dict:
+    """Emits the search for channels and filters whose gradients would suffer from edges that some taps do not read; the
+    keywords for who sums them."""
+    found = {}
+    counts = (p.groups * p.C, p.groups * p.K)
+    for name, view, count, (extents, low, high) in zip(("loud_x", "loud_y"), (x, gy), counts, inner(p), strict=True):
+        found[name] = cx.temp(4 * count, "loud edges")
+        cx.step(winograd.loud_edges, x=view.ref, ldx=view.ld, channels=count, extents=extents, low=low, high=high,
+                loud=found[name])
+    return found
 
 
 def cut_parts(tiles: int, pixels: int, floats: int) -> int:

@@ -17,7 +17,7 @@ from fastconv.kernels import winograd as steps
 from fastconv.kernels.cpu import Cpu
 from fastconv.kernels.cpu import cpu as machine
 from fastconv.ops.conv.choose import Algorithm, offer, promise
-from fastconv.ops.conv.problem import SPREAD, Problem, epilogue
+from fastconv.ops.conv.problem import SPREAD, Problem, epilogue, loud_edges, taps_see_most
 
 KERNELS = ((3, 3), (1, 3), (3, 1))
 CHUNK = 32  # channels per partial sum: what keeps F(4x4) below the error of one long chain
@@ -71,7 +71,8 @@ class Winograd(Algorithm):
         return min(kept or found[-1:], key=lambda f: estimate(which, p, f, cpu))
 
     def keeps(self, which: str, p: Problem, precision: str) -> str:
-        return self.form(which, p, precision, machine()).keeps
+        kept = self.form(which, p, precision, machine()).keeps
+        return kept if which != "backward_weight" or taps_see_most(p) else "high"
 
     def cycles(self, which: str, p: Problem, cpu: Cpu, precision: str) -> float:
         return estimate(which, p, self.form(which, p, precision, cpu), cpu)
@@ -101,7 +102,8 @@ class Winograd(Algorithm):
         sizes, floats = cut_weight(p.n, space), steps.weight_floats(space)[1]
         partial = cx.temp(4 * floats * sizes["parts"], "weight gradient")
         cx.step(steps.backward_weight, space, x=view.ref, ldx=view.ld, gy=gradient.ref, ldy=gradient.ld, dw=partial,
-                zeros=cx.zeros(max(channels(x.shape), channels(gy.shape))), part_stride=floats, info=p.describe(), **sizes)
+                zeros=cx.zeros(max(channels(x.shape), channels(gy.shape))), part_stride=floats, info=p.describe(), **sizes,
+                **(loud_edges(p, view, gradient, cx) if promise(cx) == "highest" else {}))
         cx.step(layout.unpack_weight, out, partial, op="unpack", parts=sizes["parts"], part_stride=floats,
                 **packing("forward", p))
 
