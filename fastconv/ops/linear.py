@@ -84,8 +84,8 @@ def lower(node: Node, cx: Lowering) -> None:
     view = dense(x, cx)
     if rounded(cx):
         image, y = planes.split_view(cx, view, x.shape[0], 1, features, 1), cx.write(node.output)
-        planes.convolve(cx, "bf16_conv_direct", 1, rows(view.ld, features, k),
-                        {"filters": k, **columns(x.shape, "channel", "filter")}, w, image, y, describe(node.output, w),
+        planes.convolve(cx, "bf16_conv_direct", 1, [rows(view.ld, features, k)],
+                        [{"filters": k, **columns(x.shape, "channel", "filter")}], w, image, y, describe(node.output, w),
                         {"algorithm": "gemm bf16", **epilogue(node, cx, 2)})
         return
     packed, segment = cx.packed(4 * features * kernels.packed_filters(k), w)
@@ -113,8 +113,8 @@ def lower_backward_data(node: Node, cx: Lowering) -> None:
         raise RuntimeError("the gradient of a flattened input must be dense")
     row = View(gx.ref, gx.ld * prod(node.output.shape[2:]))
     if rounded(cx):
-        planes.convolve(cx, "bf16_conv_direct", 1, rows(view.ld, k, features),
-                        {"channels": k, **columns(node.output.shape, "filter", "channel")}, w, planes.split(cx, gy, 1), row,
+        planes.convolve(cx, "bf16_conv_direct", 1, [rows(view.ld, k, features)],
+                        [{"channels": k, **columns(node.output.shape, "filter", "channel")}], w, planes.split(cx, gy, 1), row,
                         describe(gy, w), {"algorithm": "gemm bf16"})
         return
     packed, segment = cx.packed(4 * k * kernels.packed_filters(features), w)
