@@ -47,6 +47,26 @@ def test_all_passes(algorithm, precision, bound, arrays, emulated):
                     R.conv_backward_weight(x, w.shape, g, **GEOMETRY)) <= bound
 
 
+@pytest.mark.skipif(not planes.has_dot(), reason="products of bfloat16 are no instruction of this machine, or capped")
+@pytest.mark.parametrize(("n", "channels", "spatial", "filters"), [(3, 24, (1, 1), 20), (17, 1000, (1, 1), 777),
+                                                                   (2, 5, (1, 1), 1), (9, 150, (2, 3), 777)])
+def test_linear_at_medium(n, channels, spatial, filters):
+    """All passes, behind a flatten; sums longer than a run. What reaches its input is read off the bias before it."""
+    rng = np.random.default_rng(4)
+    net = nn.Sequential(nn.Conv2d(channels, channels, 1, groups=channels), nn.Flatten(),
+                        nn.Linear(channels * spatial[0] * spatial[1], filters))
+    net[0].weight.data, net[0].bias.data = np.ones_like(net[0].weight.data), np.zeros_like(net[0].bias.data)
+    x = rng.standard_normal((n, channels, *spatial), dtype=np.float32)
+    gy = rng.standard_normal((n, filters), dtype=np.float32)
+    engine = fc.compile(net, x.shape, training=True, precision="medium")
+    assert any(step.algorithm == "gemm bf16" for step in engine.steps())
+    weight, bias = (np.float64(p.data) for p in net[2].parameters())
+    assert R.rel_l2(engine(x), x.reshape(n, -1) @ weight.T + bias) <= 2.0**-7
+    engine.backward(gy)
+    assert R.rel_l2(net[0].bias.grad, (gy @ weight).reshape(x.shape).sum((0, 2, 3))) <= 2.0**-7
+    assert R.rel_l2(net[2].weight.grad, gy.T @ np.float64(x.reshape(n, -1))) <= 2.0**-7
+
+
 def network():
     fc.manual_seed(5)
     return nn.Sequential(nn.Conv2d(3, 16, 7, stride=2, padding=3), nn.ReLU(), nn.Conv2d(16, 32, 3, padding=1), nn.ReLU(),

@@ -114,8 +114,8 @@ def lower_backward_data(node: Node, cx: Lowering) -> None:
     row = View(gx.ref, gx.ld * prod(node.output.shape[2:]))
     if rounded(cx):
         planes.convolve(cx, "bf16_conv_direct", 1, [rows(view.ld, k, features)],
-                        [{"channels": k, **columns(node.output.shape, "filter", "channel")}], w, planes.split(cx, gy, 1), row,
-                        describe(gy, w), {"algorithm": "gemm bf16"})
+                        [{"channels": k, **columns(node.output.shape, "filter", "channel")}], w, planes.split(cx, gy, 1),
+                        row, describe(gy, w), {"algorithm": "gemm bf16"})
         return
     packed, segment = cx.packed(4 * k * kernels.packed_filters(features), w)
     cx.step(layout.pack_weight, cx.read(w).ref, packed, op="pack", segment=segment, channels=k,
