@@ -414,8 +414,8 @@ def compile(module, input_shape, *, training: bool = False, precision: str = "hi
         Training behaviour (BatchNorm statistics, dropout) and a backward tape.
     precision : {"highest", "high", "medium"}, default "highest"
         The promise of accuracy per convolution, against float64. "highest": per output, an error as of one float32
-        FMA accumulator over its window (docs/convolution.md, "Local"); "high": error at most 2**-16 of the L2 norm of ``conv(abs(x), abs(w))``;
-        "medium": bfloat16 inputs, float32 accumulation.
+        FMA accumulator over its window (docs/convolution.md, "Local"); "high": error at most 2**-16 of the L2 norm of
+        ``conv(abs(x), abs(w))``; "medium": bfloat16 inputs, float32 accumulation.
     algorithm : str, dict or Choices, optional
         The name of an algorithm, used wherever it applies ("direct", "winograd", ...); a dict from module path to name, or
         to a dict from pass ("forward", "backward_data", "backward_weight") to name, which must apply; or measured
