@@ -174,6 +174,17 @@ def test_clones_have_doors_of_their_own():
     np.testing.assert_array_equal(engine.freeze()(last(x)), expected)
 
 
+def test_constants_are_no_addresses():
+    """Clips lie as float64 among the addresses of a step, which are known by their values while it is bound."""
+    x = images(1, 3, 2, 2)
+    for exponent in range(-100, 1024):
+        for bound in (1.03 * 2.0 ** exponent, -1.03 * 2.0 ** exponent):
+            low, high = (-2, bound) if bound > 0 else (bound, 2)
+            with np.errstate(over="ignore"):
+                expected = np.clip(x, np.float32(low), np.float32(high))
+            np.testing.assert_array_equal(fc.compile(nn.Hardtanh(low, high), x.shape)(x), expected, f"{low}, {high}")
+
+
 # ---- functions ----------------------------------------------------------------------------------------------------------
 
 W = rng.standard_normal((12, 8, 3, 3), np.float32)

@@ -17,7 +17,9 @@ from fastconv.kernels.call import Door
 from fastconv.kernels.locks import Lock
 from fastconv.kernels.threads import threads_for
 
-STAND_IN, STAND_INS = 0x4FC0, 1024  # upper 16 bits of addresses that stand for buffers: of no memory; how many there are
+# Upper 24 bits of addresses that stand for buffers, and how many there are: of no memory, and, seen as the constants that
+# lie among a step's addresses, of no number either, but of signalling NaNs, which neither arithmetic nor conversions give.
+STAND_IN, STAND_INS = 0x7FF001, 1024
 
 
 class Snapshot(dict):
@@ -80,14 +82,14 @@ class Program:
 
         A door that a step knows in some other way than by an address is left as a copy.
         """
-        self._stand_ins = {id(d.buffer): (STAND_IN + i) << 48 for i, d in enumerate(specs[:STAND_INS])}
+        self._stand_ins = {id(d.buffer): (STAND_IN + i) << 40 for i, d in enumerate(specs[:STAND_INS])}
         self.segments = {name: self._bind(name) for name in SEGMENTS}
         self.doors: dict[str, list[Door]] = {name: [] for name in SEGMENTS}
         found, missed = [], set()
         for spec in specs[:STAND_INS]:
             base, segment = self._stand_ins[id(spec.buffer)], spec.step.segment
             at = next(i for i, s in enumerate(self.lowered.specs[segment]) if s is spec.step)
-            door = Door(spec.slot, self.segments[segment], at, self.arena.address + spec.buffer.offset, base, 1 << 48)
+            door = Door(spec.slot, self.segments[segment], at, self.arena.address + spec.buffer.offset, base, 1 << 40)
             for name, steps in self.segments.items():
                 for i, s in enumerate(self.lowered.specs[name]):
                     expected = sum(ref.buffer is spec.buffer for ref in s.refs())
