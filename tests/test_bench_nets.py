@@ -68,9 +68,10 @@ def test_nets_writes_everything(tmp_path, capsys):
 
 @pytest.mark.parametrize("name", ["mobilenet_v2", "resnet18", "alexnet", "unet"])
 def test_peers_get_the_same_network(name, tmp_path):
-    """race compares the outputs, and the losses of some steps, dropout left out."""
+    """race compares the outputs, and the losses of some steps, dropout left out. (Normalisations of four single pixels are
+    chaotic: resnet18's third loss at 32x32 differs by up to 6 % between any two orders of summation; at 96x96 by 0.5 %.)"""
     installed("torch", "onnxruntime")
-    made, side = subjects.SUBJECTS[name].make(), {"alexnet": 224, "mobilenet_v2": 96}.get(name, 32)
+    made, side = subjects.SUBJECTS[name].make(), {"alexnet": 224, "mobilenet_v2": 96, "resnet18": 96}.get(name, 32)
     shape = (3, side, side)
     subject.write(tmp_path, made, shape)
     with machine.opened(["fastconv", "torch", "onnxruntime"], 1, None) as running:
