@@ -8,6 +8,7 @@ import pytest
 import fastconv as fc
 from fastconv import functional as F
 from fastconv import nn, zoo
+from fastconv.graph.training import LossTape, TrainingTape
 from tests.kernels.guarded import guarded
 
 rng = np.random.default_rng(3)
@@ -276,3 +277,25 @@ def test_networks_of_the_zoo():
         engine = fc.compile(getattr(zoo, name)().eval(), shape)
         x = images(*shape)
         np.testing.assert_array_equal(engine(last(x)), engine(x))
+
+
+@pytest.mark.parametrize("how", [lambda y: y, lambda y: y[::-1], lambda y: y.copy()], ids=["itself", "turned", "copied"])
+@pytest.mark.parametrize("training", [False, True])
+def test_predictions_of_the_last_run_as_a_batch(training, how):
+    """They lie where the next run writes its own: as an input or a target, they are read before that."""
+    network, first, other = nn.Sequential(nn.Linear(12, 12), nn.Tanh()), images(4, 12), images(4, 12)
+
+    def run_of():
+        if training:
+            tape = TrainingTape(network, nn.MSELoss(), fc.optim.SGD(lr=0.0))
+            return tape, tape.step
+        tape = LossTape(network, nn.MSELoss())
+        return tape, tape.run
+
+    for places in ((0,), (1,), (0, 1)):
+        tape, run = run_of()
+        run(first, other)
+        batch = [how(tape.predictions()) if i in places else other for i in range(2)]
+        expected = run_of()[1](*(a.copy() for a in batch))
+        assert expected > 0
+        assert run(*batch) == expected

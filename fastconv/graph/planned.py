@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from fastconv._arrays import is_masked
-from fastconv.graph.arrays import as_int64
+from fastconv.graph.arrays import as_int64, copied
 from fastconv.graph.autodiff import differentiate
 from fastconv.graph.diagnose import first_not_finite
 from fastconv.graph.ir import Tensor
@@ -106,26 +106,29 @@ class Planned:
         """Whether network, loss and rule are still what was planned."""
         return self.graph.traced.current() and (not tape.training or self.rule == (tape.rule.name, tape.rule.state_names))
 
-    def accept(self, arrays: Sequence) -> bool:
-        """Points the tape to these arrays, if they fit the plan."""
+    def accept(self, arrays: Sequence) -> Sequence | None:
+        """Points the tape to these arrays, or to copies of those that lie in the memory of predictions, if they fit the plan.
+
+        What it points to, which must live until the run is over; None where they do not fit.
+        """
         if len(arrays) != len(self.slots):
-            return False
-        n = -1
+            return None
+        n, arrays = -1, copied(arrays, self.outputs)
         for i, (slot, array) in enumerate(zip(self.slots, arrays, strict=True)):
             if slot is None:
                 if not isinstance(array, np.ndarray) or is_masked(array) or array.dtype.kind not in "iu" or \
                         array.shape[1:] != self.arguments[i].shape[1:] or array.shape[:1] != (n,):
-                    return False
+                    return None
                 if array.dtype == np.uint64:
                     array = as_int64(self.op, self.arguments[i].name, array)
                 self.integers[i][:n] = array
             else:
                 got = slot.take(array, False)
                 if got < 1 or (n >= 0 and got != n):
-                    return False
+                    return None
                 n = got
         self.n = n
-        return True
+        return arrays
 
     def remember(self) -> None:
         """Keeps what the next forward writes of the module: running statistics."""

@@ -78,12 +78,14 @@ class LossTape:
         """The plan for these arrays, and what it points to, which must live until the run is over; what is wrong with them
         is said here."""
         planned = self._last
-        if planned is None or not planned.current(self) or not planned.accept(arrays):
+        held = None if planned is None or not planned.current(self) else planned.accept(arrays)
+        if planned is None or held is None:
             planned, arrays = self._plan(arrays)
-            if not planned.accept(arrays):
+            held = planned.accept(arrays)
+            if held is None:
                 raise RuntimeError("the tape does not accept the arrays that it was planned for")
         planned.check_targets()
-        return planned, arrays
+        return planned, held
 
     def _forward(self, planned: Planned) -> Planned:
         self._last = planned
@@ -210,7 +212,7 @@ class TrainingTape(LossTape):
             loss = float(self._value)
             if not math.isfinite(loss):
                 planned.restore()
-                where = planned.first_not_finite(arrays)
+                where = planned.first_not_finite(held)
                 raise FloatingPointError(f"step {self.steps + 1}: the loss is {loss}" + (f": {where}" if where else ""))
             planned.program.run("backward", planned.n)
             del held  # the backward reads inputs where they lie
