@@ -255,6 +255,28 @@ def test_training_engine_keeps_what_its_backward_reads():
         np.testing.assert_array_equal(p.grad, e)
 
 
+class Foreign:
+    """Another library's array in the memory of one of NumPy's."""
+
+    def __init__(self, array):
+        self.__array_interface__, self._kept = array.__array_interface__, array
+
+
+@pytest.mark.parametrize("how", [lambda a: a, Foreign, lambda a: a.copy()], ids=["itself", "foreign", "copied"])
+def test_a_gradient_as_the_gradient_of_the_next_output(how):
+    linear = nn.Linear(40, 40)  # the gradient of its weight has the shape of its output
+    engine, x = fc.compile(linear, (40, 40), training=True), images(40, 40)
+    results = []
+    for wrap in (np.copy, how):
+        engine(x)
+        engine.backward(np.ones((40, 40), np.float32))
+        engine(x)
+        engine.backward(wrap(linear.weight.grad))
+        results.append([p.grad.copy() for p in (linear.weight, linear.bias)])
+    for got, expected in zip(*results, strict=True):
+        np.testing.assert_array_equal(got, expected)
+
+
 @pytest.mark.parametrize("convert", [last, lambda x: np.repeat(x, 2, 1)[:, ::2], lambda x: np.frombuffer(
     b"1" + np.moveaxis(x, 1, -1).tobytes(), np.uint8)[1:].view(np.float32).reshape(np.moveaxis(x, 1, -1).shape)
     .transpose(0, 3, 1, 2)], ids=["bound", "copied", "unaligned"])

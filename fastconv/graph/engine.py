@@ -204,7 +204,8 @@ class Engine:
                     held.append(grad)
                 slot = plan.lowered.slots[f"grad:{i}"]
                 if not isinstance(grad, np.ndarray) or grad.shape != expected or slot.take(grad, False) < 0:
-                    grad = as_float32("engine.backward", f"grad_output {i}", grad)
+                    (grad,) = copied([as_float32("engine.backward", f"grad_output {i}", grad)],
+                                     [array for _, array in program.gradients])
                     held.append(grad)  # what was made here lives until it has been read
                     if grad.shape != expected or slot.take(grad, False) < 0:
                         raise ValueError(f"engine.backward: grad_output {i} of shape {grad.shape}: expected {expected}, "

@@ -5,6 +5,7 @@ Lifetimes follow from the references alone: a buffer lives from the first step t
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from math import prod
@@ -357,18 +358,25 @@ class Lowering:
         An input that a later segment reads must then live until that has run; ``across`` says that it does. Outputs are used
         by their own segment alone.
         """
-        passing = [view.ref.buffer for _, view, _ in self._doors]
-        found = []
+        passing = Counter(id(view.ref.buffer) for _, view, _ in self._doors)
+        users, found = self.users(), []
         for tensor, view, door in self._doors:
             buffer = door.buffer
             dense = view.ref.offset == 0 and (tensor.layout == FLAT or view.ld == channels(tensor.shape))
-            if buffer.kind != ARENA or not dense or buffer.nbytes != 4 * prod(tensor.shape) or \
-                    sum(b is buffer for b in passing) > 1:
+            if buffer.kind != ARENA or not dense or buffer.nbytes != 4 * prod(tensor.shape) or passing[id(buffer)] > 1:
                 continue
-            if not (across and door.into) and any(ref.buffer is buffer for name, specs in self.specs.items()
-                                                  if name != door.step.segment for spec in specs for ref in spec.refs()):
+            if not (across and door.into) and any(segment != door.step.segment for segment, _, _ in users[id(buffer)]):
                 continue
             found.append(door)
+        return found
+
+    def users(self) -> dict[int, list[tuple[str, int, int]]]:
+        """By the ids of buffers, the steps that name them: segment, place in it, how many times."""
+        found: dict[int, list[tuple[str, int, int]]] = {}
+        for segment, specs in self.specs.items():
+            for i, spec in enumerate(specs):
+                for buffer, times in Counter(id(ref.buffer) for ref in spec.refs()).items():
+                    found.setdefault(buffer, []).append((segment, i, times))
         return found
 
     def weights_layout(self) -> list[tuple[str, int, int]]:

@@ -85,16 +85,15 @@ class Program:
         self._stand_ins = {id(d.buffer): (STAND_IN + i) << 40 for i, d in enumerate(specs[:STAND_INS])}
         self.segments = {name: self._bind(name) for name in SEGMENTS}
         self.doors: dict[str, list[Door]] = {name: [] for name in SEGMENTS}
-        found, missed = [], set()
+        found, missed, users = [], set(), self.lowered.users()
+        at = {id(s): i for specs_of in self.lowered.specs.values() for i, s in enumerate(specs_of)}
         for spec in specs[:STAND_INS]:
             base, segment = self._stand_ins[id(spec.buffer)], spec.step.segment
-            at = next(i for i, s in enumerate(self.lowered.specs[segment]) if s is spec.step)
-            door = Door(spec.slot, self.segments[segment], at, self.arena.address + spec.buffer.offset, base, 1 << 40)
-            for name, steps in self.segments.items():
-                for i, s in enumerate(self.lowered.specs[name]):
-                    expected = sum(ref.buffer is spec.buffer for ref in s.refs())
-                    if expected and door.find(steps, i) < expected:
-                        missed.add(id(spec.buffer))
+            door = Door(spec.slot, self.segments[segment], at[id(spec.step)], self.arena.address + spec.buffer.offset, base,
+                        1 << 40)
+            for name, i, expected in users[id(spec.buffer)]:
+                if door.find(self.segments[name], i) < expected:
+                    missed.add(id(spec.buffer))
             found.append((segment, door))
         if missed:
             self._bind_all([d for d in specs if id(d.buffer) not in missed])
