@@ -107,7 +107,7 @@ class Planned:
         return self.graph.traced.current() and (not tape.training or self.rule == (tape.rule.name, tape.rule.state_names))
 
     def accept(self, arrays: Sequence) -> Sequence | None:
-        """Points the tape to these arrays, or to copies of those that lie in the memory of predictions, if they fit the plan.
+        """Points the tape to these arrays, copies of those that lie in the memory of predictions, if they fit the plan.
 
         What it points to, which must live until the run is over; None where they do not fit.
         """
