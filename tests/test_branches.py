@@ -132,6 +132,7 @@ BRANCHES = {
     "fft dilated": Conv(1, 1, 5, 4, (axis(25, 5, 1, 3, 6), axis(24, 5, 1, 2, 4)), **FUSED),
     "fft depthwise": dw(WIDTH + 3, *square(30, 11, 1, 1, 5), n=2, **FUSED),
     "fft in groups": Conv(1, 3, 5, WIDTH + 1, square(20, 9, 1, 1, 4), **FUSED),
+    "fft, no pixel seen by all taps": Conv(2, 1, WIDTH + 1, 9, (axis(20, 5, 1, 1, 2), axis(4, 40, 1, 1, (0, 39)))),
     "fft of many tiles": Conv(9, 1, 4, 4, square(33, 9, 1, 1, 4)),
     # panels of im2col, slabs of planes
     "panels": Conv(2, 1, 16, 16, (axis(20, 5, 1, 1, 2), axis(17, 5, 1, 1, 2))),

@@ -171,11 +171,17 @@ def pack_phases(cx: Lowering, packer: Callable, w: Tensor, packings: list[dict],
 
 
 def inner(p: Problem) -> list[tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]]:
-    """Of x and of y: extents, and the first and the end of the pixels that every tap of a gradient of weights reads."""
+    """Of x and of y: extents, and the first and the end of the pixels that every tap of a gradient of weights reads; the
+    same where there are none (kernels and padding may be wider than the image)."""
     axes = list(zip(p.kernel, p.dilation, p.low, p.x, p.y, strict=True))
-    x = [(max(0, (k - 1) * d - low), min(size, out - low)) for k, d, low, size, out in axes]
-    y = [(max(0, low), min(out, size + low - (k - 1) * d)) for k, d, low, size, out in axes]
-    return [(size, tuple(a for a, _ in box), tuple(b for _, b in box)) for size, box in ((p.x, x), (p.y, y))]
+    x = [((k - 1) * d - low, out - low) for k, d, low, size, out in axes]
+    y = [(low, size + low - (k - 1) * d) for k, d, low, size, out in axes]
+    found = []
+    for sizes, box in ((p.x, x), (p.y, y)):
+        first = tuple(min(n, max(0, a)) for n, (a, _) in zip(sizes, box, strict=True))
+        end = tuple(max(a, min(n, b)) for n, a, (_, b) in zip(sizes, first, box, strict=True))
+        found.append((sizes, first, end))
+    return found
 
 
 def taps_see_most(p: Problem) -> bool:
