@@ -11,7 +11,7 @@ static void winograd(Bench& b, const Problem& p, int64_t m, double tolerance) {
     const std::vector<int32_t> numbers = p.numbers();
     PackArgs pack = p.packing(numbers, w.data(), packed.data());
     b.run(FC_ID_f32_pack_weight, &pack, 1);
-    WinogradWeightArgs transform = {1, packed.data(), u.data(), p.G, p.C, p.K, 1, m, m};
+    WinogradWeightArgs transform = {1, packed.data(), u.data(), nullptr, p.G, p.C, p.K, 1, m, m};
     b.run(FC_ID_f32_winograd_weight, &transform, 1);
     Floats y = poison(p.outputs());
     WinogradArgs a = {};
