@@ -84,7 +84,9 @@ def test_default_collate():
         ([(np.zeros(3), 1), (np.zeros(4), 1)], ValueError, r"field 0 of item 1 has shape \(4,\) but .* \(3,\)"),
         ([(1, 2), (1,)], ValueError, "item 1 has 1 fields but item 0 has 2"),
         (["a", "b"], TypeError, "field 0 must be an array or a number, got str"),
-        ([{"x": 1}], TypeError, "got dict; give the DataLoader a collate_fn"),
+        ([{"x": "a"}], TypeError, "field 'x' must be an array or a number, got str"),
+        ([{"x": 1}, {"y": 1}], ValueError, r"item 1 has the fields \['y'\] but item 0 has \['x'\]"),
+        ([{1, 2}], TypeError, "got set; give the DataLoader a collate_fn"),
     ],
 )
 def test_default_collate_errors(items, error, message):

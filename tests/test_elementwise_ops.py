@@ -275,14 +275,15 @@ def test_value_errors(function, message):
 @pytest.mark.parametrize("function, message", [
     (lambda x, t: x + t, "add: other has dtype int64: expected float32"),
     (lambda x, t: apply("relu", [t]), "relu: input has dtype int64"),
-    (lambda x, t: apply("cross_entropy", [x, x]), "cross_entropy: target has dtype float32: expected class indices"),
+    (lambda x, t: apply("cross_entropy", [x, x.graph.inputs[2]]),
+     "cross_entropy: target has dtype float32: expected class indices"),
     (lambda x, t: apply("mse_loss", [x, t]), "mse_loss: target has dtype int64"),
     (lambda x, t: apply("leaky_relu", [x], negative_slope="0.1"), "leaky_relu: negative_slope='0.1': expected a number"),
     (lambda x, t: apply("softmax", [x], dim=1.0), "softmax: dim=1.0: expected an integer"),
 ])
 def test_type_errors(function, message):
     with pytest.raises(TypeError, match=message):
-        trace(function, [((2, 3), "x"), ((2,), "t", "pixels", "int64")])
+        trace(lambda x, t, _: function(x, t), [((2, 3), "x"), ((2,), "t", "pixels", "int64"), ((2,), "of classes' shape")])
 
 
 @pytest.mark.parametrize("shape", [(4, 1), (3, 4, 5), (2, 3, 4, 5), (1, 1, 1, 5)])
