@@ -1,14 +1,12 @@
 """Every algorithm, on every problem that it does not refuse, in all three passes, against the float64 reference."""
 
 import os
-import subprocess
-import sys
 from collections import Counter
-from pathlib import Path
 
 import numpy as np
 import pytest
 import reference as R
+from everywhere import again
 from fastconv.kernels._runtime import isa_info
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -190,11 +188,4 @@ def test_every_algorithm_met_problems_in_every_pass():
 @pytest.mark.parametrize("isa", isa_info()["available"])
 def test_everywhere(isa):
     """The same at the other instruction sets of this machine, a process each."""
-    if "FASTCONV_TEST_INNER" in os.environ:
-        pytest.skip("already inside")
-    if isa == isa_info()["isa"]:
-        pytest.skip("this process")
-    environment = {**os.environ, "FASTCONV_ISA": isa, "FASTCONV_TEST_INNER": "1", "FASTCONV_TEST_EXAMPLES": "300"}
-    done = subprocess.run([sys.executable, "-m", "pytest", "-q", "-x", str(Path(__file__))], env=environment,
-                          capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-1000:]
+    again(isa, __file__, FASTCONV_TEST_EXAMPLES="300")

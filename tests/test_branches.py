@@ -6,13 +6,12 @@ docs/testing.md lists them. Every problem runs in all three passes by every algo
 
 import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import fuzz_conv
 import pytest
 from conv_problems import Conv, axis, everything, square
+from everywhere import again
 from fastconv.kernels._runtime import isa_info
 
 import fastconv
@@ -195,11 +194,4 @@ def test_the_list_in_the_documentation_is_this_one():
 @pytest.mark.parametrize("isa", isa_info()["available"])
 def test_everywhere(isa):
     """The same at the other instruction sets of this machine, a process each."""
-    if "FASTCONV_TEST_INNER" in os.environ:
-        pytest.skip("already inside")
-    if isa == isa_info()["isa"]:
-        pytest.skip("this process")
-    environment = {**os.environ, "FASTCONV_ISA": isa, "FASTCONV_TEST_INNER": "1", "FASTCONV_TEST_FUZZ": "20"}
-    done = subprocess.run([sys.executable, "-m", "pytest", "-q", "-x", str(Path(__file__))], env=environment,
-                          capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-1000:]
+    again(isa, __file__, FASTCONV_TEST_FUZZ="20")

@@ -8,12 +8,11 @@ that holds less than 2**-20 of the norm of its image counts as that.
 
 import os
 import platform
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 import reference as R
+from everywhere import again
 from fastconv.kernels._runtime import isa_info
 
 import fastconv as fc
@@ -314,11 +313,4 @@ def test_quiet_windows_are_directs(algorithm):
 
 @pytest.mark.parametrize("isa", isa_info()["available"])
 def test_everywhere(isa):
-    if "FASTCONV_TEST_INNER" in os.environ:
-        pytest.skip("already inside")
-    if isa == isa_info()["isa"]:
-        pytest.skip("this process")
-    environment = {**os.environ, "FASTCONV_ISA": isa, "FASTCONV_TEST_INNER": "1"}
-    done = subprocess.run([sys.executable, "-m", "pytest", "-q", "-x", __file__], env=environment, capture_output=True,
-                          text=True)
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-1000:]
+    again(isa, __file__)

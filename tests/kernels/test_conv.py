@@ -5,13 +5,11 @@ Inputs and outputs end at a guard page and start as NaN; integer inputs reach ev
 
 import itertools
 import math
-import os
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 import reference as ref
+from everywhere import again
 from fastconv.kernels._runtime import isa_info
 
 from fastconv.kernels import conv, layout
@@ -375,11 +373,4 @@ def test_sum_partials(parts, count, rng):
 @pytest.mark.parametrize("isa", isa_info()["available"])
 def test_everywhere(isa):
     """This file again at every other instruction set of this machine."""
-    if "FASTCONV_TEST_INNER" in os.environ:
-        pytest.skip("already inside")
-    if isa == isa_info()["isa"]:
-        pytest.skip("this process")
-    environment = {**os.environ, "FASTCONV_ISA": isa, "FASTCONV_TEST_INNER": "1"}
-    done = subprocess.run([sys.executable, "-m", "pytest", "-q", "-x", __file__], env=environment, capture_output=True,
-                          text=True)
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-1000:]
+    again(isa, __file__)

@@ -4,13 +4,11 @@ Every product is done by the BLAS that NumPy has loaded and, in a second process
 """
 
 import math
-import os
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 import reference as ref
+from everywhere import again
 from fastconv.kernels._runtime import isa_info
 from fastconv.kernels.blas import blas_info
 
@@ -225,11 +223,4 @@ def test_unfold_and_fold(name, rng):
 @pytest.mark.parametrize("blas", ["", "none"])
 def test_everywhere(isa, blas):
     """This file again at another instruction set, with and without BLAS."""
-    if "FASTCONV_TEST_INNER" in os.environ:
-        pytest.skip("already inside")
-    if (isa, blas) == (isa_info()["isa"], "" if blas_info() else "none"):
-        pytest.skip("this process")
-    environment = {**os.environ, "FASTCONV_ISA": isa, "FASTCONV_BLAS": blas, "FASTCONV_TEST_INNER": "1"}
-    done = subprocess.run([sys.executable, "-m", "pytest", "-q", "-x", __file__], env=environment, capture_output=True,
-                          text=True)
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-1000:]
+    again(isa, __file__, here=(isa, blas) == (isa_info()["isa"], "" if blas_info() else "none"), FASTCONV_BLAS=blas)
