@@ -176,7 +176,7 @@ def inner(p: Problem) -> list[tuple[tuple[int, ...], tuple[int, ...], tuple[int,
     axes = list(zip(p.kernel, p.dilation, p.low, p.x, p.y, strict=True))
     x = [((k - 1) * d - low, out - low) for k, d, low, size, out in axes]
     y = [(low, size + low - (k - 1) * d) for k, d, low, size, out in axes]
-    found = []
+    found: list[tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]] = []
     for sizes, box in ((p.x, x), (p.y, y)):
         first = tuple(min(n, max(0, a)) for n, (a, _) in zip(sizes, box, strict=True))
         end = tuple(max(a, min(n, b)) for n, a, (_, b) in zip(sizes, first, box, strict=True))
