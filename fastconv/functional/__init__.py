@@ -40,6 +40,7 @@ from fastconv.functional.activation import (
     tanh,
     tanh_backward,
 )
+from fastconv.functional.attention import *  # noqa: F403
 from fastconv.functional.conv import (
     conv1d,
     conv1d_backward_bias,
@@ -72,9 +73,14 @@ from fastconv.functional.conv_transpose import (
     conv_transpose3d_backward_data,
     conv_transpose3d_backward_weight,
 )
+from fastconv.functional.indexing import *  # noqa: F403
 from fastconv.functional.loss import cross_entropy, cross_entropy_backward, mse_loss, mse_loss_backward
+from fastconv.functional.losses import *  # noqa: F403
+from fastconv.functional.matmul import *  # noqa: F403
 from fastconv.functional.norm import batch_norm, batch_norm_backward
+from fastconv.functional.normalization import *  # noqa: F403
 from fastconv.functional.pad import pad, pad_backward
+from fastconv.functional.pointwise import *  # noqa: F403
 from fastconv.functional.pool import (
     adaptive_avg_pool1d,
     adaptive_avg_pool1d_backward,
@@ -101,7 +107,12 @@ from fastconv.functional.pool import (
     max_pool3d,
     max_pool3d_backward,
 )
+from fastconv.functional.record import records, vjp
+from fastconv.functional.reduction import *  # noqa: F403
+from fastconv.functional.resize import *  # noqa: F403
+from fastconv.functional.roi import *  # noqa: F403
 from fastconv.functional.shape import add, cat, concat, flatten, fold, unfold
+from fastconv.functional.structure import *  # noqa: F403
 from fastconv.graph.gradcheck import GradcheckError, gradcheck
 
 __all__ = [
@@ -201,4 +212,6 @@ __all__ = [
     "tanh",
     "tanh_backward",
     "unfold",
+    "vjp",
+    *records,
 ]

@@ -13,7 +13,7 @@ import numpy as np
 
 from fastconv._values import shown
 from fastconv.graph.eager import Argument, cache, check_array, check_ndim, run_backward, run_op
-from fastconv.graph.ir import FLAT, PIXELS, Tensor, Type, apply, showing
+from fastconv.graph.ir import FLAT, PIXELS, Tensor, Type, apply, as_pixels, showing
 from fastconv.kernels.call import Function
 
 
@@ -64,12 +64,10 @@ def call(op: str, shown: str, *arguments: Argument, updates: Sequence[int] = (),
 def symbolic(op: str, shown: str, arguments: Sequence[Argument], attrs: dict) -> Any:
     """Adds a node to the graph of symbolic tensors."""
     for a in arguments:
-        if isinstance(a.value, Tensor):
-            decide(shown, a)
-        elif a.value is None and not a.optional:
+        if a.value is None and not a.optional:
             raise TypeError(f"{shown}: {a.name} is None: expected a symbolic tensor")
     with showing(shown):
-        return apply(op, [a.value for a in arguments], **attrs)
+        return apply(op, [decide(shown, a) if isinstance(a.value, Tensor) else a.value for a in arguments], **attrs)
 
 
 def gradient(op: str, shown: str, grad_output, *arguments: Argument, wanted=(0,), layout: str = PIXELS, **attrs) -> Any:
@@ -78,18 +76,22 @@ def gradient(op: str, shown: str, grad_output, *arguments: Argument, wanted=(0,)
     return grads[0] if len(grads) == 1 else tuple(grads)
 
 
-def decide(shown: str, argument: Argument) -> None:
-    """Checks a symbolic argument; an input whose layout is still open takes the one that is wanted here."""
+def decide(shown: str, argument: Argument) -> Tensor:
+    """Checks a symbolic argument; an input whose layout is still open takes the one that is wanted here, and what is
+    dense or flat is copied where pixels are wanted."""
     tensor, open_ = argument.value, argument.value.graph.undecided
     check_ndim(shown, argument, tensor.shape)
     if tensor in open_:
         open_.discard(tensor)
         tensor.type = Type(tensor.type.shape, argument.layout, tensor.dtype)
-    if tensor.layout != argument.layout:
+    if tensor.dtype == argument.dtype and argument.layout == PIXELS and tensor.parameter is None:
+        tensor = as_pixels(shown, tensor, True)
+    if tensor.layout != argument.layout and tensor.dtype == "float32":
         kinds = {PIXELS: "an activation", FLAT: "a parameter"}
         raise ValueError(f"{shown}: {argument.name} is {kinds[tensor.layout]}: expected {kinds[argument.layout]}")
     if tensor.dtype != argument.dtype:
         raise TypeError(f"{shown}: {argument.name} has dtype {tensor.dtype}: expected {argument.dtype}")
+    return tensor
 
 
 def activation(name: str, value=None, ndim: int = 0) -> Argument:

@@ -9,6 +9,7 @@ import numpy as np
 
 from fastconv._arrays import refuse_masked
 from fastconv._values import shown
+from fastconv.graph.ir import ITEMSIZE, RANK
 from fastconv.kernels.call import empty_channels_last
 from fastconv.kernels.layout import distinct
 from fastconv.kernels.locks import Reentered
@@ -73,6 +74,23 @@ def as_int64(op: str, name: str, value) -> np.ndarray:
     return array.astype(np.int64, copy=False)
 
 
+def as_integers(op: str, name: str, value, dtype: str) -> np.ndarray:
+    """An array of an input that is not float32: integers of any kind for int64, else exactly its dtype.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As :func:`as_int64`; for any other dtype than the one expected.
+    """
+    if dtype == "int64":
+        return as_int64(op, name, value)
+    refuse_masked(op, name, value)
+    array = np.asarray(value)
+    if array.dtype != dtype:
+        raise TypeError(f"{op}: {name} has dtype {array.dtype}: expected {dtype}")
+    return array
+
+
 HARD = 10_000  # how much NumPy may work at the question whether two arrays share memory, before the answer is yes
 
 
@@ -100,13 +118,13 @@ def copied(arrays: Sequence[np.ndarray], written: Sequence) -> list[np.ndarray]:
     return [a.copy(order="K") if any(overlap(a, w) for w in written) else a for a in arrays]
 
 
-def refuse_out(op: str, array, shape: tuple[int, ...]) -> None:
+def refuse_out(op: str, array, shape: tuple[int, ...], dtype: str = "float32") -> None:
     """Says what is wrong with an ``out`` that was not taken."""
     refuse_masked(op, "out", array)
     if not isinstance(array, np.ndarray):
-        raise TypeError(f"{op}: out is a {type(array).__name__}: expected a float32 array of shape {shape}")
-    if array.dtype != np.float32:
-        raise TypeError(f"{op}: out has dtype {array.dtype}: expected float32")
+        raise TypeError(f"{op}: out is a {type(array).__name__}: expected a {dtype} array of shape {shape}")
+    if array.dtype != dtype:
+        raise TypeError(f"{op}: out has dtype {array.dtype}: expected {dtype}")
     if array.shape != tuple(shape):
         raise ValueError(f"{op}: out has shape {array.shape}: expected {tuple(shape)}")
     if not array.flags.writeable:
@@ -122,13 +140,45 @@ def check_shape(op: str, name: str, shape) -> tuple[int, ...]:
         shape = tuple(int(s.__index__()) for s in shape)
     except (TypeError, AttributeError):
         raise TypeError(f"{op}: {name}={shown(shape)}: expected a sequence of integers, like (1, 3, 224, 224)") from None
-    if not 2 <= len(shape) <= 5:
-        raise ValueError(f"{op}: {name}={shape} has {len(shape)} dimensions: expected 2 (N, features) to 5 (N, C, D, H, W)")
+    if not 1 <= len(shape) <= RANK:
+        raise ValueError(f"{op}: {name}={shape} has {len(shape)} dimensions: expected 1 (N) to {RANK}, like (N, C, H, W)")
     if shape[0] < 0 or any(s < 1 for s in shape[1:]):
         raise ValueError(f"{op}: {name}={shape}: every extent must be at least 1")
     if prod(shape) * 4 >= 2**62:
         raise ValueError(f"{op}: {name}={shape}: the product of the extents overflows")
     return shape
+
+
+def input_specs(op: str, input_shape) -> list[tuple[tuple[int, ...], str, str]]:
+    """The inputs of a network as (shape, name, dtype): of one shape, a sequence of them, or a dict of names.
+
+    Each is a tuple of integers, or a pair of such and a dtype, where that is not float32: ``((1, 77), "int64")``.
+    """
+    if isinstance(input_shape, dict):
+        if not input_shape:
+            raise ValueError(f"{op}: input_shape={{}}: expected at least one input")
+        for name in input_shape:
+            if not isinstance(name, str):
+                raise TypeError(f"{op}: input_shape has the name {shown(name)}: expected a string")
+        named, given = list(input_shape), list(input_shape.values())
+    else:
+        several = isinstance(input_shape, (list, tuple)) and len(input_shape) > 0 and not _pair(input_shape) and \
+            all(isinstance(s, (list, tuple)) for s in input_shape)
+        given = list(input_shape) if several else [input_shape]
+        named = ["input"] if len(given) == 1 else [f"input{i}" for i in range(len(given))]
+    specs = []
+    for name, value in zip(named, given, strict=True):
+        shape, dtype = value if _pair(value) else (value, "float32")
+        if dtype not in ITEMSIZE:
+            raise ValueError(f"{op}: input_shape has the dtype {shown(dtype)}: expected one of {', '.join(ITEMSIZE)}")
+        specs.append((check_shape(op, "input_shape", shape), name, dtype))
+    if len({s[0][0] for s in specs}) > 1:
+        raise ValueError(f"{op}: input_shape={input_shape}: all inputs must have the same batch")
+    return specs
+
+
+def _pair(value) -> bool:
+    return isinstance(value, (list, tuple)) and len(value) == 2 and isinstance(value[1], str)
 
 
 def lies_channels_last(array: np.ndarray) -> bool:

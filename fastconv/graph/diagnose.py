@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from fastconv.graph.ir import FLAT, Graph, Tensor
+from fastconv.graph.ir import PIXELS, Graph, Tensor
 from fastconv.graph.lower import Lowering, channels, pixels_per_image
 from fastconv.graph.program import Program
 from fastconv.kernels.threads import threads_for
@@ -45,8 +45,8 @@ def _values(tensor: Tensor, lowered: Lowering, program: Program, n: int) -> np.n
     view = lowered._views.get(tensor)
     if view is None or tensor.dtype != "float32" or view.ref.buffer.parameter is not None:
         return None
-    if tensor.layout == FLAT:
-        return program.array(view.ref, tensor.shape)
+    if tensor.layout != PIXELS:
+        return program.array(view.ref, tensor.shape)[: n if tensor.batched else None]
     pixels, c = n * pixels_per_image(tensor.shape), channels(tensor.shape)
     floats = program.array(view.ref, (max(0, (pixels - 1) * view.ld + c),)) if pixels else np.zeros(0, np.float32)
     return np.lib.stride_tricks.as_strided(floats, (pixels, c), (4 * view.ld, 4))

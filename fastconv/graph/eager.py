@@ -16,7 +16,7 @@ from fastconv._values import shown
 from fastconv.graph.arrays import as_float32, as_int64, copied, fresh, lies_channels_last
 from fastconv.graph.autodiff import differentiate, remove_dead
 from fastconv.graph.ir import PIXELS, Graph, Node, Tensor, apply, building, operator, showing
-from fastconv.graph.lower import Lowering
+from fastconv.graph.lower import Lowering, Ref
 from fastconv.graph.options import ALIKE
 from fastconv.graph.plan import check_memory
 from fastconv.graph.program import Program
@@ -53,6 +53,8 @@ class Compiled(Call):
         self.updates = updates  # positions of the inputs that the run changes
         self.segments, self.program = segments, program
         self.dense = False  # only arrays in C order are taken
+        self.read: dict[int, Ref] = {}  # outputs that pass no slot, and where they are after a run
+        self.structure: Any = None  # how results nest, where it is made of a function
         self.problem: Problem | None = None  # that it is counted for
         self.counted = 0
 
@@ -93,7 +95,8 @@ class Compiled(Call):
             arrays = [a if i in self.updates else apart[i] for i, a in enumerate(arrays)]
         for tensor, array in zip(self.inputs, arrays, strict=True):
             if tensor.dtype != "float32":
-                self.program.array(self.lowered.read(tensor).ref, tensor.shape, tensor.dtype)[: len(array)] = array
+                place = self.program.array(self.lowered.read(tensor).ref, tensor.shape, tensor.dtype)
+                place[: len(array) if tensor.batched else None] = array  # type: ignore[misc]
             else:
                 self._point(tensor.name, array, False)
         for position in self.updates:
@@ -109,8 +112,10 @@ class Compiled(Call):
         self.program.settle(self.segments, n)
         for segment in self.segments:
             self.program.run(segment, n)
-        for tensor, array in zip(self.outputs, outputs, strict=True):
-            if tensor.dtype != "float32":
+        for i, (tensor, array) in enumerate(zip(self.outputs, outputs, strict=True)):
+            if i in self.read:
+                array[...] = self.program.array(self.read[i], tensor.shape, tensor.dtype)
+            elif tensor.dtype != "float32":
                 view, c = self.lowered.read(tensor), tensor.shape[1]
                 pixels = self.program.array(view.ref, (tensor.shape[0], *tensor.shape[2:], c), tensor.dtype)
                 array[...] = np.moveaxis(pixels[:n], -1, 1)
@@ -118,10 +123,12 @@ class Compiled(Call):
 
     def _shape(self, i: int, tensor: Tensor, n: int) -> tuple[int, ...]:
         slot = self.lowered.slots.get(f"output:{i}")
-        shape = slot.extents if slot else tensor.shape
+        shape = slot.extents if slot and tensor.layout == PIXELS else tensor.shape
         return (n, *shape[1:]) if tensor.layout == PIXELS else shape
 
     def _point(self, name: str, array: np.ndarray, write: bool) -> None:
+        if array.ndim > 5:  # a slot has five dimensions; these are arrays of functions over any rank, whose order is C's
+            array = array.reshape(-1) if write else np.ascontiguousarray(array).reshape(-1)
         if self.lowered.slots[name].take(array, write) < 0:
             raise RuntimeError(f"{name} did not take an array of shape {array.shape} and strides {array.strides}")
 

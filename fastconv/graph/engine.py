@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from math import prod
 from weakref import WeakValueDictionary
 
 import numpy as np
 
 from fastconv._atomic import check_writable
 from fastconv._values import shown
-from fastconv.graph.arrays import as_float32, check_shape, copied
+from fastconv.graph.arrays import as_float32, copied, input_specs
 from fastconv.graph.autodiff import differentiate
 from fastconv.graph.choices import Choices
+from fastconv.graph.ir import DENSE, PIXELS
 from fastconv.graph.listing import StepInfo, list_memory, list_steps
 from fastconv.graph.lower import SEGMENTS
 from fastconv.graph.options import alike, check_count, check_options
@@ -36,7 +38,9 @@ class Engine:
 
     def __init__(self, function: Callable, shapes: Sequence[tuple[int, ...]], *, training: bool = False,
                  precision: str = "highest", algorithm: str | dict | Choices | None = None, threads: int | None = None,
-                 cache_size: int = 4, choose_for: int | None = None, snapshot: Snapshot | None = None):
+                 cache_size: int = 4, choose_for: int | None = None, snapshot: Snapshot | None = None,
+                 inputs: Sequence[tuple[str, str]] | None = None):
+        self._inputs = list(inputs or _unnamed(len(shapes)))  # names and dtypes
         self._function, self._training, self._threads = function, bool(training), threads or 0
         self._precision, self._algorithm, self.cache_size = precision, algorithm, cache_size
         batch = max(1, shapes[0][0])
@@ -98,8 +102,8 @@ class Engine:
     def _lower(self, shapes: Sequence[tuple[int, ...]], algorithm) -> tuple[Plan, list, list]:
         """The plan for these shapes, the parameters that gradients are wanted of, and the gradients."""
         batch = max(1, shapes[0][0])
-        names = ["input"] if len(shapes) == 1 else [f"input{i}" for i in range(len(shapes))]
-        inputs = [((batch, *s[1:]), n) for s, n in zip(shapes, names, strict=True)]
+        inputs = [((batch, *s[1:]), name, PIXELS if dtype == "float32" and 2 <= len(s) <= 5 else DENSE, dtype)
+                  for s, (name, dtype) in zip(shapes, self._inputs, strict=True)]
         graph, structure = trace(self._function, inputs, shapes[0][0])
         optimise(graph, self._training)
         gradients: list = []
@@ -107,6 +111,8 @@ class Engine:
         if self._training:
             seeds = []
             for i, tensor in enumerate(graph.outputs):
+                if tensor.dtype != "float32":
+                    continue
                 seed = graph.input(tensor.shape, f"grad:{i}", tensor.layout)
                 graph.late_inputs.add(seed)
                 seeds.append((tensor, seed))
@@ -148,10 +154,11 @@ class Engine:
             given: Sequence = () if out is None else (out,) if isinstance(out, np.ndarray) else several(plan.outputs, out)
             plan, program, n, held = self._bring(inputs, given)
             arrays = given if out is not None else plan.fresh(n, held)
-            plan.point(arrays, n)
+            later = plan.point(arrays, n)
             program.settle(["forward"], n)
             program.run("forward", n)
             del held  # what was made of the inputs has been read
+            plan.collect(program, arrays, later, n)
             self._ran = (plan, program, n)
             if out is not None:
                 return out
@@ -167,10 +174,8 @@ class Engine:
         arrays = bring([t for t in graph.inputs if t not in graph.late_inputs], inputs)
         plan, program = self._current = self._plan([a.shape for a in arrays])
         n, arrays = arrays[0].shape[0], copied(arrays, out)
-        for t, a in zip([t for t in plan.graph.inputs if t not in plan.graph.late_inputs], arrays, strict=True):
-            if plan.lowered.slots[t.name].take(a, False) != n:
-                raise RuntimeError(f"engine: {t.name} of shape {a.shape} was not accepted by its own plan")
-        return plan, program, n, arrays
+        held = plan.take(program, [t for t in plan.graph.inputs if t not in plan.graph.late_inputs], arrays, n)
+        return plan, program, n, [*arrays, *held]
 
     def backward(self, *grad_outputs) -> None:
         """Runs the backward tape of the last call, once, and sets ``grad`` of every parameter.
@@ -199,6 +204,19 @@ class Engine:
                                  f"{len(plan.outputs)} outputs")
             shapes, held = plan.output_shapes(n), []
             for i, (expected, grad) in enumerate(zip(shapes, grad_outputs, strict=True)):
+                if plan.outputs[i].dtype != "float32":
+                    if grad is not None:
+                        raise ValueError(f"engine.backward: output {i} has dtype {plan.outputs[i].dtype}, which has no "
+                                         f"gradient: grad_output {i} must be None")
+                    continue
+                if len(expected) > 5:  # a slot has no more dimensions
+                    grad = as_float32("engine.backward", f"grad_output {i}", grad)
+                    if grad.shape != expected:
+                        raise ValueError(f"engine.backward: grad_output {i} of shape {grad.shape}: expected {expected}, the "
+                                         "shape of the output")
+                    expected = (expected[0], prod(expected[1:])) if plan.outputs[i].batched else (prod(expected),)
+                    grad = np.ascontiguousarray(grad).reshape(expected)
+                    held.append(grad)
                 if getattr(grad, "base", None) is not None:  # a view, perhaps of a gradient that this run writes
                     (grad,) = copied([grad], [array for _, array in program.gradients])
                     held.append(grad)
@@ -270,7 +288,8 @@ class Engine:
     def _options(self) -> dict:
         """What ``compile`` was told."""
         return {"training": self._training, "precision": self.precision, "algorithm": self.algorithm,
-                "threads": self._threads or None, "cache_size": self.cache_size, "choose_for": self._choose_for}
+                "threads": self._threads or None, "cache_size": self.cache_size, "choose_for": self._choose_for,
+                "inputs": self._inputs}
 
     def __reduce__(self):
         """A pickle holds the module with its parameters and the options; where it is opened, it is compiled again."""
@@ -408,9 +427,10 @@ def compile(module, input_shape, *, training: bool = False, precision: str = "hi
         itself changes (a layer or parameter replaced, an attribute set; with ``training=True`` also ``train()``, ``eval()``
         and ``requires_grad``), the next call traces it again. What a forward reads from elsewhere, such as a global
         variable, is read when it is traced.
-    input_shape : tuple of int, or sequence of tuples
-        Shape of the input ``(N, C, ...)``; one per input where there are several. N is the largest batch that replays
-        this plan.
+    input_shape : tuple of int, sequence of tuples, or dict
+        Shape of the input ``(N, C, ...)``, of 1 to 8 dimensions; one per input where there are several, or a dict from their
+        names. An input that is not float32 is a pair of its shape and dtype: ``((1, 77), "int64")``. N is the largest batch
+        that replays this plan.
     training : bool, default False
         Training behaviour (BatchNorm statistics, dropout) and a backward tape.
     precision : {"highest", "high", "medium"}, default "highest"
@@ -442,11 +462,7 @@ def compile(module, input_shape, *, training: bool = False, precision: str = "hi
         raise TypeError(f"compile: module is a {type(module).__name__}: expected an nn.Module or a callable")
     if isinstance(module, type):
         raise TypeError(f"compile: module is the class {module.__name__}: expected a module made of it")
-    several = isinstance(input_shape, (list, tuple)) and len(input_shape) > 0 and \
-        all(isinstance(s, (list, tuple)) for s in input_shape)
-    shapes = [check_shape("compile", "input_shape", s) for s in (input_shape if several else [input_shape])]
-    if len({s[0] for s in shapes}) > 1:
-        raise ValueError(f"compile: input_shape={input_shape}: all inputs must have the same batch")
+    specs = input_specs("compile", input_shape)
     check_options("compile", precision, algorithm, threads)
     check_count("compile", "cache_size", cache_size)
     if choose_for is not None:
@@ -456,6 +472,11 @@ def compile(module, input_shape, *, training: bool = False, precision: str = "hi
     function = module
     if hasattr(module, "symbolic"):
         function = module.symbolic(training)
-    return Engine(function, shapes, training=training, precision=precision, algorithm=algorithm, threads=threads,
+    return Engine(function, [s for s, _, _ in specs], inputs=[(name, dtype) for _, name, dtype in specs],
+                  training=training, precision=precision, algorithm=algorithm, threads=threads,
                   cache_size=cache_size, choose_for=choose_for)
+
+
+def _unnamed(count: int) -> list[tuple[str, str]]:
+    return [("input" if count == 1 else f"input{i}", "float32") for i in range(count)]
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from math import prod
 from operator import index as operator_index
 from typing import Any
+
+import numpy as np
 
 from fastconv._values import plain
 from fastconv.graph.batch import Batch, settle
@@ -15,16 +18,29 @@ from fastconv.graph.parameter import Parameter
 from fastconv.graph.traced import Traced
 
 PIXELS = "pixels"  # activations: logical (N, C, spatial...), channels-last in memory, batch known at run time
-FLAT = "flat"  # parameters, gradients of parameters, scalars: dense, in the logical order
+DENSE = "dense"  # activations of any rank, row-major, batch known at run time
+FLAT = "flat"  # parameters, their gradients, scalars, whatever does not begin with the batch: row-major, shape as it is
+RANK = 8  # dimensions that a tensor may have
+ITEMSIZE = {"float32": 4, "int64": 8, "int32": 4, "uint8": 1, "int8": 1, "bool": 1}
 
 
 @dataclass(frozen=True)
 class Type:
-    """Shape, layout and dtype of a tensor."""
+    """Shape, layout and dtype of a tensor. ``fixed``: of pixels whose first extent is not the batch, but what it says."""
 
     shape: tuple[int, ...]
     layout: str = PIXELS
     dtype: str = "float32"
+    fixed: bool = False
+
+    @property
+    def batched(self) -> bool:
+        """Whether the first extent is the batch of the run."""
+        return self.layout != FLAT and not self.fixed
+
+    @property
+    def nbytes(self) -> int:
+        return ITEMSIZE[self.dtype] * prod(self.shape)
 
 
 class Tensor:
@@ -33,17 +49,18 @@ class Tensor:
     For ``forward``, the first extent of an activation's shape is a :class:`~fastconv.graph.batch.Batch`.
     """
 
-    __slots__ = ("graph", "index", "name", "node", "parameter", "type")
+    __slots__ = ("graph", "index", "name", "node", "parameter", "type", "value")
     __array_ufunc__ = None  # NumPy must not take `array + tensor` apart element by element
 
     def __init__(self, graph: Graph, type_: Type, node: Node | None = None, index: int = 0, name: str = ""):
         self.graph, self.type, self.node, self.index, self.name = graph, type_, node, index, name
         self.parameter: Any = None  # a Parameter, where the tensor is one
+        self.value: Any = None  # an array, where the tensor is a constant
 
     @property
     def shape(self) -> tuple[int, ...]:
         shape, batch = self.type.shape, self.graph.batch
-        return shape if batch is None or not shape or self.type.layout == FLAT else (batch, *shape[1:])  # type: ignore
+        return shape if batch is None or not shape or not self.type.batched else (batch, *shape[1:])  # type: ignore
 
     @property
     def ndim(self) -> int:
@@ -56,6 +73,11 @@ class Tensor:
     @property
     def dtype(self) -> str:
         return self.type.dtype
+
+    @property
+    def batched(self) -> bool:
+        """Whether the first extent is the batch of the run."""
+        return self.type.batched
 
     def size(self, dim: int | None = None):
         return self.shape if dim is None else self.shape[dim]
@@ -106,6 +128,8 @@ class Operator:
     scalar to differentiate is None for an operator that ``starts`` a backward, which takes it as the constant 1.
     lower(node, cx) emits steps into the lowering context.
     ``pointwise``: of inputs of one shape, it and its gradient work element by element, in whatever order these lie.
+    ``general``: takes tensors of any layout, as they lie; for the others :func:`apply` makes pixels of what is dense, and of
+    the inputs at the positions ``activations`` also of what is flat and no parameter.
     """
 
     name: str
@@ -114,6 +138,8 @@ class Operator:
     gradient: Callable[[Node, list], list] | None = None
     starts: bool = False
     pointwise: bool = False
+    general: bool = False
+    activations: tuple[int, ...] = ()
 
 
 _operators: dict[str, Operator] = {}
@@ -176,6 +202,17 @@ class Graph:
             tensor = Tensor(self, Type(parameter.shape, FLAT), name=name)
             tensor.parameter = parameter
             self._parameters[id(parameter)] = tensor
+        return tensor
+
+    def constant(self, array: np.ndarray) -> Tensor:
+        """A tensor of these numbers, as they are now."""
+        array = np.array(array, np.float32 if array.dtype.kind == "f" else array.dtype, order="C")
+        if array.dtype.name not in ITEMSIZE:
+            fail("constant", f"dtype {array.dtype}: expected one of {', '.join(ITEMSIZE)}", TypeError)
+        if array.ndim > RANK:
+            fail("constant", f"shape {array.shape} has {array.ndim} dimensions: expected at most {RANK}")
+        tensor = Tensor(self, Type(array.shape, FLAT, array.dtype.name), name="constant")
+        tensor.value = array
         return tensor
 
     @property
@@ -262,6 +299,8 @@ def apply(name: str, inputs: Sequence, **attrs) -> Any:
     for value in plain(settle(list(inputs))):
         if isinstance(value, Parameter):
             value = graph.parameter(value)
+        elif isinstance(value, (np.ndarray, np.generic)):
+            value = graph.constant(np.asarray(value))
         elif value is not None and not isinstance(value, (Tensor, int, float)):
             fail(name, f"input of type {type(value).__name__}: expected a symbolic tensor or a parameter", TypeError)
         elif isinstance(value, Tensor) and value.graph is not graph:
@@ -273,10 +312,24 @@ def apply(name: str, inputs: Sequence, **attrs) -> Any:
         tensors = [t for t in tensors if not isinstance(t, (int, float))]
     watching, graph.batch = graph.batch, None  # a shape rule does not read it for the user
     try:
+        if not op.general:
+            tensors = [as_pixels(name, t, i in op.activations) for i, t in enumerate(tensors)]
         types = op.infer(tensors, attrs)
+        if not op.general and any(t is not None and t.type.fixed for t in tensors):
+            types = [replace(t, fixed=True) if t.layout == PIXELS else t for t in types]
     finally:
         graph.batch = watching
     node = Node(op, tensors, attrs, current_path(), graph.segment)
     node.outputs = [Tensor(graph, t, node, i) for i, t in enumerate(types)]
     graph.nodes.append(node)
     return node.outputs[0] if len(types) == 1 else tuple(node.outputs)
+
+
+def as_pixels(name: str, tensor: Tensor | None, activation: bool = False) -> Any:
+    """What an operator over pixels reads: dense activations are copied, and flat ones where it expects activations."""
+    if tensor is None or tensor.layout == PIXELS or tensor.dtype != "float32" or \
+            tensor.layout == FLAT and (not activation or tensor.parameter is not None):
+        return tensor
+    if not 2 <= tensor.ndim <= 5:
+        fail(name, f"input of shape {tensor.shape} has {tensor.ndim} dimensions: expected 2 (N, C) to 5 (N, C, D, H, W)")
+    return apply("layout", [tensor], layout=PIXELS)

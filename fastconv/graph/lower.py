@@ -11,10 +11,12 @@ from dataclasses import dataclass, field
 from math import prod
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from fastconv.graph.choices import Choices
-from fastconv.graph.ir import FLAT, Graph, Node, Tensor, building, fail
+from fastconv.graph.ir import DENSE, ITEMSIZE, PIXELS, Graph, Node, Tensor, building, fail
 from fastconv.graph.parameter import Parameter
-from fastconv.graph.plan import ARENA, HANDED, PARAMETER, WEIGHTS, place
+from fastconv.graph.plan import ARENA, CONSTANT, HANDED, PARAMETER, WEIGHTS, place
 from fastconv.kernels import layout as layout_kernels
 
 PRECISIONS = ("highest", "high", "medium")  # what a convolution may promise, the strictest first
@@ -26,13 +28,15 @@ class Buffer:
     """Bytes at an address that is known when the plan is bound.
 
     kind: ``arena`` (lives between its first and last step), ``weights`` (made from parameters, kept; shared by clones),
-    ``parameter`` (the module's own array), ``handed out`` (an array of its own, which the user may keep: a gradient).
+    ``parameter`` (the module's own array), ``constant`` (an array of the graph's, ``value``), ``handed out`` (an array of
+    its own, which the user may keep: a gradient).
     """
 
     nbytes: int
     kind: str
     name: str = ""
     parameter: Parameter | None = None
+    value: np.ndarray | None = None
     first: int = -1
     last: int = -1
     offset: int = 0
@@ -47,8 +51,9 @@ class Ref(NamedTuple):
     buffer: Buffer
     offset: int = 0
 
-    def plus(self, floats: int) -> Ref:
-        return Ref(self.buffer, self.offset + 4 * floats)
+    def plus(self, elements: int, size: int = 4) -> Ref:
+        """So many elements further on; ``size`` bytes each."""
+        return Ref(self.buffer, self.offset + size * elements)
 
 
 class View(NamedTuple):
@@ -56,6 +61,14 @@ class View(NamedTuple):
 
     ref: Ref
     ld: int
+
+
+class Strided(NamedTuple):
+    """Where a tensor of any layout lies, as steps over strided arrays take it: strides in elements, one per dimension."""
+
+    ref: Ref
+    strides: tuple[int, ...]
+    dtype: str = "float32"
 
 
 class Choice(NamedTuple):
@@ -93,6 +106,7 @@ class StepSpec:
     info: dict = field(default_factory=dict)
     choice: Choice | None = None
     node: Node | None = None
+    images: int | None = None  # for how many it runs whatever the batch of the run
 
     @property
     def why(self) -> str:
@@ -162,12 +176,14 @@ class Lowering:
         self.counters: list[Any] = []  # and the integer arrays that it counts up
         self.kept: set[Tensor] = set()  # tensors that users are handed, and may keep: gradients
         self._views: dict[Tensor, View] = {}
+        self._strided: dict[Tensor, Strided] = {}  # tensors that are other tensors' bytes, under strides of their own
         self._padded: dict[tuple, View] = {}
         self._constant: dict[Tensor, bool] = {}
         self._zeros: Buffer | None = None
         self._doors: list[tuple[Tensor, View, DoorSpec]] = []
         self._unread: list[tuple[Tensor, StepSpec, dict]] = []
         self._node: Any = None  # the Node being lowered
+        self._images: int | None = None  # and its first extent, where that is not the batch
 
     # ---- called by operators -------------------------------------------------------------------------------------
 
@@ -175,8 +191,70 @@ class Lowering:
         """Where an input lies."""
         view = self._views.get(tensor)
         if view is None:
-            view = self._enter(tensor)
+            view = self._views[tensor] = self._settle(tensor) if tensor in self._strided else self._enter(tensor)
         return view
+
+    def view(self, tensor: Tensor, write: bool = False) -> Strided:
+        """Where a tensor of any layout lies, or goes: nothing is copied."""
+        if not write and tensor in self._strided:
+            return self._strided[tensor]
+        view = self.write(tensor) if write else self.read(tensor)
+        if tensor.layout == PIXELS:
+            return Strided(view.ref, pixel_strides(tensor.shape, view.ld), tensor.dtype)
+        return Strided(view.ref, row_major(tensor.shape), tensor.dtype)
+
+    def alias_view(self, tensor: Tensor, ref: Ref, strides: Sequence[int]) -> None:
+        """Says that an output is another tensor's bytes, under these strides."""
+        strides = tuple(strides)
+        if tensor in self.placed or tensor in self.kept:
+            self.copy(Strided(ref, strides, tensor.dtype), self.view(tensor, True), tensor.shape, tensor.batched)
+            return
+        natural = self._natural(tensor, strides)
+        if natural is not None:
+            self._views[tensor] = View(ref, natural)
+        self._strided[tensor] = Strided(ref, strides, tensor.dtype)
+
+    def _natural(self, tensor: Tensor, strides: tuple[int, ...]) -> int | None:
+        """The pixel stride under which these strides are those of the tensor's layout; None where they are not."""
+        if tensor.layout != PIXELS:
+            return 0 if _same(tensor.shape, strides, row_major(tensor.shape)) else None
+        return pixels_like(tensor.shape, strides)
+
+    def _settle(self, tensor: Tensor) -> View:
+        """A tensor that lies under strides of its own, copied into its layout."""
+        source, before = self._strided.pop(tensor), (self._node, self._images)
+        if self._node is None or self.is_constant(tensor):  # in the segment that makes it
+            self._node, self._images = tensor.node, None
+        view = self.write(tensor)
+        self.copy(source, self.view(tensor, True), tensor.shape, tensor.batched)
+        self._node, self._images = before
+        return view
+
+    def copy(self, source: Strided, target: Strided, shape: Sequence[int], batched: bool) -> None:
+        """Emits the copy between two places of one shape; one of them lies row-major or as pixels do."""
+        if prod(shape) == 0:
+            return
+        if ITEMSIZE[source.dtype] == 8:  # as two of four bytes
+            shape = (*shape, 2)
+            source, target = (v._replace(strides=(*(2 * s for s in v.strides), 1)) for v in (source, target))
+        extents, (here, there) = collapse(shape, (source.strides, target.strides), batched)
+        for strided, dense, reverse in ((source, target, False), (target, source, True)):
+            own, other = (there, here) if reverse else (here, there)
+            if _same(extents, other, row_major(extents)) and len(extents) <= 5:
+                five = (1,) * (5 - len(extents)) + extents if not batched else \
+                    (extents[0], *(1,) * (5 - len(extents)), *extents[1:])
+                strides = (0,) * (5 - len(extents)) + own if not batched else (own[0], *(0,) * (5 - len(own)), *own[1:])
+                self.step(_copy_strided, strided.ref, dense.ref, shape=(0, *five[1:]) if batched else five, strides=strides,
+                          reverse=reverse, op="copy").images = None
+                return
+        for pixels, other, forward in ((target, source, False), (source, target, True)):
+            ld = pixels_like(shape, pixels.strides)
+            if ld is not None:
+                step = self.step(_strided_pixels, pixels.ref, other.ref, forward=forward, shape=tuple(shape), ld=ld,
+                                 strides=other.strides, op="copy")
+                step.images = None if batched else shape[0]
+                return
+        raise NotImplementedError(f"a copy of shape {tuple(shape)} between strides {source.strides} and {target.strides}")
 
     def write(self, tensor: Tensor, ld: int | None = None) -> View:
         """Where an output goes: its own buffer, or its channels of a concatenation."""
@@ -187,11 +265,11 @@ class Lowering:
             parent, channel = self.placed[tensor]
             whole = self.write(parent)
             view = View(whole.ref.plus(channel), whole.ld)
-        elif tensor.layout == FLAT:
-            view = View(self._memory(4 * prod(tensor.shape), tensor).at(), 0)
+        elif tensor.layout != PIXELS:
+            view = View(self._memory(tensor.type.nbytes, tensor).at(), 0)
         else:
             ld = ld or channels(tensor.shape)
-            view = View(self._memory(4 * ld * self.pixels(tensor), tensor).at(), ld)
+            view = View(self._memory(ITEMSIZE[tensor.dtype] * ld * self.pixels(tensor), tensor).at(), ld)
         self._views[tensor] = view
         return view
 
@@ -256,6 +334,10 @@ class Lowering:
         """The slot through which a graph input or output reaches the user's array."""
         return self.slots.setdefault(tensor.name, layout_kernels.Slot())
 
+    def expect(self, name: str, tensor: Tensor, only: int | None = None) -> None:
+        """Says which arrays the slot of this name takes."""
+        self.slots[name].expect(slot_extents(tensor), tensor.batched, only=only, row_major=tensor.layout == DENSE)
+
     def step(self, factory: Callable, *arguments, op: str = "", algorithm: str = "", segment: str | None = None,
              info: dict | None = None, **keywords) -> StepSpec:
         """Emits a step of the node being lowered. References among the arguments are resolved when it is bound."""
@@ -263,7 +345,7 @@ class Lowering:
         if self.choice and info:
             algorithm = algorithm or self.choice.algorithm
         spec = StepSpec(factory, arguments, keywords, segment or self._segment(), node.path if node else "",
-                        op or (node.op.name if node else ""), algorithm, info or {}, self.choice, node)
+                        op or (node.op.name if node else ""), algorithm, info or {}, self.choice, node, self._images)
         self.specs[spec.segment].append(spec)
         return spec
 
@@ -272,7 +354,7 @@ class Lowering:
         known = self._constant.get(tensor)
         if known is None:
             if tensor.node is None:
-                known = tensor.parameter is not None
+                known = tensor.parameter is not None or tensor.value is not None
             else:
                 inputs = [t for t in tensor.node.inputs if t is not None]
                 known = bool(inputs) and not tensor.node.attrs.get("effect") and all(map(self.is_constant, inputs))
@@ -313,12 +395,14 @@ class Lowering:
             if unknown:
                 raise ValueError(f"algorithm={self.algorithm!r}: no operator has the path {unknown[0]!r}")
         for tensor in self.graph.inputs:
-            if tensor.layout == FLAT or tensor.dtype != "float32":  # written by the caller, whether or not a node reads it
+            if tensor.layout != PIXELS or tensor.dtype != "float32":  # written by the caller, whether or not a node reads it
                 self._enter(tensor)
         for node in self.graph.nodes:
             self._node, self.choice = node, None
+            self._images = None if node.op.general and not node.op.pointwise else next(
+                (t.shape[0] for t in (*node.outputs, *node.inputs) if t is not None and t.type.fixed), None)
             node.op.lower(node, self)
-        self._node = self.choice = None
+        self._node = self.choice = self._images = None
         return self
 
     def exit(self, tensor: Tensor, segment: str, name: str) -> None:
@@ -326,13 +410,21 @@ class Lowering:
         self._node = None
         view = self.read(tensor)
         slot = self.slots.setdefault(name, layout_kernels.Slot())
-        if tensor.layout == FLAT:
-            step = self.step(layout_kernels.copy_strided, slot, view.ref, shape=shape5(tensor.shape), reverse=True,
+        if tensor.layout != PIXELS:
+            step = self.step(layout_kernels.copy_strided, slot, view.ref, shape=slot_shape(tensor), reverse=True,
                              op="output", segment=segment)
         else:
             step = self.step(layout_kernels.from_channels_last, slot, view.ref, channels=channels(tensor.shape),
                              size=spatial3(tensor.shape), ld=view.ld, op="output", segment=segment)
         self._doors.append((tensor, view, DoorSpec(slot, step, view.ref.buffer, False)))
+
+    def keep_until_read(self, tensor: Tensor) -> Ref:
+        """Where the values of an output that passes no slot are found after a run."""
+        self._node = None
+        source, shape = self.view(tensor), tensor.shape
+        target = Strided(self.persistent(tensor.type.nbytes, f"read {tensor.name}"), row_major(shape), tensor.dtype)
+        self.copy(source, target, shape, tensor.batched)
+        return target.ref
 
     def drop_unread(self, tensor: Tensor, step: StepSpec, **changes) -> None:
         """Has the step that makes a tensor changed so that it does not, if nothing else turns out to read its memory."""
@@ -362,7 +454,7 @@ class Lowering:
         users, found = self.users(), []
         for tensor, view, door in self._doors:
             buffer = door.buffer
-            dense = view.ref.offset == 0 and (tensor.layout == FLAT or view.ld == channels(tensor.shape))
+            dense = view.ref.offset == 0 and (tensor.layout != PIXELS or view.ld == channels(tensor.shape))
             if buffer.kind != ARENA or not dense or buffer.nbytes != 4 * prod(tensor.shape) or passing[id(buffer)] > 1:
                 continue
             if not (across and door.into) and any(segment != door.step.segment for segment, _, _ in users[id(buffer)]):
@@ -409,24 +501,82 @@ class Lowering:
             buffer = Buffer(4 * prod(tensor.shape), PARAMETER, tensor.name, tensor.parameter)
             self.buffers.append(buffer)
             view = View(buffer.at(), 0)
+        elif tensor.value is not None:
+            buffer = Buffer(tensor.type.nbytes, CONSTANT, tensor.name, value=tensor.value)
+            self.buffers.append(buffer)
+            view = View(buffer.at(), 0)
         elif tensor.node is not None:
             raise RuntimeError(f"{tensor} is read before it is written")
         elif tensor.dtype != "float32":
-            view = View(self.persistent(8 * prod(tensor.shape), tensor.name), 1)
+            view = View(self.persistent(tensor.type.nbytes, tensor.name), channels(tensor.shape))
         else:
             segment = self._door_segment(tensor)
-            node, self._node = self._node, None
+            (node, images), (self._node, self._images) = (self._node, self._images), (None, None)
             view = self.write(tensor)
-            if tensor.layout == FLAT:
-                step = self.step(layout_kernels.copy_strided, self.slot(tensor), view.ref, shape=shape5(tensor.shape),
+            if tensor.layout != PIXELS:
+                step = self.step(layout_kernels.copy_strided, self.slot(tensor), view.ref, shape=slot_shape(tensor),
                                  op="input", segment=segment)
             else:
                 step = self.step(layout_kernels.to_channels_last, self.slot(tensor), view.ref, ld=view.ld, op="input",
                                  channels=channels(tensor.shape), size=spatial3(tensor.shape), segment=segment)
             self._doors.append((tensor, view, DoorSpec(self.slot(tensor), step, view.ref.buffer, True)))
-            self._node = node
+            self._node, self._images = node, images
         self._views[tensor] = view
         return view
+
+
+def row_major(shape: Sequence[int]) -> tuple[int, ...]:
+    """Strides of a dense array in C order, in elements."""
+    return tuple(prod(shape[i + 1:]) for i in range(len(shape)))
+
+
+def pixel_strides(shape: Sequence[int], ld: int) -> tuple[int, ...]:
+    """Strides of an activation of pixels, ``ld`` elements apart."""
+    return (ld * prod(shape[2:]), 1, *(ld * prod(shape[i + 1:]) for i in range(2, len(shape))))[: len(shape)]
+
+
+def _same(shape: Sequence[int], a: Sequence[int], b: Sequence[int]) -> bool:
+    """Whether two sets of strides find the same elements: those of extents of 1 do not matter."""
+    return all(x == y or extent == 1 for extent, x, y in zip(shape, a, b, strict=True)) or prod(shape) == 0
+
+
+def pixels_like(shape: Sequence[int], strides: Sequence[int]) -> int | None:
+    """The pixel stride under which these are the strides of pixels; None where they are not."""
+    if not 2 <= len(shape) <= 5:
+        return None
+    ld = next((strides[i] // max(1, prod(shape[i + 1:])) for i in range(len(shape) - 1, 1, -1) if shape[i] > 1),
+              strides[0] // max(1, prod(shape[2:])) if shape[0] > 1 else channels(shape))
+    return ld if ld >= channels(shape) and _same(shape, strides, pixel_strides(shape, ld)) else None
+
+
+def collapse(shape: Sequence[int], strides: Sequence[Sequence[int]], batched: bool) -> tuple[tuple, list[tuple]]:
+    """Fewer dimensions that find the same elements in all of these strides; the first stays where it is the batch."""
+    dims = [(extent, *(s[i] for s in strides)) for i, extent in enumerate(shape) if extent != 1 or batched and i == 0]
+    out: list[tuple] = []
+    for dim in dims:
+        joined = out and not (batched and len(out) == 1)
+        if joined and all(a == b * dim[0] for a, b in zip(out[-1][1:], dim[1:], strict=True)):
+            out[-1] = (out[-1][0] * dim[0], *dim[1:])
+        else:
+            out.append(dim)
+    return tuple(d[0] for d in out), [tuple(d[i + 1] for d in out) for i in range(len(strides))]
+
+
+def _copy_strided(strided: int, dense: int, *, shape, strides, reverse: bool):
+    """A step that copies a strided array into a dense one, or back."""
+    slot = layout_kernels.Slot()
+    slot.set(strided, *strides)
+    return layout_kernels.copy_strided(slot, dense, shape=shape, reverse=reverse)
+
+
+def _strided_pixels(pixels: int, other: int, *, forward: bool, shape: Sequence[int], ld: int, strides: Sequence[int]):
+    """The step between an activation of this shape, ``ld`` floats a pixel, and memory in which the distance along each of
+    its axes is ``strides``, in floats; ``forward`` writes the other, else the activation is written."""
+    slot = layout_kernels.Slot()
+    n, c, *spatial = strides
+    slot.set(other, n, c, *(0,) * (3 - len(spatial)), *spatial)
+    door = layout_kernels.from_channels_last if forward else layout_kernels.to_channels_last
+    return door(slot, pixels, channels=channels(shape), size=spatial3(shape), ld=ld)
 
 
 def shape5(shape: Sequence[int]) -> tuple[int, ...]:
@@ -435,6 +585,23 @@ def shape5(shape: Sequence[int]) -> tuple[int, ...]:
     if len(shape) > 5:
         shape = (prod(shape[:-4]), *shape[-4:])
     return (1,) * (5 - len(shape)) + shape
+
+
+def slot_extents(tensor: Tensor) -> tuple[int, ...]:
+    """The shape in which an array of the user's is seen through a slot: of more than five dimensions, as one or two."""
+    shape = tensor.shape
+    if len(shape) <= 5:
+        return shape
+    return (shape[0], prod(shape[1:])) if tensor.batched else (prod(shape),)
+
+
+def slot_shape(tensor: Tensor) -> tuple[int, ...]:
+    """The same as exactly five extents, the first 0 where it is the batch of the run."""
+    shape = slot_extents(tensor)
+    if not tensor.batched:
+        return shape5(shape)
+    ones = (1,) * (5 - len(shape))
+    return (0, *shape[1:2], *ones, *shape[2:])
 
 
 def _pad(source: int, target: int, *, source_ld: int, channels: int, size, ld: int, halo, padded):

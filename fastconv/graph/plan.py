@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 
 ALIGN = 64
-ARENA, WEIGHTS, PARAMETER, HANDED = "arena", "weights", "parameter", "handed out"  # kinds of buffers
+ARENA, WEIGHTS, PARAMETER, CONSTANT, HANDED = "arena", "weights", "parameter", "constant", "handed out"  # kinds of buffers
 
 
 def aligned(nbytes: int) -> int:

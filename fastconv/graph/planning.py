@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from math import prod
 
 import numpy as np
 
 from fastconv.graph import passes
-from fastconv.graph.arrays import as_float32, fresh, refuse_out, refuse_shared
-from fastconv.graph.ir import Graph, Tensor
-from fastconv.graph.lower import Lowering
+from fastconv.graph.arrays import as_float32, as_integers, fresh, refuse_out, refuse_shared
+from fastconv.graph.ir import PIXELS, Graph, Tensor
+from fastconv.graph.lower import Lowering, Ref
 from fastconv.graph.program import Program
 from fastconv.graph.trace import Structure
 from fastconv.kernels.call import Call
+from fastconv.kernels.layout import distinct
 from fastconv.kernels.threads import MOST
 
 
@@ -41,19 +43,23 @@ class Plan:
         self.lowered.placed = passes.place_concatenations(graph)
         self.lowered.kept = {g for g in gradients if g is not None}
         self.lowered.run()
-        self.exits = []
-        for i, tensor in enumerate(self.outputs):
-            name = f"output:{i}"
-            self.lowered.exit(tensor, "forward", name)
-            self.exits.append(name)
+        self.exits = [f"output:{i}" for i in range(len(self.outputs))]
+        self.read: dict[int, Ref] = {}  # outputs that pass no slot, and where they are after a run
+        for i, (name, tensor) in enumerate(zip(self.exits, self.outputs, strict=True)):
+            if tensor.dtype == "float32":
+                self.lowered.exit(tensor, "forward", name)
+            else:
+                self.read[i] = self.lowered.keep_until_read(tensor)
         if finish is not None:
             finish(self.lowered)
         self.lowered.finish()
         for tensor in graph.inputs:
             if tensor.dtype == "float32":
-                self.lowered.slot(tensor).expect(tensor.shape, tensor.layout == "pixels", only=graph.exact)
-        for name, tensor in zip(self.exits, self.outputs, strict=True):
-            self.lowered.slots[name].expect(tensor.shape, tensor.layout == "pixels")
+                self.lowered.slot(tensor)
+                self.lowered.expect(tensor.name, tensor, only=graph.exact)
+        for i, (name, tensor) in enumerate(zip(self.exits, self.outputs, strict=True)):
+            if i not in self.read:
+                self.lowered.expect(name, tensor)
         self.call = Call()
 
     def serves(self, n: int) -> bool:
@@ -62,33 +68,76 @@ class Plan:
 
     def open(self, program: Program) -> None:
         """Lets calls that need nothing but a forward go straight to their steps."""
-        if not (self.graph.late_inputs or self.lowered.checks or self.lowered.changed):
+        if not (self.graph.late_inputs or self.lowered.checks or self.lowered.changed or self.read or
+                any(t.dtype != "float32" for t in self.graph.inputs)):
             slots = self.lowered.slots
             self.call.open([slots[t.name] for t in self.graph.inputs], [slots[name] for name in self.exits],
                            [program.segments["forward"]], MOST, program.doors["forward"])
 
     def output_shapes(self, n: int) -> list[tuple[int, ...]]:
         """Shapes of the outputs for a batch of ``n``; a scalar or a parameter has the same for each."""
-        return [(n, *t.shape[1:]) if t.layout == "pixels" else t.shape for t in self.outputs]
+        return [(n, *t.shape[1:]) if t.batched else t.shape for t in self.outputs]
 
     def fresh(self, n: int, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
         """New arrays for the outputs of a run of ``n`` images."""
-        return fresh([(s, t.layout == "pixels") for s, t in zip(self.output_shapes(n), self.outputs, strict=True)], inputs)
+        made = fresh([(s, t.layout == PIXELS) for s, t in zip(self.output_shapes(n), self.outputs, strict=True)],
+                     [a for a in inputs if a.dtype == np.float32])
+        return [np.empty(a.shape, t.dtype) if i in self.read else a
+                for i, (a, t) in enumerate(zip(made, self.outputs, strict=True))]
 
-    def point(self, arrays: Sequence, n: int) -> None:
-        """Has the outputs of a run of ``n`` images written into these arrays; an error for those that cannot take them."""
+    def take(self, program: Program, expected: Sequence[Tensor], arrays: Sequence[np.ndarray], n: int) -> list[np.ndarray]:
+        """Has a run of ``n`` images read these arrays; what it reads, which must live until it has run."""
+        held = []
+        for t, a in zip(expected, arrays, strict=True):
+            if t.dtype != "float32":
+                program.array(self.lowered.read(t).ref, t.shape, t.dtype)[:n] = a
+                continue
+            if a.ndim > 5:  # a slot has no more
+                a = np.ascontiguousarray(a).reshape(n, -1)
+                held.append(a)
+            if self.lowered.slots[t.name].take(a, False) != n:
+                raise RuntimeError(f"engine: {t.name} of shape {a.shape} was not accepted by its own plan")
+        return held
+
+    def point(self, arrays: Sequence, n: int) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Has the outputs of a run of ``n`` images written into these arrays; an error for those that cannot take them.
+
+        What is to be copied after the run: pairs of what is written and where it belongs.
+        """
         if len(arrays) != len(self.exits):
             raise ValueError(f"engine: out has {len(arrays)} arrays: the network has {len(self.exits)} outputs")
+        later = []
         for i, (name, tensor, array) in enumerate(zip(self.exits, self.outputs, arrays, strict=True)):
-            if self.lowered.slots[name].take(array, True) != (n if tensor.layout == "pixels" else 1):
-                refuse_out("engine", array, self.output_shapes(n)[i])
+            shape = self.output_shapes(n)[i]
+            if i in self.read or tensor.ndim > 5:
+                if not isinstance(array, np.ndarray) or array.dtype != tensor.dtype or array.shape != shape or \
+                        not array.flags.writeable or not distinct(array):
+                    refuse_out("engine", array, shape, tensor.dtype)
+                if i in self.read:
+                    continue
+                seen = np.empty((shape[0], prod(shape[1:])) if tensor.batched else (prod(shape),), np.float32)
+                later.append((seen, array))
+                array = seen
+            if self.lowered.slots[name].take(array, True) != (n if tensor.batched else 1):
+                refuse_out("engine", array, shape)
+        return later
+
+    def collect(self, program: Program, arrays: Sequence, later: Sequence, n: int) -> None:
+        """Fills those outputs that pass no slot, after a run."""
+        for seen, array in later:
+            array[...] = seen.reshape(array.shape)
+        for i, ref in self.read.items():
+            tensor = self.outputs[i]
+            values = program.array(ref, tensor.shape, tensor.dtype)
+            arrays[i][...] = values[:n] if tensor.batched else values
 
 
 def bring(expected: Sequence[Tensor], inputs: Sequence) -> list[np.ndarray]:
     """Inputs as arrays, converted where that needs no copy; says what is wrong with those that no plan could take."""
     if len(inputs) != len(expected):
         raise TypeError(f"engine: {len(inputs)} inputs given, {len(expected)} expected")
-    arrays = [as_float32("engine", t.name, x) for t, x in zip(expected, inputs, strict=True)]
+    arrays = [as_float32("engine", t.name, x) if t.dtype == "float32" else as_integers("engine", t.name, x, t.dtype)
+              for t, x in zip(expected, inputs, strict=True)]
     for t, a in zip(expected, arrays, strict=True):
         if a.ndim != len(t.shape):
             raise ValueError(f"engine: {t.name} of shape {a.shape} has {a.ndim} dimensions: expected {len(t.shape)}, "

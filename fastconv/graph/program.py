@@ -11,7 +11,7 @@ import numpy as np
 from fastconv.graph import parameter as parameters
 from fastconv.graph.lower import SEGMENTS, Buffer, DoorSpec, Lowering, Ref
 from fastconv.graph.parameter import Parameter
-from fastconv.graph.plan import ARENA, HANDED, WEIGHTS
+from fastconv.graph.plan import ARENA, CONSTANT, HANDED, WEIGHTS
 from fastconv.kernels._runtime import Memory, StepList
 from fastconv.kernels.call import Door
 from fastconv.kernels.locks import Lock
@@ -124,6 +124,8 @@ class Program:
             arguments = [self.resolve(a) for a in spec.arguments]
             keywords = {key: self.resolve(a) for key, a in spec.keywords.items()}
             steps.append(spec.factory(*arguments, **keywords))
+            if spec.images is not None:
+                steps[-1].images = spec.images
         return StepList(steps, self.lowered.batch)
 
     def resolve(self, value):
@@ -141,6 +143,8 @@ class Program:
             return self.weights.address + buffer.offset
         if buffer.kind == HANDED:
             return self._handed[id(buffer)].address
+        if buffer.kind == CONSTANT:
+            return buffer.value.ctypes.data  # type: ignore[union-attr]  # its kind says that it has one
         if self._snapshot is not None:
             return self._snapshot[id(buffer.parameter)][1].address
         return buffer.parameter.address  # type: ignore[union-attr]  # its kind says that it has one

@@ -8,8 +8,8 @@ from fractions import Fraction
 from math import prod
 from typing import NamedTuple
 
-from fastconv.graph.arrays import check_shape
-from fastconv.graph.ir import Node, Tensor
+from fastconv.graph.arrays import input_specs
+from fastconv.graph.ir import DENSE, PIXELS, Node, Tensor
 from fastconv.graph.trace import trace
 
 FLOAT = 4  # bytes
@@ -119,12 +119,11 @@ def summary(module, input_shape) -> Summary:
     """
     if not callable(module) or isinstance(module, type):
         raise TypeError(f"summary: module is a {type(module).__name__}: expected an nn.Module or a callable")
-    several = isinstance(input_shape, (list, tuple)) and len(input_shape) > 0 and \
-        all(isinstance(s, (list, tuple)) for s in input_shape)
-    shapes = [check_shape("summary", "input_shape", s) for s in (input_shape if several else [input_shape])]
-    names = ["input"] if len(shapes) == 1 else [f"input{i}" for i in range(len(shapes))]
+    specs = input_specs("summary", input_shape)
+    shapes = [shape for shape, _, _ in specs]
     function: Callable = module.symbolic(False) if hasattr(module, "symbolic") else module
-    graph, _ = trace(function, list(zip(shapes, names, strict=True)))
+    graph, _ = trace(function, [(shape, name, PIXELS if dtype == "float32" and 2 <= len(shape) <= 5 else DENSE, dtype)
+                                for shape, name, dtype in specs])
     modules = dict(module.named_modules()) if hasattr(module, "named_modules") else {}
     leaves = {name: type(m).__name__ for name, m in modules.items() if not m._modules}
     if hasattr(module, "named_parameters"):

@@ -5,15 +5,18 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable, Iterator, Sequence
 
+import numpy as np
+
 from fastconv.graph.batch import Batch
-from fastconv.graph.ir import PIXELS, Graph, Tensor, building
+from fastconv.graph.ir import FLAT, Graph, Tensor, apply, building
 from fastconv.graph.traced import version
 
 
 class Structure:
     """How the outputs of a callable nest: a tensor, or tuples, lists and dicts of such."""
 
-    def __init__(self, result):
+    def __init__(self, result, graph: Graph | None = None):
+        self._graph = graph  # takes numbers in: constants
         self.tensors: list[Tensor] = []
         self._shape = self._take(result)
         self.plain = self._shape is None  # one tensor
@@ -21,6 +24,9 @@ class Structure:
     def _take(self, value):
         if isinstance(value, Tensor):
             self.tensors.append(value)
+            return None
+        if self._graph is not None and isinstance(value, (int, float, np.ndarray, np.generic)):
+            self.tensors.append(self._graph.constant(np.asarray(value)))
             return None
         if isinstance(value, (tuple, list)):
             return type(value)(self._take(v) for v in value) if type(value) in (tuple, list) else \
@@ -64,19 +70,22 @@ def trace(function: Callable, inputs: Sequence[tuple], batch: int | None = None)
 
     graph = Graph()
     tensors = [graph.input(*spec) for spec in inputs]
-    planned = next((t.shape[0] for t in tensors if t.layout == PIXELS and t.shape), 1)
+    planned = next((t.shape[0] for t in tensors if t.batched and t.shape), 1)
     now = version()  # as of before: what a forward changes is looked at once more
     seen = graph.batch = Batch(planned if batch is None else batch)
     try:
         with building(graph, ""):
             result = function(*tensors)
+            graph.batch = None
+            structure = Structure(result)
+            structure.tensors = [apply("layout", [t], layout=FLAT) if t.type.fixed and t.graph is graph else t
+                                 for t in structure.tensors]
     finally:
         graph.batch = None
     graph.traced.finish()
     graph.traced.version = now
     if seen.seen:
         graph.exact = operator.index(seen)
-    structure = Structure(result)
     if not structure.tensors:
         raise ValueError("forward returned no tensor")
     for tensor in structure.tensors:

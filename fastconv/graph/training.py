@@ -12,6 +12,7 @@ import numpy as np
 from fastconv._values import shown
 from fastconv.graph.arrays import as_float32
 from fastconv.graph.batches import Batches, as_target
+from fastconv.graph.ir import DENSE, PIXELS
 from fastconv.graph.parameter import Parameter, changing
 from fastconv.graph.planned import Planned, operation
 from fastconv.kernels import update as kernels
@@ -137,13 +138,20 @@ class LossTape:
                 self._plans.move_to_end(key)
                 return found, [*inputs, *targets]
         batch = max(n, self._least)
-        named = [((batch, *a.shape[1:]), f"input{i}") for i, a in enumerate(inputs)]
-        planned = Planned(self, named, [((batch, *a.shape[1:]), name, "pixels", kind) for a, name, kind in
-                                         zip(targets, names, kinds, strict=True)], n)
+        named = [(a.shape[1:], f"input{i}", PIXELS if 2 <= a.ndim <= 5 else DENSE) for i, a in enumerate(inputs)]
+        aimed = [(a.shape[1:], name, PIXELS if kind == "float32" and 2 <= a.ndim <= 5 else DENSE, kind)
+                 for a, name, kind in zip(targets, names, kinds, strict=True)]
+        planned = self._planned(named, aimed, batch, n)
+        if planned.graph.exact is not None and planned.graph.exact != batch:  # right for one batch: this one
+            planned = self._planned(named, aimed, n, n)
         self._plans[rest, planned.graph.exact] = planned
         while len(self._plans) > self.cache_size:
             self._plans.popitem(last=False)
         return planned, [*inputs, *targets]
+
+
+    def _planned(self, named: list, aimed: list, batch: int, n: int) -> Planned:
+        return Planned(self, [((batch, *s), *rest) for s, *rest in named], [((batch, *s), *rest) for s, *rest in aimed], n)
 
 
 class TrainingTape(LossTape):

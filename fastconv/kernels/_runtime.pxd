@@ -19,6 +19,7 @@ cdef class Step:
     cdef size_t nbytes
     cdef list owned
     cdef public object guard
+    cdef public int64_t images
     cdef void* bind(self, const FcKernel* kernel, size_t args_bytes) except NULL
     cdef void* bind_name(self, str name, size_t args_bytes) except NULL
     cdef int32_t* ints(self, object values) except NULL

@@ -143,12 +143,14 @@ cdef class Step:
     """A kernel bound to its arguments.
 
     `guard` is None, or what a StepList with this step holds while it runs (acquire, release): BLAS on one thread.
+    `images`: for how many it runs whatever the batch; -1: for the batch.
     """
 
     def __cinit__(self):
         self.c.kernel = NULL
         self.c.args = NULL
         self.owned = []
+        self.images = -1
 
     def __dealloc__(self):
         free(self.c.args)
@@ -258,7 +260,7 @@ cdef class StepList:
             step = steps[i]
             self.guard = step.guard if step.guard is not None else self.guard
             self.steps[i] = step.c
-            self.steps[i].tiles = step.c.kernel.tiles(step.c.args, batch)
+            self.steps[i].tiles = step.c.kernel.tiles(step.c.args, batch if step.images < 0 else step.images)
             need = step.c.kernel.scratch(step.c.args)
             most = need if need > most else most
         self.stride = (most + 127) // 64 * 64
@@ -277,9 +279,11 @@ cdef class StepList:
             return
         if n < 0 or n > self.planned:
             raise ValueError(f"batch={n} is not in 0..{self.planned}, the planned batch")
+        cdef Step step
         self.widest = 0
         for i in range(self.count):
-            self.steps[i].tiles = self.steps[i].kernel.tiles(self.steps[i].args, n)
+            step = <Step> self.keep[i]
+            self.steps[i].tiles = self.steps[i].kernel.tiles(self.steps[i].args, n if step.images < 0 else step.images)
             if self.steps[i].tiles > self.widest:
                 self.widest = self.steps[i].tiles
         self.batch = n

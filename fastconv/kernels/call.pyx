@@ -155,7 +155,7 @@ cdef class Call:
             got = slot.take(arguments[i], False)
             if got < 0:
                 return None
-            if order < 0 and slot.batched and slot.ndim > 2:
+            if order < 0 and slot.batched and not slot.row_major and slot.ndim > 2:
                 order = slot.last  # results lie as the first image does
             elif slot.dense and slot.last != order:
                 return None
@@ -236,7 +236,7 @@ cdef object fresh(Slot slot, int64_t n, bint last):
         shape[i] = slot.shape[i]
     if slot.batched:
         shape[0] = n
-    if last and slot.batched and slot.ndim > 2:
+    if last and slot.batched and not slot.row_major and slot.ndim > 2:
         array = empty_channels_last(tuple(shape[i] for i in range(slot.ndim)))
     else:
         array = cnp.PyArray_EMPTY(slot.ndim, shape, cnp.NPY_FLOAT32, 0)

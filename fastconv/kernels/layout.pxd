@@ -9,6 +9,7 @@ cdef class Slot:
     cdef int ndim
     cdef int64_t shape[8]
     cdef bint batched
+    cdef bint row_major
     cdef int64_t only
     cdef bint dense
     cdef bint last

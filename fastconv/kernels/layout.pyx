@@ -60,14 +60,17 @@ cdef bint in_rows(cnp.ndarray a) noexcept:
 cdef class Slot:
     """Where a user's array is in the coming run: an address and five strides (N, C, D, H, W) in elements."""
 
-    def expect(self, shape, bint batched, rows=None, only=None):
+    def expect(self, shape, bint batched, rows=None, only=None, bint row_major=False):
         """The shape that take() compares arrays with; when batched, the first extent may be smaller, or must be ``only``.
+
+        The plan's buffer is channels-last where there is a batch, unless it is ``row_major``.
 
         With ``rows``, (N, rows, elements), only dense arrays are taken, in C order or channels-last, and are seen as one
         channel of so many rows.
         """
         self.ndim = len(shape)
         self.batched = batched
+        self.row_major = row_major
         self.only = -1 if only is None else only
         self.dense = rows is not None
         if self.dense:
@@ -115,7 +118,7 @@ cdef class Slot:
         else:
             for i in range(self.ndim):
                 self.slot.stride[5 - self.ndim + i] = cnp.PyArray_STRIDE(a, i) // 4
-        self.last = self.batched and self.ndim > 2 and self.along(1) and not in_rows(a)
+        self.last = self.batched and not self.row_major and self.ndim > 2 and self.along(1) and not in_rows(a)
         if self.dense:
             if not cnp.PyArray_IS_C_CONTIGUOUS(a) and not (self.last and self.along(n)):
                 return -1
@@ -132,7 +135,7 @@ cdef class Slot:
         cdef int i, at
         for i in range(self.ndim):
             at = self.ndim - 1 - i  # from the last
-            if self.batched and self.ndim > 1:  # channels, then space from the last, then images
+            if self.batched and self.ndim > 1 and not self.row_major:  # channels, then space from the last, then images
                 at = 1 if i == 0 else self.ndim - i if i < self.ndim - 1 else 0
             extent = n if self.batched and at == 0 else self.shape[at]
             if extent > 1 and self.slot.stride[at if self.batched and at < 2 else 5 - self.ndim + at] != step:

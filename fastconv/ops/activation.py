@@ -6,22 +6,27 @@ from math import isnan, prod
 from typing import Any
 
 from fastconv._values import shown
-from fastconv.graph.ir import FLAT, Node, Operator, Tensor, Type, apply, fail, register
+from fastconv.graph.ir import DENSE, FLAT, PIXELS, Node, Operator, Tensor, Type, apply, fail, register
 from fastconv.graph.lower import Lowering, channels, pixels_per_image
 from fastconv.kernels import elementwise as kernels
+from fastconv.ops import views
 
 
 def extent(shape: tuple[int, ...], layout: str) -> dict:
-    """A tensor as the kernels see it: pixels of channels, or one fixed row where it is no activation."""
+    """A tensor as the kernels see it: pixels of channels, a row per image where it is dense, one row where it is flat."""
     if layout == FLAT:
         return {"pixels": 1, "channels": prod(shape), "fixed_n": 1}
+    if layout == DENSE:
+        return {"pixels": 1, "channels": prod(shape[1:])}
     return {"pixels": pixels_per_image(shape), "channels": channels(shape)}
 
 
 def pixel_stride(tensor: Tensor, cx: Lowering, write: bool = False) -> tuple:
-    """Where a tensor lies and its pixel stride; one row if it is flat."""
+    """Where a tensor lies and its pixel stride; a row per image if it is dense, one row if it is flat."""
     view = cx.write(tensor) if write else cx.read(tensor)
-    return view.ref, prod(tensor.shape) if tensor.layout == FLAT else view.ld
+    if tensor.layout == PIXELS:
+        return view.ref, view.ld
+    return view.ref, prod(tensor.shape[1:] if tensor.layout == DENSE else tensor.shape)
 
 
 def want_float(op: str, name: str, tensor: Tensor) -> None:
@@ -38,6 +43,7 @@ def infer_backward(op: str, inputs: list, attrs: dict) -> list[Type]:
     gy, kept = inputs
     if gy.shape != kept.shape:
         fail(op, f"grad_output of shape {gy.shape}: expected {kept.shape}, the shape of the input")
+    inputs[0] = views.laid_out(gy, kept.type)
     return [kept.type]
 
 
@@ -59,9 +65,10 @@ class Activation:
         self.name, self.constants, self.check = name, constants, check
         self.from_output = from_output if callable(from_output) else lambda attrs: from_output
         self.kernel = kernel or (lambda attrs: name)
-        register(Operator(name, self.infer, self.lower, self.gradient, pointwise=True))
+        register(Operator(name, self.infer, self.lower, self.gradient, pointwise=True, general=True))
         backward = f"{name}_backward"
-        register(Operator(backward, lambda inputs, attrs: infer_backward(backward, inputs, attrs), self.lower_backward))
+        register(Operator(backward, lambda inputs, attrs: infer_backward(backward, inputs, attrs), self.lower_backward,
+                          pointwise=True, general=True))
 
     def infer(self, inputs: list, attrs: dict) -> list[Type]:
         self.check(attrs)

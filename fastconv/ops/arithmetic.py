@@ -9,9 +9,10 @@ from __future__ import annotations
 from math import prod
 
 from fastconv._values import shown
-from fastconv.graph.ir import FLAT, PIXELS, Node, Operator, Tensor, Type, apply, fail, register
+from fastconv.graph.ir import DENSE, FLAT, PIXELS, Node, Operator, Tensor, Type, apply, fail, register
 from fastconv.graph.lower import Lowering, channels, pixels_per_image
 from fastconv.kernels import elementwise as kernels
+from fastconv.ops import views
 from fastconv.ops.activation import extent, infer, pixel_stride, want_float
 from fastconv.ops.shape import slice_of, strided
 from fastconv.ops.sums import sum_rows
@@ -72,14 +73,18 @@ def infer_binary(op: str, inputs: list, attrs: dict) -> list[Type]:
     x, z = inputs
     want_float(op, "input", x)
     want_float(op, "other", z)
-    return [result_type(op, x, z)]
+    if x.shape == z.shape and DENSE in (x.layout, z.layout):
+        inputs[1] = views.laid_out(z, x.type)
+        return [x.type]
+    inputs[:] = [views.as_pixels(op, t) for t in inputs]
+    return [result_type(op, *inputs)]
 
 
 def lower_binary(node: Node, cx: Lowering, kernel: str, alpha: float) -> None:
     y, ldy = pixel_stride(node.output, cx, True)
     (x, ldx), (z, ldz) = (pixel_stride(t, cx) for t in node.inputs)
     shape = node.output.shape
-    if node.output.layout == FLAT:
+    if node.output.layout != PIXELS:
         sx = sz = (ldx, ldx, 1)
     else:
         sx, sz = strides(node.inputs[0], shape, ldx), strides(node.inputs[1], shape, ldz)
@@ -129,7 +134,7 @@ def lower_mul(node: Node, cx: Lowering) -> None:
 
 def reduced(gradient: Tensor, like: Tensor, factor: Tensor | None = None) -> Tensor:
     """The gradient of an operand: summed over what was repeated, times the other operand if there is one."""
-    if like.shape == gradient.shape and like.layout == gradient.layout:
+    if like.shape == gradient.shape and (like.layout == gradient.layout or DENSE in (like.layout, gradient.layout)):
         return gradient if factor is None else apply("mul", [gradient, factor])
     inputs = [gradient] if factor is None else [gradient, factor]
     return apply("sum_to", inputs, shape=like.shape, layout=like.layout)
@@ -188,12 +193,15 @@ def infer_scale(inputs: list, attrs: dict) -> list[Type]:
     return infer("scale", inputs, attrs)
 
 
-register(Operator("add", lambda inputs, attrs: infer_binary("add", inputs, attrs), lower_add, gradient_add, pointwise=True))
+register(Operator("add", lambda inputs, attrs: infer_binary("add", inputs, attrs), lower_add, gradient_add, pointwise=True,
+                  general=True))
 register(Operator("add_flat", lambda inputs, attrs: infer_binary("add_flat", inputs, attrs), lower_add, gradient_add))
-register(Operator("sub", lambda inputs, attrs: infer_binary("sub", inputs, attrs), lower_sub, gradient_sub))
-register(Operator("mul", lambda inputs, attrs: infer_binary("mul", inputs, attrs), lower_mul, gradient_mul))
+register(Operator("sub", lambda inputs, attrs: infer_binary("sub", inputs, attrs), lower_sub, gradient_sub, pointwise=True,
+                  general=True))
+register(Operator("mul", lambda inputs, attrs: infer_binary("mul", inputs, attrs), lower_mul, gradient_mul, pointwise=True,
+                  general=True))
 register(Operator("scale", infer_scale, lambda node, cx: lower_scale(node, cx, node.attrs["a"], node.attrs["b"]),
-                  lambda node, grads: [apply("scale", [grads[0]], a=node.attrs["a"])], pointwise=True))
+                  lambda node, grads: [apply("scale", [grads[0]], a=node.attrs["a"])], pointwise=True, general=True))
 register(Operator("constant", lambda inputs, attrs: [Type(tuple(attrs["shape"]), FLAT)], lower_constant))
 register(Operator("sum_to", infer_sum_to, lower_sum_to))
 

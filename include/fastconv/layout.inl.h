@@ -174,7 +174,7 @@ inline void f32_from_channels_last_run(const DoorArgs* a, int64_t begin, int64_t
 }
 
 // A dense buffer of up to five dimensions from or to a strided array.
-FC_INLINE int64_t f32_copy_strided_tiles(const DoorArgs* a) { return a->fixed_n * a->C; }
+FC_INLINE int64_t f32_copy_strided_tiles(const DoorArgs* a) { return (a->fixed_n ? a->fixed_n : a->n) * a->C; }
 FC_INLINE size_t f32_copy_strided_scratch(const DoorArgs*) { return 0; }
 
 inline void f32_copy_strided_run(const DoorArgs* a, int64_t begin, int64_t end, void*) {
