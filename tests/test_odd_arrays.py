@@ -263,7 +263,8 @@ def arguments_of(function):
     return values
 
 
-FUNCTIONS = [getattr(F, name) for name in F.__all__ if inspect.isfunction(getattr(F, name)) and name != "gradcheck"]
+FUNCTIONS = [getattr(F, name) for name in F.__all__ if inspect.isfunction(getattr(F, name)) and
+             name not in ("gradcheck", "vjp") and not hasattr(getattr(F, name), "record")]  # those: test_records.py
 
 
 @pytest.mark.parametrize("function", FUNCTIONS, ids=lambda f: f.__name__)
@@ -316,7 +317,7 @@ def test_refused_shapes(shape):
     (lambda x: None, TypeError, "forward returned a NoneType"), (lambda x: (), ValueError, "forward returned no tensor"),
     (lambda x: 3.0, TypeError, "forward returned a float"), (lambda x: x if x else -x, TypeError, "no truth value"),
     (lambda x: list(x), TypeError, "cannot be iterated over"),
-    (lambda x: x + np.ones(3, np.float32), TypeError, "add: input of type"),
+    (lambda x: x + np.ones(3, np.float32), ValueError, "add: input of shape"),
     (lambda x: np.add(x, 1), TypeError, "ufunc"), (lambda x: x + "a", TypeError, "add: input of type str"),
     (lambda x: len(x), TypeError, "forward returned a int"),
 ])

@@ -69,12 +69,12 @@ class Record:
                  differentiable: bool):
         self.body, self.name, self.samples, self.wrong = body, name, samples, wrong
         self.reference, self.differentiable = reference, differentiable
+        self.__doc__ = body.__doc__
         self.signature = inspect.signature(body)
         notes = {key: str(p.annotation) for key, p in self.signature.parameters.items()}
         self.arrays = tuple(key for key, note in notes.items() if "Array" in note or "typing.Any" in note)
         self.several = tuple(key for key in self.arrays if "Sequence" in notes[key] or
                              self.signature.parameters[key].kind is inspect.Parameter.VAR_POSITIONAL)
-        functools.update_wrapper(self, body)
 
     def bind(self, args: tuple, kwargs: dict) -> inspect.BoundArguments:
         try:
@@ -160,9 +160,15 @@ def function(*, samples: Callable = list, wrong: Callable = list, reference: Cal
         if made.name in records:
             raise KeyError(f"the function {made.name!r} is recorded twice")
         records[made.name] = made
+
+        @functools.wraps(body)
+        def call(*args, **kwargs):
+            return made(*args, **kwargs)
+
+        call.record = made  # type: ignore[attr-defined]
         if method:
-            setattr(Tensor, method, lambda self, *args, **kwargs: made(self, *args, **kwargs))
-        return made  # type: ignore[return-value]
+            setattr(Tensor, method, call)
+        return call  # type: ignore[return-value]
 
     return record
 
@@ -194,8 +200,9 @@ def vjp(function: Callable, inputs, grad_outputs=None):
     given = [inputs] if one else list(inputs)
     arrays = [general.as_array("vjp", f"inputs[{i}]", value) for i, value in enumerate(given)]
     places = tuple(general.Place(i, a.shape, a.dtype.name) for i, a in enumerate(arrays))
-    name, keep = (function.name, True) if isinstance(function, Record) else (getattr(function, "__name__", "vjp"), False)
-    call = function.body if isinstance(function, Record) else function
+    recorded = getattr(function, "record", None)
+    name, keep = (recorded.name, True) if recorded else (getattr(function, "__name__", "vjp"), False)
+    call = recorded.body if recorded else function
     outputs = general.run(name, call, places, arrays) if keep else \
         _once(name, call, places, arrays)
     flat = list(outputs) if isinstance(outputs, (tuple, list)) else [outputs]
