@@ -70,6 +70,10 @@ def __getattr__(name: str):
     if name in _NAMES:
         value = globals()[name] = getattr(import_module(f"fastconv.{_NAMES[name]}"), name)
         return value
+    functional = None if name.startswith("_") else import_module("fastconv.functional")
+    if functional is not None and name in functional.__all__:  # torch.cat, torch.mean: what is a function there is one here
+        value = globals()[name] = getattr(functional, name)
+        return value
     raise AttributeError(f"module 'fastconv' has no attribute {name!r}")
 
 

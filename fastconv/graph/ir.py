@@ -333,3 +333,32 @@ def as_pixels(name: str, tensor: Tensor | None, activation: bool = False) -> Any
     if not 2 <= tensor.ndim <= 5:
         fail(name, f"input of shape {tensor.shape} has {tensor.ndim} dimensions: expected 2 (N, C) to 5 (N, C, D, H, W)")
     return apply("layout", [tensor], layout=PIXELS)
+
+
+def _through(name: str) -> Callable:
+    def method(self, *args, **kwargs):
+        graph = _scope.graph
+        if graph is None:
+            raise TypeError(f"a parameter has no {name} outside of forward(): parameter.data is its array")
+        return getattr(graph.parameter(self), name)(*args, **kwargs)
+
+    method.__name__ = name
+    return method
+
+
+for _name in ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "matmul"):  # in forward, a parameter is a tensor
+    setattr(Parameter, f"__{_name}__", _through(f"__{_name}__"))
+    setattr(Parameter, f"__r{_name}__", _through(f"__r{_name}__"))
+for _name in ("neg", "abs", "getitem", "lt", "le", "gt", "ge"):
+    setattr(Parameter, f"__{_name}__", _through(f"__{_name}__"))
+
+
+def _method(self: Parameter, name: str) -> Any:
+    graph = _scope.graph
+    if graph is None or name.startswith("__") or not hasattr(Tensor, name):
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}"
+                             + (" outside of forward()" if hasattr(Tensor, name) and not name.startswith("__") else ""))
+    return getattr(graph.parameter(self), name)
+
+
+Parameter.__getattr__ = _method  # type: ignore[attr-defined]
