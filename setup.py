@@ -62,6 +62,8 @@ HOT = ("_runtime", "layout", "call")
 # Where there are others, the portable kernels are for processors without AVX2: for size too, 0.17 MB of the wheel, but in
 # the families where that takes longer (10 % for resnet18).
 PORTABLE_FAST = ("conv", "winograd")
+# Whose inner loops are written over vectors, or one element at a time: what -O3 would add are copies of them, 0.3 MB.
+LEAN = ("gather", "select")
 # What takes the compiler longest is begun first, so that all cores end together.
 SLOW = ("depthwise", "conv", "pool", "planes", "winograd", "fft")
 # Kernels throw nothing, so nobody unwinds through them: the tables for that would be 0.05 MB of the wheel.
@@ -219,7 +221,8 @@ class Build(build_ext):
                 defines = [f"-DFC_ISA={isa}", f"-DFC_FAMILY={family}", f'-DFC_BODY="fastconv/family_{family}.inl.h"']
                 target = self.objects_dir / f"{isa}_{family}.o"
                 small = isas and isa == "portable" and family not in PORTABLE_FAST
-                command = [*self.cxx, *("-Os" if small and flag == "-O3" else flag for flag in flags),
+                level = "-Os" if small else "-O2" if family in LEAN else "-O3"
+                command = [*self.cxx, *(level if flag == "-O3" else flag for flag in flags),
                            *ISA_FLAGS.get(isa, []), *defines,
                            f"-I{INCLUDE}", "-MMD", "-MF", f"{target}.d", "-c", str(KERNELS / "isa" / "kernels.cpp"),
                            "-o", str(target)]
