@@ -182,8 +182,9 @@ def test_every_public_name_is_there():
         assert getattr(fastconv, name) is not None
         assert name in dir(fastconv)
     assert set(fastconv.__all__) - {"__version__"} == {*fastconv._NAMES, *fastconv._MODULES}
-    with pytest.raises(AttributeError, match="module 'fastconv' has no attribute 'conv2d'"):
-        fastconv.conv2d  # noqa: B018
+    with pytest.raises(AttributeError, match="module 'fastconv' has no attribute 'conv9d'"):
+        fastconv.conv9d  # noqa: B018
+    assert fastconv.conv2d is fastconv.functional.conv2d  # as torch.cat: `import fastconv as torch` finds functions
 
 
 def test_headers_are_where_get_include_says():
