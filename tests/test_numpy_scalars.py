@@ -137,13 +137,12 @@ def test_no_message_holds_an_array(owner, argument):
 
 
 @pytest.mark.parametrize("name", ["SGD", "Adam", "AdamW"])
-def test_a_rule_that_is_handed_parameters_says_what_to_write(name):
+def test_a_rule_takes_parameters_first_or_the_rate(name):
     net, rule = nn.Linear(2, 2), getattr(optim, name)
-    for call in (lambda: rule(net.parameters(), lr=0.1), lambda: rule(list(net.parameters()), 0.1),
-                 lambda: rule(net.parameters())):
-        with pytest.raises(TypeError, match=rf"{name}: lr must be a number, got .*: write fastconv\.optim\.{name}\(lr=0\."):
-            call()
-    assert list(inspect.signature(rule).parameters)[0] == "lr"
+    for made in (rule(net.parameters(), lr=0.1), rule(list(net.parameters()), 0.1), rule(net.named_parameters(), lr=0.1)):
+        assert [list(g["params"]) for g in made.param_groups] == [list(net.parameters())] and made.lr == 0.1
+    assert "params" not in rule(0.1).param_groups[0]
+    assert list(inspect.signature(rule).parameters)[:2] == ["params", "lr"]
 
 
 @pytest.mark.parametrize("accumulate, rows, epochs, total, fits", [

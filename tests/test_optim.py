@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from fastconv import optim
+from fastconv import Parameter, optim
 
 # --- update rules ----------------------------------------------------------------------------------------------------
 
@@ -73,11 +73,27 @@ def test_rate_can_be_set_but_not_to_nonsense():
     assert rule.lr == 0.25
 
 
-@pytest.mark.parametrize("value", [[np.zeros(3)], np.zeros(3), {"weight": 1}, None, True, "0.1", iter([])])
-@pytest.mark.parametrize("kind", [optim.SGD, optim.Adam, optim.AdamW])
-def test_parameters_as_rate(kind, value):
-    with pytest.raises(TypeError, match=rf"{kind.__name__}: lr must be a number, got .*{kind.__name__}\(lr=0.05\)"):
+@pytest.mark.parametrize("value", [[np.zeros(3)], np.zeros(3), {"weight": 1}, True, "0.1", iter([]), [{"lr": 1.0}],
+                                   [{"params": []}], [{"params": [3]}], {Parameter(0.0)}, Parameter(0.0)])
+@pytest.mark.parametrize("kind", [optim.SGD, optim.Adam, optim.AdamW, optim.RMSprop])
+def test_what_no_parameters_are(kind, value):
+    with pytest.raises((TypeError, ValueError), match=rf"{kind.__name__}: param"):
         kind(value)
+
+
+def test_a_number_in_the_place_of_the_parameters_is_the_rate():
+    assert repr(optim.SGD(0.1, 0.9)) == repr(optim.SGD(lr=0.1, momentum=0.9)) == repr(optim.SGD(None, 0.1, 0.9))
+    assert optim.Adam(np.float32(0.5)).lr == 0.5
+    with pytest.raises(TypeError, match="SGD: got two values for lr, 0.1 and 0.2"):
+        optim.SGD(0.1, lr=0.2)
+
+
+def test_what_changes_nothing_is_taken_and_what_would_is_not():
+    optim.Adam(lr=0.1, foreach=True, fused=None, capturable=False, differentiable=False)
+    with pytest.raises(ValueError, match="Adam: capturable=True: expected one of False"):
+        optim.Adam(lr=0.1, capturable=True)
+    with pytest.raises(TypeError, match="RMSprop: got an unexpected keyword argument 'rho'"):
+        optim.RMSprop(lr=0.1, rho=0.9)
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from fastconv.graph.plan import ARENA, CONSTANT, HANDED, PARAMETER, WEIGHTS, pla
 from fastconv.kernels import layout as layout_kernels
 
 PRECISIONS = ("highest", "high", "medium")  # what a convolution may promise, the strictest first
-SEGMENTS = ("prepare", "forward", "backward", "accumulate", "update")
+SEGMENTS = ("prepare", "forward", "backward", "perturb", "accumulate", "update")
 
 
 @dataclass(eq=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,11 +16,9 @@ from fastconv.graph.ir import Tensor
 from fastconv.graph.planning import Plan, optimise
 from fastconv.graph.program import Program
 from fastconv.graph.trace import trace
+from fastconv.graph.updating import Update, clip
 from fastconv.kernels import loss as loss_kernels
 from fastconv.kernels import update as kernels
-
-RULES = {"sgd": kernels.sgd, "adam": kernels.adam, "adamw": kernels.adamw}
-
 
 def operation(tape: Any) -> str:
     """What a run of the tape is called in messages."""
@@ -40,7 +39,10 @@ class Planned:
         finish = None
         if tape.training:
             graph.traced.watch([t.parameter for t in graph.parameters])
-            self.parameters = [t for t in graph.parameters if t.parameter.requires_grad]
+            self.key = tape.rule.key
+            assigned = zip(graph.parameters, tape.rule.assign([(t.name, t.parameter) for t in graph.parameters]), strict=True)
+            wanted = [(t, rule) for t, rule in assigned if t.parameter.requires_grad and rule is not None]
+            self.parameters, self.rules = [t for t, _ in wanted], [rule for _, rule in wanted]
             gradients = differentiate(graph, [(loss, None)], self.parameters)
             finish = lambda lowered: self._update(tape, lowered, gradients)  # noqa: E731
         plan = Plan(graph, structure, self.batch, tape.algorithm, finish=finish, precision=tape.precision,
@@ -76,35 +78,27 @@ class Planned:
 
     def _update(self, tape: Any, cx, gradients: list) -> None:
         """Emits the steps of the accumulate and update segments."""
-        found = [(t.parameter, cx.read(g).ref) for t, g in zip(self.parameters, gradients, strict=True) if g is not None]
-        self.updated = [p for p, _ in found]
-        self.learnt = [tape.recall(p) for p in self.updated]
-        self.hypers = [learnt.hyper for learnt in self.learnt]
-        self.rule = tape.rule.name, tape.rule.state_names
+        found = [(t.parameter, cx.read(g).ref, rule) for t, g, rule in zip(self.parameters, gradients, self.rules, strict=True)
+                 if g is not None]
         if not found:
             raise ValueError("step: the loss depends on no parameter that requires a gradient: nothing would be trained")
+        rows = [(p, g, tape.recall(p), rule) for p, g, rule in found]
+        self.learnt = [learnt for _, _, learnt, _ in rows]
+        if tape.rule.perturbs:
+            Update(rows, private=True).perturb(partial(cx.step, segment="perturb"), cx.extra, tape.rule)
         if tape.accumulate > 1:
-            sums = [(p, learnt.total.ctypes.data) for p, learnt in zip(self.updated, self.learnt, strict=True)]
-            cx.step(kernels.accumulate, [(s, g, p.size, learnt.summing)
-                                         for (p, g), (_, s), learnt in zip(found, sums, self.learnt, strict=True)],
+            cx.step(kernels.accumulate, [(learnt.total.ctypes.data, g, p.size, learnt.summing) for p, g, learnt, _ in rows],
                     op="accumulate", segment="accumulate")
-            found = sums
-        if tape.clip_value is not None:
-            cx.step(kernels.clip_value, [(g, p.size, h) for (p, g), h in zip(found, self.hypers, strict=True)],
-                    op="clip_value", segment="update")
-        if tape.clip_norm is not None:
-            for i in range(2):
-                cx.step(_clip_norm, [(g, p.size) for p, g in found], self.hypers, i, cx.extra, op="clip_norm",
-                        segment="update")
-        states = [[learnt.buffer(name).ctypes.data for name in tape.rule.state_names] for learnt in self.learnt]
-        width = 1 if tape.rule.name == "sgd" else 2
-        items = [(p.address, g, *(s + [0] * (width - len(s))), p.size, h)
-                 for (p, g), s, h in zip(found, states, self.hypers, strict=True)]
-        cx.step(RULES[tape.rule.name], items, op=tape.rule.name, segment="update")
+            rows = [(p, learnt.total.ctypes.data, learnt, rule) for p, _, learnt, rule in rows]
+        self.update, step = Update(rows, private=True), partial(cx.step, segment="update")
+        if tape.rule.perturbs:
+            self.update.put_back(step, tape.rule)
+        clip(step, cx.extra, [(p, g) for p, g, _, _ in rows], self.update.hypers, tape.clip_value, tape.clip_norm)
+        self.update.emit(step, cx.extra)
 
     def current(self, tape: Any) -> bool:
         """Whether network, loss and rule are still what was planned."""
-        return self.graph.traced.current() and (not tape.training or self.rule == (tape.rule.name, tape.rule.state_names))
+        return self.graph.traced.current() and (not tape.training or self.key == tape.rule.key)
 
     def accept(self, arrays: Sequence) -> Sequence | None:
         """Points the tape to these arrays, copies of those that lie in the memory of predictions, if they fit the plan.
@@ -161,10 +155,3 @@ class Planned:
                 raise ValueError(f"cross_entropy: {name}[{bad}]={integers.reshape(-1)[bad]} (in flat order) is not a class "
                                  f"index in 0..{classes - 1}, nor ignore_index={ignore}")
 
-
-def _clip_norm(items: list, hypers: list, part: int, shared: dict):
-    """One of the two steps that compute the norm; both come from one call."""
-    key = ("clip_norm", tuple(item[0] for item in items))
-    if part == 0:
-        shared[key] = kernels.clip_norm(items, hypers)
-    return shared[key][part]

@@ -15,6 +15,7 @@ from fastconv.graph.batches import Batches, as_target
 from fastconv.graph.ir import DENSE, PIXELS
 from fastconv.graph.parameter import Parameter, changing
 from fastconv.graph.planned import Planned, operation
+from fastconv.graph.updating import Learnt
 from fastconv.kernels import update as kernels
 from fastconv.kernels.locks import Lock
 from fastconv.kernels.threads import threads_for
@@ -162,7 +163,8 @@ class TrainingTape(LossTape):
     model, loss : callable
         As for :class:`LossTape`.
     rule : object
-        An update rule of :mod:`fastconv.optim`: ``name``, ``state_names`` and ``hyper(step)``.
+        An update rule of :mod:`fastconv.optim`: ``key``, ``assign(named)`` and, of each group, ``recipe(shape)``, ``hyper(step)``
+        and ``scale(shape)``; ``perturbs``, where it wants gradients taken elsewhere.
     clip_norm, clip_value : float, optional
         Gradient clipping as PyTorch's ``clip_grad_norm_`` and ``clip_grad_value_``.
     accumulate : int, default 1
@@ -187,6 +189,8 @@ class TrainingTape(LossTape):
         if isinstance(accumulate, bool) or not isinstance(accumulate, (int, np.integer)) or accumulate < 1:
             raise ValueError(f"accumulate={shown(accumulate)}: expected an integer of at least 1")
         accumulate = int(accumulate)
+        if accumulate > 1 and rule.perturbs:
+            raise ValueError(f"accumulate={accumulate}: {type(rule).__name__} takes each gradient twice, at two places: expected 1")
         super().__init__(model, loss, algorithm=algorithm, precision=precision, threads=threads, cache_size=cache_size)
         self.rule, self.clip_norm, self.clip_value, self.accumulate = rule, clip_norm, clip_value, accumulate
         self._updates, self._window = kernels.Hyper(), kernels.Hyper()  # they count: updates, steps since the last one
@@ -215,7 +219,7 @@ class TrainingTape(LossTape):
         """
         with self._lock:
             planned, held = self._take(arrays)
-            kernels.arm(planned.hypers, self.rule.hyper)  # what the rule refuses, it refuses before anything has changed
+            planned.update.arm()  # what the rule refuses, it refuses before anything has changed
             self._forward(planned)
             loss = float(self._value)
             if not math.isfinite(loss):
@@ -223,9 +227,22 @@ class TrainingTape(LossTape):
                 where = planned.first_not_finite(held)
                 raise FloatingPointError(f"step {self.steps + 1}: the loss is {loss}" + (f": {where}" if where else ""))
             planned.program.run("backward", planned.n)
+            if self.rule.perturbs:
+                self._again(planned)
             del held  # the backward reads inputs where they lie
             self._finish(planned)
             return loss
+
+    def _again(self, planned: Planned) -> None:
+        """Gradients anew, of the parameters where the rule wants them; the update begins with the way back. Running statistics
+        stay those of the first forward, and dropout drops others."""
+        program, n = planned.program, planned.n
+        with changing(planned.update.parameters):
+            program.run("perturb", n)
+        planned.remember()
+        program.run("forward", n)
+        planned.restore()
+        program.run("backward", n)
 
     def _finish(self, planned: Planned) -> None:
         program, n = planned.program, planned.n
@@ -233,13 +250,13 @@ class TrainingTape(LossTape):
         if self.accumulate > 1:
             sums = [learnt.summing for learnt in planned.learnt]
             kernels.arm_sums(sums)
-            runs.append((program.ready("accumulate", n), [*sums, self._window], False, []))
+            runs.append((program.ready("accumulate", n), [*sums, self._window], [], []))
         if waiting < self.accumulate:
             kernels.run_counted(runs, threads_for(program.threads))
             return
         cleared = [self._window, *(learnt.summing for learnt in self.learnt.values())] if self.accumulate > 1 else []
-        runs.append((program.ready("update", n), [*planned.hypers, self._updates], bool(self.rule.state_names), cleared))
-        with changing(planned.updated):
+        runs.append((program.ready("update", n), [*planned.update.hypers, self._updates], planned.update.begun, cleared))
+        with changing(planned.update.parameters):
             kernels.run_counted(runs, threads_for(program.threads))
 
     @property
@@ -263,40 +280,6 @@ class TrainingTape(LossTape):
         """What is known of a parameter; at first nothing."""
         found = self.learnt.get(parameter)
         if found is None:
-            found = self.learnt[parameter] = Learnt(parameter, self)
+            found = self.learnt[parameter] = Learnt(parameter, self.clip_norm, self.clip_value, self.accumulate)
         return found
 
-
-class Learnt:
-    """What a training knows of one parameter: its own number of updates, the rule's buffers, a sum of gradients."""
-
-    def __init__(self, parameter: Parameter, tape: TrainingTape):
-        self.shape = parameter.shape
-        self.hyper = kernels.Hyper(max_norm=tape.clip_norm or 0.0, clip_value=tape.clip_value or 0.0)
-        self.summing = kernels.Hyper(grad_scale=1.0 / tape.accumulate)
-        self.buffers: dict[str, np.ndarray] = {}
-        self._total: np.ndarray | None = None
-
-    def buffer(self, name: str) -> np.ndarray:
-        """One of the rule's buffers, zeros at first; its address stays."""
-        if name not in self.buffers:
-            self.buffers[name] = np.zeros(self.shape, np.float32)
-        return self.buffers[name]
-
-    @property
-    def total(self) -> np.ndarray:
-        """What the steps since the last update have added up, where :attr:`waiting`."""
-        if self._total is None:
-            self._total = np.zeros(self.shape, np.float32)
-        return self._total
-
-    @property
-    def waiting(self) -> bool:
-        """Whether steps have added to :attr:`total` since the last update."""
-        return self.summing.steps > 0
-
-    def reset(self) -> None:
-        """As at first, at the same addresses."""
-        self.hyper.steps, self.hyper.begun, self.summing.steps = 0, False, 0
-        for array in self.buffers.values():
-            array[...] = 0

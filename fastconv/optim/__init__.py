@@ -1,5 +1,8 @@
 """Update rules and learning-rate schedules. The rules describe; the fused kernels that obey them are on floor 1."""
 
+from .adaptive import Adadelta, Adagrad, Adamax, NAdam, RAdam, RMSprop
+from .layerwise import LAMB, LARS
+from .optimizer import Optimizer
 from .rules import SGD, Adam, AdamW
 from .schedules import (
     CosineAnnealingLR,
@@ -12,11 +15,24 @@ from .schedules import (
     StepLR,
     WarmupLR,
 )
+from .signs import ASGD, Lion, Rprop
 
 __all__ = [
+    "ASGD",
+    "LAMB",
+    "LARS",
     "SGD",
+    "Adadelta",
+    "Adagrad",
     "Adam",
     "AdamW",
+    "Adamax",
+    "Lion",
+    "NAdam",
+    "Optimizer",
+    "RAdam",
+    "RMSprop",
+    "Rprop",
     "CosineAnnealingLR",
     "LambdaLR",
     "LinearLR",

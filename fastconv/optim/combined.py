@@ -52,9 +52,9 @@ class SequentialLR(Schedule):
             raise ValueError(f"{owner}: milestones={self.milestones} must ascend")
         super().__init__(optimizer, self._schedules[0].interval)
 
-    def lr_at(self, epoch):
+    def _rate(self, epoch, base, place):
         schedule, own_epoch = self._turn(epoch)
-        return schedule.lr_at(own_epoch)
+        return schedule._rate(own_epoch, schedule.base_lrs[place], place)
 
     def last_step(self):
         """Return where the first of its schedules ends before its turn does, None where none does."""
@@ -139,10 +139,13 @@ class WarmupLR(Schedule):
         own = None if self.after is None else self.after.last_step()
         return None if own is None else self.warmup_steps + own
 
-    def lr_at(self, epoch):
+    def _rate(self, epoch, base, place):
+        def following(steps):
+            return base if self.after is None else self.after._rate(steps, self.after.base_lrs[place], place)
+
         if epoch >= self.warmup_steps:
-            return self.base_lr if self.after is None else self.after.lr_at(epoch - self.warmup_steps)
-        target = self.base_lr if self.after is None else self.after.lr_at(0)
+            return following(epoch - self.warmup_steps)
+        target = following(0)
         return target * (self.start_factor + (1 - self.start_factor) * (epoch / self.warmup_steps))
 
     def state_dict(self):

@@ -3,6 +3,7 @@
 import math
 
 from . import _check
+from ._schedule import groups_of, per_group, set_option
 
 
 class ReduceLROnPlateau:
@@ -24,8 +25,8 @@ class ReduceLROnPlateau:
         ``best * (1 + threshold)`` or above ``best + threshold``.
     cooldown : int, default 0
         So many steps after a reduction are not judged. At least 0.
-    min_lr : float, default 0
-        The rate does not fall below it.
+    min_lr : float, or list of float, default 0
+        The rate does not fall below it; a list has one per parameter group.
     eps : float, default 1e-8
         A reduction of no more than this is left out.
 
@@ -53,7 +54,9 @@ class ReduceLROnPlateau:
         self.threshold = _check.number(owner, "threshold", threshold, 0.0)
         self.threshold_mode = _check.one_of(owner, "threshold_mode", threshold_mode, ("rel", "abs"))
         self.cooldown = _check.whole(owner, "cooldown", cooldown, 0)
-        self.min_lr = _check.number(owner, "min_lr", min_lr, 0.0)
+        self._least = per_group(owner, "min_lr", min_lr, len(groups_of(optimizer)),
+                                lambda value: _check.number(owner, "min_lr", value, 0.0))
+        self.min_lr = self._least[0]
         self.eps = _check.number(owner, "eps", eps, 0.0)
         self.last_epoch = 0
         self.best = None
@@ -72,22 +75,23 @@ class ReduceLROnPlateau:
             self.cooldown_counter -= 1
             self.num_bad_epochs = 0
         if self.num_bad_epochs > self.patience:
-            old = float(self.optimizer.lr)
-            new = max(old * self.factor, self.min_lr)
-            if old - new > self.eps:
-                self.optimizer.lr = new
+            for place, (group, old) in enumerate(zip(groups_of(self.optimizer), self.get_last_lr(), strict=True)):
+                new = max(old * self.factor, self._least[min(place, len(self._least) - 1)])
+                if old - new > self.eps:
+                    set_option(group, "lr", new)
             self.cooldown_counter, self.num_bad_epochs = self.cooldown, 0
 
     def get_last_lr(self):
-        """Return the optimiser's rate, as a list of one float."""
-        return [float(self.optimizer.lr)]
+        """Return the optimiser's rates, a list of one float per parameter group."""
+        return [float(group["lr"] if isinstance(group, dict) else group.lr) for group in groups_of(self.optimizer)]
 
     def state_dict(self):
         """Return the progress and the rate as a dict; the arguments are the constructor's affair and not in it."""
+        rates = self.get_last_lr()
         return {
             "schedule": "ReduceLROnPlateau",
             "last_epoch": self.last_epoch,
-            "lr": float(self.optimizer.lr),
+            "lr": rates if len(rates) > 1 else rates[0],
             "best": self.best,
             "num_bad_epochs": self.num_bad_epochs,
             "cooldown_counter": self.cooldown_counter,
@@ -107,9 +111,12 @@ class ReduceLROnPlateau:
             raise ValueError(f"{owner}: state is of {state['schedule']!r}")
         counts = ("last_epoch", "num_bad_epochs", "cooldown_counter")
         values = {name: _check.whole(owner, name, state[name], 0) for name in counts}
-        rate = _check.number(owner, "lr", state["lr"], 0.0)
+        groups = groups_of(self.optimizer)
+        rates = per_group(owner, "lr", state["lr"] if len(groups) > 1 else [state["lr"]], len(groups),
+                          lambda value: _check.number(owner, "lr", value, 0.0))
         values["best"] = None if state["best"] is None else float(state["best"])
-        self.optimizer.lr = rate
+        for group, rate in zip(groups, rates, strict=True):
+            set_option(group, "lr", rate)
         for name, value in values.items():
             setattr(self, name, value)
 

@@ -15,7 +15,7 @@ import math
 from fastconv._values import shown
 
 from . import _check
-from ._schedule import Schedule
+from ._schedule import Schedule, groups_of, per_group, set_option
 from .combined import SequentialLR, WarmupLR
 from .plateau import ReduceLROnPlateau
 
@@ -51,8 +51,8 @@ class StepLR(Schedule):
         self.gamma = _check.number("StepLR", "gamma", gamma, 0.0)
         super().__init__(optimizer, interval)
 
-    def lr_at(self, epoch):
-        return self.base_lr * self.gamma ** (epoch // self.step_size)
+    def _rate(self, epoch, base, place):
+        return base * self.gamma ** (epoch // self.step_size)
 
 
 class MultiStepLR(Schedule):
@@ -76,8 +76,8 @@ class MultiStepLR(Schedule):
         self.gamma = _check.number("MultiStepLR", "gamma", gamma, 0.0)
         super().__init__(optimizer, interval)
 
-    def lr_at(self, epoch):
-        return self.base_lr * self.gamma ** bisect.bisect_right(self.milestones, epoch)
+    def _rate(self, epoch, base, place):
+        return base * self.gamma ** bisect.bisect_right(self.milestones, epoch)
 
 
 class LambdaLR(Schedule):
@@ -86,20 +86,24 @@ class LambdaLR(Schedule):
     Parameters
     ----------
     optimizer : object with a float attribute `lr`
-    lr_lambda : callable
-        Takes an int from 0, returns a factor.
+    lr_lambda : callable, or list of them
+        Takes an int from 0, returns a factor; a list has one per parameter group.
     interval : {'epoch', 'step'}, default 'epoch'
         What is counted.
     """
 
     def __init__(self, optimizer, lr_lambda, *, interval=None):
-        if not callable(lr_lambda):
-            raise TypeError(f"LambdaLR: lr_lambda must be callable, got {type(lr_lambda).__name__}")
+        def check(function):
+            if not callable(function):
+                raise TypeError(f"LambdaLR: lr_lambda must be callable, got {type(function).__name__}")
+            return function
+
         self.lr_lambda = lr_lambda
+        self._lambdas = per_group("LambdaLR", "lr_lambda", lr_lambda, len(groups_of(optimizer)), check)
         super().__init__(optimizer, interval)
 
-    def lr_at(self, epoch):
-        return self.base_lr * _check.number("LambdaLR", f"lr_lambda({epoch})", self.lr_lambda(epoch), 0.0)
+    def _rate(self, epoch, base, place):
+        return base * _check.number("LambdaLR", f"lr_lambda({epoch})", self._lambdas[place](epoch), 0.0)
 
 
 class LinearLR(Schedule):
@@ -124,9 +128,9 @@ class LinearLR(Schedule):
         self.total_iters = _check.whole("LinearLR", "total_iters", total_iters, 1)
         super().__init__(optimizer, interval)
 
-    def lr_at(self, epoch):
+    def _rate(self, epoch, base, place):
         share = min(epoch, self.total_iters) / self.total_iters
-        return self.base_lr * (self.start_factor + (self.end_factor - self.start_factor) * share)
+        return base * (self.start_factor + (self.end_factor - self.start_factor) * share)
 
 
 class CosineAnnealingLR(Schedule):
@@ -153,8 +157,8 @@ class CosineAnnealingLR(Schedule):
         self.eta_min = _check.number("CosineAnnealingLR", "eta_min", eta_min, 0.0)
         super().__init__(optimizer, interval)
 
-    def lr_at(self, epoch):
-        return self.eta_min + (self.base_lr - self.eta_min) * (1 + math.cos(math.pi * epoch / self.T_max)) / 2
+    def _rate(self, epoch, base, place):
+        return self.eta_min + (base - self.eta_min) * (1 + math.cos(math.pi * epoch / self.T_max)) / 2
 
 
 class OneCycleLR(Schedule):
@@ -163,8 +167,8 @@ class OneCycleLR(Schedule):
     Parameters
     ----------
     optimizer : object with a float attribute `lr`, and `momentum` or `betas` where `cycle_momentum`
-    max_lr : float
-        Above 0.
+    max_lr : float, or list of float
+        Above 0; a list has one per parameter group.
     total_steps : int, optional
         At least 1; `epochs` times `steps_per_epoch` where it is None.
     epochs, steps_per_epoch : int, optional
@@ -210,9 +214,12 @@ class OneCycleLR(Schedule):
             total_steps = _check.whole(owner, "epochs", epochs, 1)
             total_steps *= _check.whole(owner, "steps_per_epoch", steps_per_epoch, 1)
         self.total_steps = _check.whole(owner, "total_steps", total_steps, 1)
-        self.max_lr = _check.number(owner, "max_lr", max_lr, above=0.0)
-        self.initial_lr = self.max_lr / _check.number(owner, "div_factor", div_factor, above=0.0)
-        self.min_lr = self.initial_lr / _check.number(owner, "final_div_factor", final_div_factor, above=0.0)
+        peaks = per_group(owner, "max_lr", max_lr, len(groups_of(optimizer)),
+                          lambda value: _check.number(owner, "max_lr", value, above=0.0))
+        div_factor = _check.number(owner, "div_factor", div_factor, above=0.0)
+        final_div_factor = _check.number(owner, "final_div_factor", final_div_factor, above=0.0)
+        self.max_lr, self.initial_lr = peaks[0], peaks[0] / div_factor
+        self.min_lr = self.initial_lr / final_div_factor
         pct_start = _check.number(owner, "pct_start", pct_start, 0.0, 1.0)
         self.anneal_strategy = _check.one_of(owner, "anneal_strategy", anneal_strategy, ("cos", "linear"))
         self.base_momentum = _check.number(owner, "base_momentum", base_momentum, 0.0, below=1.0)
@@ -226,31 +233,36 @@ class OneCycleLR(Schedule):
                 f"{type(optimizer).__name__} has neither"
             )
         rise, end = pct_start * self.total_steps - 1, self.total_steps - 1
-        first, peak = (self.initial_lr, self.max_momentum), (self.max_lr, self.base_momentum)
-        last = (self.min_lr, self.max_momentum)
-        self._phases = [(rise, first, peak)]  # (last step, (rate, momentum) before, and after)
-        self._phases += [(2 * rise, peak, first), (end, first, last)] if three_phase else [(end, peak, last)]
+        self._phases = []  # of each group: (last step, (rate, momentum) before, and after)
+        for high in peaks:
+            first, peak = (high / div_factor, self.max_momentum), (high, self.base_momentum)
+            last = (high / div_factor / final_div_factor, self.max_momentum)
+            self._phases.append([(rise, first, peak), *([(2 * rise, peak, first), (end, first, last)] if three_phase else
+                                                        [(end, peak, last)])])
         # As in PyTorch the initial rate is also the base of the schedules that are made after this one.
-        super().__init__(optimizer, interval, self.initial_lr)
+        super().__init__(optimizer, interval, [high / div_factor for high in peaks])
 
-    def lr_at(self, epoch):
-        return self._at(epoch)[0]
+    def _rate(self, epoch, base, place):
+        return self._at(epoch, place)[0]
 
     def _apply(self, epoch):
         super()._apply(epoch)
         if self.cycle_momentum:
-            momentum = self._at(epoch)[1]
-            if self._momentum == "betas":
-                momentum = (momentum, *self.optimizer.betas[1:])
-            setattr(self.optimizer, str(self._momentum), momentum)
+            for place, group in enumerate(groups_of(self.optimizer)[:len(self._phases)]):
+                momentum = self._at(epoch, place)[1]
+                if self._momentum == "betas":
+                    betas = group["betas"] if isinstance(group, dict) else group.betas
+                    momentum = (momentum, *betas[1:])
+                set_option(group, str(self._momentum), momentum)
 
-    def _at(self, epoch):
+    def _at(self, epoch, place):
         """Rate and momentum after `epoch` steps."""
         if epoch > self.total_steps:
             raise ValueError(f"OneCycleLR: step {epoch} is beyond total_steps={self.total_steps}")
         start = 0.0
-        for place, (end, before, after) in enumerate(self._phases, 1):  # noqa: B007
-            if epoch <= end or place == len(self._phases):
+        phases = self._phases[place]
+        for number, (end, before, after) in enumerate(phases, 1):  # noqa: B007
+            if epoch <= end or number == len(phases):
                 break
             start = end
         # Beyond the end of the last phase, and where a phase is empty, its end holds.

@@ -10,7 +10,6 @@ import numpy as np
 from fastconv._values import shown
 from fastconv.data import ArrayDataset, DataLoader
 from fastconv.graph.options import check_count
-from fastconv.graph.planned import RULES
 
 
 def check_trainer(module, loss: Callable, optimizer, schedule, seed: int, clip_grad_norm: float | None,
@@ -20,6 +19,7 @@ def check_trainer(module, loss: Callable, optimizer, schedule, seed: int, clip_g
         raise TypeError(f"Trainer: module is a {type(module).__name__}: expected an nn.Module")
     check_loss(loss)
     check_rule(optimizer)
+    optimizer.assign(module.named_parameters())  # patterns that fit nothing are an error now
     check_schedule_of(schedule, optimizer)
     if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or not 0 <= seed < 2**64:
         raise ValueError(f"Trainer: seed={shown(seed)}: expected an integer from 0 to 2**64 - 1")
@@ -34,7 +34,7 @@ def check_loss(loss) -> None:
 
 
 def check_rule(optimizer) -> None:
-    if getattr(optimizer, "name", None) not in RULES or not hasattr(optimizer, "hyper") or isinstance(optimizer, type):
+    if not hasattr(optimizer, "recipe") or not hasattr(optimizer, "assign") or isinstance(optimizer, type):
         raise TypeError(f"Trainer: optimizer is a {type(optimizer).__name__}: expected an update rule of "
                         "fastconv.optim, such as SGD(lr=0.05, momentum=0.9)")
 

@@ -35,7 +35,7 @@ def collect(trainer: Trainer) -> dict:
     return {
         "format": FORMAT,
         "model": trainer.module.state_dict(),
-        "optimizer": {"rule": trainer.optimizer.state_dict(), "steps": tape.steps, "state": buffers,
+        "optimizer": {"rule": trainer.optimizer.options_dict(), "steps": tape.steps, "state": buffers,
                       "counts": {name: known.hyper.steps for name, known in learnt.items() if known.hyper.steps}},
         "schedule": None if trainer.schedule is None else trainer.schedule.state_dict(),
         "loader": loader,
@@ -114,8 +114,7 @@ def _check_log(rows) -> None:
 
 def _check_buffers(trainer: Trainer, optimizer: dict) -> None:
     parameters = dict(trainer.module.named_parameters())
-    names = type(trainer.optimizer).buffer_names if hasattr(trainer.optimizer, "buffer_names") else \
-        trainer.optimizer.state_names
+    names = trainer.optimizer.buffer_names
     state, counts = optimizer["state"], optimizer.get("counts", {})
     if not isinstance(state, dict) or not all(isinstance(buffers, dict) for buffers in state.values()):
         raise ValueError("Trainer: state's optimizer must have under state a dict of dicts, by parameter")
@@ -134,8 +133,6 @@ def _check_buffers(trainer: Trainer, optimizer: dict) -> None:
             if np.shape(array) != parameters[name].shape:
                 raise ValueError(f"Trainer: state has {key!r} of shape {np.shape(array)} for {name!r} of shape "
                                  f"{parameters[name].shape}")
-        if buffers and len(buffers) < len(names):
-            raise ValueError(f"Trainer: state lacks {', '.join(key for key in names if key not in buffers)} for {name!r}")
     for name, count in counts.items():
         if name not in parameters:
             raise ValueError(f"Trainer: state has a count for {name!r}, which this network has no parameter for")
@@ -162,7 +159,9 @@ def _check_accumulated(trainer: Trainer, accumulated: dict) -> None:
 
 def _write(trainer: Trainer, saved: dict) -> None:
     trainer.module.load_state_dict(saved["model"])
-    trainer.optimizer.load_state_dict(saved["optimizer"]["rule"])
+    trainer.optimizer.load_options(saved["optimizer"]["rule"])
+    named = list(trainer.module.named_parameters())
+    rules = dict(zip([name for name, _ in named], trainer.optimizer.assign(named), strict=True))
     if trainer.schedule is not None:
         trainer.schedule.load_state_dict(saved["schedule"])
     tape = trainer._tape
@@ -170,8 +169,11 @@ def _write(trainer: Trainer, saved: dict) -> None:
         learnt.reset()
     optimizer, sums = saved["optimizer"], saved["accumulated"]["sums"]
     steps = int(optimizer["steps"])
-    for name, parameter in trainer.module.named_parameters():
+    for name, parameter in named:
         buffers = optimizer["state"].get(name, {})
+        states = rules[name].recipe(parameter.shape).states if rules[name] else ()
+        if buffers and not set(states) <= set(buffers):
+            raise ValueError(f"Trainer: state lacks {', '.join(key for key in states if key not in buffers)} for {name!r}")
         updates = optimizer["counts"].get(name, 0) if "counts" in optimizer else steps
         if buffers or updates or name in sums:
             learnt = tape.recall(parameter)

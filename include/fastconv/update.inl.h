@@ -57,7 +57,7 @@ inline void f32_sgd_run(const ItemsArgs* a, int64_t begin, int64_t end, void*) {
     constexpr int W = kWidth;
     over_items(a, begin, end, [](int64_t, const FcItem* item, int64_t first, int64_t count) {
         const FcHyper* h = item->hyper;
-        const Vf<W> scale = splat<W>(to_float(h->grad_scale)), decay = splat<W>(to_float(h->weight_decay));
+        const Vf<W> scale = splat<W>(to_float(h->grad_scale * h->sign)), decay = splat<W>(to_float(h->weight_decay));
         const Vf<W> lr = splat<W>(to_float(-h->lr)), momentum = splat<W>(to_float(h->momentum));
         const Vf<W> fresh = splat<W>(to_float(1.0 - h->dampening));
         const bool decays = h->weight_decay != 0.0, begins = h->first != 0.0, nesterov = h->nesterov != 0.0;
@@ -83,7 +83,7 @@ FC_INLINE void adam_run(const ItemsArgs* a, int64_t begin, int64_t end) {
     constexpr int W = kWidth;
     over_items(a, begin, end, [](int64_t, const FcItem* item, int64_t first, int64_t count) {
         const FcHyper* h = item->hyper;
-        const Vf<W> scale = splat<W>(to_float(h->grad_scale)), decay = splat<W>(to_float(h->weight_decay));
+        const Vf<W> scale = splat<W>(to_float(h->grad_scale * h->sign)), decay = splat<W>(to_float(h->weight_decay));
         const Vf<W> keep = splat<W>(to_float(1.0 - h->lr * h->weight_decay));
         const Vf<W> fresh1 = splat<W>(to_float(1.0 - h->beta1)), fresh2 = splat<W>(to_float(1.0 - h->beta2));
         const Vf<W> beta2 = splat<W>(to_float(h->beta2)), eps = splat<W>(to_float(h->eps));

@@ -178,14 +178,14 @@ static void softmax_and_loss(Bench& b, int64_t n, int64_t C) {
 static void momentum(Bench& b, int64_t count) {
     Floats p = b.uniform(count), g = b.uniform(count), v = b.uniform(count);
     FcHyper hyper = {};
-    hyper.lr = 0.1, hyper.momentum = 0.9, hyper.weight_decay = 0.01, hyper.grad_scale = 1;
+    hyper.lr = 0.1, hyper.momentum = 0.9, hyper.weight_decay = 0.01, hyper.grad_scale = hyper.sign = 1;
     Doubles velocity, parameter;
     for (int64_t i = 0; i < count; ++i) {
         velocity.push_back(0.9 * v[i] + g[i] + 0.01 * p[i]);
         parameter.push_back(p[i] - 0.1 * velocity.back());
     }
-    const FcItem item = {p.data(), g.data(), v.data(), nullptr, count, &hyper, 0};
-    ItemsArgs a = {0, &item, 1, (count + FC_ITEM_TILE - 1) / FC_ITEM_TILE, nullptr};
+    const FcItem item = {p.data(), g.data(), v.data(), nullptr, nullptr, nullptr, count, &hyper, 0};
+    ItemsArgs a = {0, &item, 1, (count + FC_ITEM_TILE - 1) / FC_ITEM_TILE, nullptr, nullptr, 0};
     b.run(FC_ID_f32_sgd, &a, 1);
     b.expect("momentum", v, velocity, 1e-6);
     b.expect("parameters", p, parameter, 1e-6);

@@ -195,3 +195,118 @@ def test_hyper():
         update.Hyper(lr="fast")
     with pytest.raises((TypeError, AttributeError)):
         update.sgd([(0, 0, 0, 1, 0.5)])
+
+
+SCALARS = ("k", "j", "one", "none")
+K, J = 0.75, 1.5
+PROGRAM_CASES = {  # instruction: (operands and scalars behind the target, what it gives for x, y and what was there)
+    "gradient": (("g",), lambda x, y, z: x * np.float32(-0.5)),
+    "scale": (("g", "k"), lambda x, y, z: K * x),
+    "axpy": (("g", "b", "k"), lambda x, y, z: x + K * y),
+    "lerp": (("g", "b", "k"), lambda x, y, z: x + K * (y - x)),
+    "mul": (("g", "b"), lambda x, y, z: x * y),
+    "div": (("g", "b"), lambda x, y, z: x / y),
+    "addcmul": (("g", "b", "k", "j"), lambda x, y, z: J * z + K * x * y),
+    "addcdiv": (("g", "b", "k"), lambda x, y, z: z + K * x / y),
+    "root": (("b", "k", "j"), lambda x, y, z: np.sqrt(y) / J + K),
+    "shift": (("g", "k"), lambda x, y, z: x + K),
+    "max": (("g", "b"), lambda x, y, z: np.maximum(x, y)),
+    "abs": (("g",), lambda x, y, z: np.abs(x)),
+    "sign": (("g",), lambda x, y, z: np.sign(x)),
+    "choose": (("g", "k", "j"), lambda x, y, z: np.where(np.isnan(x), x, np.where(x > 0, K, np.where(x < 0, J, 1.0)))),
+    "clamp": (("g", "k", "j"), lambda x, y, z: np.where(np.isnan(x), x, np.clip(x, K, J))),
+    "keep": (("g", "b"), lambda x, y, z: np.where(x < 0, 0.0, y)),
+    "fill": (("k",), lambda x, y, z: np.full_like(x, K)),
+}
+
+
+def test_every_instruction_has_a_case():
+    assert set(PROGRAM_CASES) == set(update.INSTRUCTIONS)
+
+
+@pytest.mark.parametrize("name", PROGRAM_CASES)
+def test_instructions(name):
+    """Onto the parameter, onto a buffer, and by way of a temporary; NaN and zeros among the values; any number of threads."""
+    operands, truth = PROGRAM_CASES[name]
+    hyper = update.Hyper(k=(K, J, 1.0, 0.0), grad_scale=0.5, sign=-1.0)
+    counts = [*COUNTS, 511, 512, 513]
+    for target, program in (("p", ((name, "p", *operands),)), ("b", ((name, "b", *operands),)),
+                            ("p", (("scale", "t", "p", "one"), (name, "t", *operands), ("scale", "p", "t", "one")))):
+        results = []
+        for threads in (1, 3):
+            arrays = parameters(counts, 1)
+            for p, g, b in arrays:
+                b[...] = np.abs(values(b.size, 7)) + 0.1
+                if g.size > 8:
+                    g[3], g[5], g[6] = np.nan, 0.0, -0.0
+                    b[7] = np.nan if name == "max" else b[7]
+            before = [[a.astype(np.float64) for a in row] for row in arrays]
+            rows = [(address(p), address(g), (address(b),), p.size, hyper) for p, g, b in arrays]
+            run(update.update(rows, program, ("b",), SCALARS), threads=threads)
+            for (p, g, b), (p0, g0, b0) in zip(arrays, before, strict=True):
+                close(p if target == "p" else b, truth(g0, b0, p0 if target == "p" else b0))
+                np.testing.assert_array_equal(g, g0)
+                np.testing.assert_array_equal(b if target == "p" else p, b0 if target == "p" else p0)
+            results.append(np.concatenate([np.concatenate((p, b)) for p, _, b in arrays]))
+        np.testing.assert_array_equal(*results)
+
+
+def test_when_and_unless():
+    for first in (0, 1):
+        hyper = update.Hyper(k=(K, J, 1.0, 0.0), first=first)
+        (p, g, b), = parameters([1000], 1)
+        before = p.copy()
+        inner = (("unless", "none", (("shift", "b", "b", "one"),)), ("when", "none", (("fill", "b", "k"),)))
+        program = (("when", "first", (*inner, ("shift", "p", "p", "one"))), ("unless", "first", (("shift", "p", "p", "k"),)),
+                   ("shift", "p", "p", "j"))
+        run(update.update([(address(p), address(g), (address(b),), 1000, hyper)], program, ("b",), SCALARS))
+        close(p, before + (1.0 if first else K) + J)
+        np.testing.assert_array_equal(b, float(first))
+
+
+def test_every_buffer_and_temporary():
+    (p, g, *s), = parameters([700], 4)
+    for i, buffer in enumerate(s):
+        buffer[...] = i + 1
+    program = (("axpy", "t", "s0", "s1", "one"), ("axpy", "u", "t", "s2", "one"), ("axpy", "v", "u", "s3", "one"),
+               ("axpy", "p", "v", "t", "one"), ("scale", "s3", "u", "one"))
+    rows = [(address(p), address(g), tuple(map(address, s)), 700, update.Hyper(k=(K, J, 1.0, 0.0)))]
+    run(update.update(rows, program, ("s0", "s1", "s2", "s3"), SCALARS))
+    np.testing.assert_array_equal(p, 13)
+    np.testing.assert_array_equal(s[3], 6)
+
+
+@pytest.mark.parametrize("scaled", [False, True])
+def test_norm_ratio(scaled):
+    """Of each item by itself; of zeros it is 1."""
+    hypers = [update.Hyper(k=(0.5, 0.1, 1e-3, 0.0), grad_scale=-0.25) for _ in COUNTS]
+    arrays = parameters()
+    arrays[1][0][...] = 0
+    arrays[2][1][...] = 0
+    rows = [(address(p), address(g), p.size, h) for (p, g), h in zip(arrays, hypers, strict=True)]
+    for threads in (1, 3):
+        run(*update.norm_ratio(rows, factor="k", decay="j", eps="one", scaled=scaled, scalars=SCALARS), threads=threads)
+        for (p, g), hyper in zip(arrays, hypers, strict=True):
+            w, u = (np.sqrt((a.astype(float) ** 2).sum()) for a in (p, g))
+            u *= 0.25 if scaled else 1.0
+            expected = 0.5 * w / (u + 0.1 * w + 1e-3) if w and u else 1.0
+            assert hyper.ratio == pytest.approx(expected, rel=1e-12)
+
+
+def test_norm_ratio_of_all_together():
+    hypers = [update.Hyper(k=(0.5, 0.1, 1e-3, 0.0)) for _ in COUNTS]
+    arrays = parameters()
+    rows = [(address(p), address(g), p.size, h) for (p, g), h in zip(arrays, hypers, strict=True)]
+    run(*update.norm_ratio(rows, factor="k", decay="none", eps="one", scalars=SCALARS, together=True))
+    norm = np.sqrt(sum((g.astype(float) ** 2).sum() for _, g in arrays))
+    assert [h.ratio for h, n in zip(hypers, COUNTS, strict=True) if n] == [pytest.approx(0.5 / (norm + 1e-3))] * 8
+    run(*update.norm_ratio([], factor="k", decay="none", eps="one", scalars=SCALARS, together=True))
+
+
+def test_wrong_programs():
+    for program, error, message in (((("scale", "p", "g"),), ValueError, "scale"), ((("scale", "p", "q", "k"),), KeyError, "q"),
+                                    ((("cube", "p", "g"),), KeyError, "cube")):
+        with pytest.raises(error, match=message):
+            update.update([], program, ("b",), SCALARS)
+    with pytest.raises(ValueError, match="at most 4 buffers and 16 scalars"):
+        update.update([], (), "abcde", SCALARS)

@@ -44,3 +44,33 @@ def adamw_step(param, grad, exp_avg, exp_avg_sq, step, lr=1e-3, betas=(0.9, 0.99
     """
     decayed = f64(param) * (1 - lr * weight_decay)
     return adam_step(decayed, grad, exp_avg, exp_avg_sq, step, lr, betas, eps)
+
+
+def lion(param, grad, state, lr, betas=(0.9, 0.99), weight_decay=0.0):
+    """Chen et al. 2023, algorithm 2; `state` is a dict that the first call finds empty, as below."""
+    m = state.setdefault("m", np.zeros_like(param))
+    param = param - lr * (np.sign(betas[0] * m + (1 - betas[0]) * grad) + weight_decay * param)
+    state["m"] = betas[1] * m + (1 - betas[1]) * grad
+    return param
+
+
+def lars(param, grad, state, lr, momentum=0.0, weight_decay=0.0, nesterov=False, trust_coefficient=1e-3, eps=1e-8):
+    """You et al. 2017, algorithm 1, with SGD's momentum."""
+    w, g = np.sqrt((param**2).sum()), np.sqrt((grad**2).sum())
+    trust = trust_coefficient * w / (g + weight_decay * w + eps) if w > 0 and g > 0 else 1.0
+    step = trust * (grad + weight_decay * param)
+    state["b"] = momentum * state.get("b", 0.0) + step
+    return param - lr * (step + momentum * state["b"] if nesterov else state["b"])
+
+
+def lamb(param, grad, state, lr, betas=(0.9, 0.999), eps=1e-6, weight_decay=1e-2, bias_correction=True):
+    """You et al. 2020, algorithm 2."""
+    state["n"] = state.get("n", 0) + 1
+    state["m"] = betas[0] * state.get("m", 0.0) + (1 - betas[0]) * grad
+    state["v"] = betas[1] * state.get("v", 0.0) + (1 - betas[1]) * grad**2
+    m, v = state["m"], state["v"]
+    if bias_correction:
+        m, v = m / (1 - betas[0] ** state["n"]), v / (1 - betas[1] ** state["n"])
+    u = m / (np.sqrt(v) + eps) + weight_decay * param
+    w, length = np.sqrt((param**2).sum()), np.sqrt((u**2).sum())
+    return param - lr * (w / length if w > 0 and length > 0 else 1.0) * u

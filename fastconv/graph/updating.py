@@ -1,0 +1,212 @@
+"""Update rules as steps: what a rule says of a parameter, the buffers it keeps, and the kernels that obey it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from fastconv.graph.parameter import Parameter
+from fastconv.kernels import update as kernels
+
+KERNELS = {"sgd": kernels.sgd, "adam": kernels.adam, "adamw": kernels.adamw}
+
+
+class Recipe(NamedTuple):
+    """How a rule updates a parameter.
+
+    ``phases``, in order: ("kernel", name, count), a kernel of its own over the first so many buffers; ("program",
+    instructions), see :func:`kernels.update`; ("ratio", factor, decay, eps, scaled), the ratio of the norms of parameter and gradient,
+    see :func:`kernels.norm_ratio`. ``states`` are its buffers of the parameter's shape, ``scalars`` the names of what
+    ``hyper(step)`` gives to programs, in order.
+    """
+
+    phases: tuple
+    states: tuple[str, ...] = ()
+    scalars: tuple[str, ...] = ()
+
+    def writes_gradient(self) -> bool:
+        """Whether the gradient is another one afterwards."""
+        return any(phase[0] not in ("kernel", "ratio") and (phase[0] != "program" or _writes(phase[1], "g"))
+                   for phase in self.phases)
+
+
+def _writes(program: Sequence, target: str) -> bool:
+    return any(_writes(i[2], target) if i[0] in ("when", "unless") else i[1] == target for i in program)
+
+
+class Learnt:
+    """What a training knows of one parameter: its own number of updates, the rule's buffers, a sum of gradients."""
+
+    def __init__(self, parameter: Parameter, clip_norm: float | None = None, clip_value: float | None = None, parts: int = 1):
+        self.shape = parameter.shape
+        self.hyper = kernels.Hyper(max_norm=clip_norm or 0.0, clip_value=clip_value or 0.0)
+        self.summing = kernels.Hyper(grad_scale=1.0 / parts)
+        self.buffers: dict[str, np.ndarray] = {}
+        self._spare: dict[str, np.ndarray] = {}
+
+    def buffer(self, name: str) -> np.ndarray:
+        """One of the rule's buffers, zeros at first; its address stays."""
+        if name not in self.buffers:
+            self.buffers[name] = np.zeros(self.shape, np.float32)
+        return self.buffers[name]
+
+    @property
+    def total(self) -> np.ndarray:
+        """What the steps since the last update have added up, where :attr:`waiting`."""
+        return self.spare("total")
+
+    def spare(self, name: str) -> np.ndarray:
+        """An array of the parameter's shape that is no part of what has been learnt."""
+        if name not in self._spare:
+            self._spare[name] = np.zeros(self.shape, np.float32)
+        return self._spare[name]
+
+    @property
+    def waiting(self) -> bool:
+        """Whether steps have added to :attr:`total` since the last update."""
+        return self.summing.steps > 0
+
+    def reset(self) -> None:
+        """As at first, at the same addresses."""
+        self.hyper.steps, self.hyper.begun, self.summing.steps = 0, False, 0
+        for array in self.buffers.values():
+            array[...] = 0
+
+
+class Row(NamedTuple):
+    """A parameter with its gradient, a reference or an address, what is known of it, and the rule of its group."""
+
+    parameter: Parameter
+    gradient: Any
+    learnt: Learnt
+    rule: Any
+    recipe: Recipe
+
+
+class Update:
+    """The update of some parameters, each by the rule of its group.
+
+    Parameters
+    ----------
+    rows : sequence of (Parameter, gradient, Learnt, rule)
+        A rule has ``recipe(shape)``, ``hyper(step)`` and ``scale(shape)``.
+    private : bool
+        Whether gradients may be overwritten.
+    """
+
+    def __init__(self, rows: Sequence[tuple], private: bool):
+        self.rows = [Row(*row, row[3].recipe(row[0].shape)) for row in rows]
+        self._private = private
+        self.parameters = [row.parameter for row in self.rows]
+        self.hypers = [row.learnt.hyper for row in self.rows]
+        self.begun = [row.learnt.hyper for row in self.rows if row.recipe.states]
+        self._arms: dict[tuple, tuple] = {}
+        for row in self.rows:
+            row.learnt.hyper.ratio = row.rule.scale(row.parameter.shape)
+            arm = self._arms.setdefault((id(row.rule), id(row.recipe)), ([], _armed(row.rule, row.recipe)))
+            arm[0].append(row.learnt.hyper)
+
+    def arm(self) -> None:
+        """Sets the scalars of the coming update; what a rule refuses, it refuses here."""
+        for hypers, armed in self._arms.values():
+            kernels.arm(hypers, armed)
+
+    def emit(self, step: Callable, shared: dict) -> None:
+        """Emits the steps: ``step(factory, *arguments, op=..., **keywords)``."""
+        recipes: dict[Recipe, list[Row]] = {}
+        seen: set = set()
+        for row in self.rows:
+            where = _place(row.gradient)
+            if row.recipe.writes_gradient() and (not self._private or where in seen):
+                spare, hyper = row.learnt.spare("gradient").ctypes.data, kernels.Hyper(first=1)
+                step(kernels.accumulate, [(spare, row.gradient, row.parameter.size, hyper)], op="copy")
+                row = row._replace(gradient=spare)
+            seen.add(where)
+            recipes.setdefault(row.recipe, []).append(row)
+        for recipe, rows in recipes.items():
+            for phase, *arguments in recipe.phases:
+                PHASES[phase](step, shared, rows, recipe, *arguments)
+
+    def perturb(self, step: Callable, shared: dict, rule) -> None:
+        """Emits the steps to where a rule wants its gradients taken; the parameters are kept aside."""
+        scalars, aside = rule.aside_scalars, self._aside()
+        norms = aside
+        if rule.adaptive:
+            step(kernels.update, aside, rule.weighted, ("aside",), scalars, op="perturb")
+            norms = [(p, states[0], (), size, hyper) for p, _, states, size, hyper in aside]
+        _several(step, shared, 2, "perturb", kernels.norm_ratio, [(p, g, size, hyper) for p, g, _, size, hyper in norms],
+                 factor="rho", decay="none", eps="tiny", scalars=scalars, together=True)
+        step(kernels.update, aside, rule.perturbed, ("aside",), scalars, op="perturb")
+
+    def put_back(self, step: Callable, rule) -> None:
+        """Emits the step back to what was kept aside."""
+        step(kernels.update, self._aside(), (("scale", "p", "aside", "one"),), ("aside",), rule.aside_scalars, op="perturb")
+
+    def _aside(self) -> list:
+        return [(row.parameter.address, row.gradient, (row.learnt.spare("aside").ctypes.data,), row.parameter.size,
+                 row.learnt.hyper) for row in self.rows]
+
+
+def _place(gradient) -> tuple:
+    """Where a gradient lies: equal for two that are the same memory."""
+    return (id(gradient.buffer), gradient.offset) if hasattr(gradient, "buffer") else (gradient, 0)
+
+
+def _armed(rule, recipe: Recipe) -> Callable:
+    """The scalars of step number n as attributes of a Hyper."""
+    def armed(number: int) -> dict:
+        values = rule.hyper(number)
+        fields = {name: values[name] for name in values if name in kernels.FIELDS}
+        return {**fields, "k": [values[name] for name in recipe.scalars]} if recipe.scalars else fields
+
+    return armed
+
+
+def _items(rows: Sequence[Row]) -> Iterator[tuple]:
+    for row in rows:
+        states = tuple(row.learnt.buffer(name).ctypes.data for name in row.recipe.states)
+        yield row.parameter.address, row.gradient, states, row.parameter.size, row.learnt.hyper
+
+
+def _kernel(step: Callable, shared: dict, rows: Sequence[Row], recipe: Recipe, name: str,
+            count: int) -> None:
+    width = 1 if name == "sgd" else 2
+    step(KERNELS[name], [(p, g, *states[:count], *[0] * (width - count), size, hyper)
+                         for p, g, states, size, hyper in _items(rows)], op=name)
+
+
+def _program(step: Callable, shared: dict, rows: Sequence[Row], recipe: Recipe, instructions: tuple) -> None:
+    step(kernels.update, list(_items(rows)), instructions, recipe.states, recipe.scalars, op="update")
+
+
+def _ratio(step: Callable, shared: dict, rows: Sequence[Row], recipe: Recipe, factor: str, decay: str, eps: str,
+           scaled: bool) -> None:
+    items = [(p, g, size, hyper) for p, g, _, size, hyper in _items(rows)]
+    _several(step, shared, 3, "norm_ratio", kernels.norm_ratio, items, factor=factor, decay=decay, eps=eps,
+             scaled=scaled, scalars=recipe.scalars)
+
+
+PHASES: dict[str, Callable] = {"kernel": _kernel, "program": _program, "ratio": _ratio}
+
+
+def clip(step: Callable, shared: dict, found: Sequence[tuple], hypers: list, value, norm) -> None:
+    """Emits the clipping of gradients: (parameter, gradient) each."""
+    if value is not None:
+        step(kernels.clip_value, [(g, p.size, h) for (p, g), h in zip(found, hypers, strict=True)], op="clip_value")
+    if norm is not None:
+        _several(step, shared, 2, "clip_norm", kernels.clip_norm, [(g, p.size) for p, g in found], hypers)
+
+
+def _several(step: Callable, shared: dict, count: int, op: str, make: Callable, *arguments, **keywords) -> None:
+    """Emits the steps that one call makes."""
+    key = object()
+    for i in range(count):
+        step(_part, shared, key, i, make, *arguments, op=op, **keywords)
+
+
+def _part(shared: dict, key, i: int, make: Callable, *arguments, **keywords):
+    if i == 0:
+        shared[key] = make(*arguments, **keywords)
+    return shared[key][i]
