@@ -1,4 +1,6 @@
-"""Every update rule over many steps: against PyTorch in float64, against its paper where PyTorch lacks it; groups, states."""
+"""Every update rule over many steps: against PyTorch in float64, against its paper where PyTorch lacks it; groups,
+states.
+"""
 
 import copy
 import pickle
@@ -225,7 +227,7 @@ def test_clipping_counts_once_for_rules_by_norm(name):
             p.grad = (g * (0.01 / (norm + 1e-6))).astype(np.float32)
         own.step()
         clipped.step(*batch(i))
-    for p, q in zip(*[net.head.parameters() for net in nets], strict=True):  # of the others some gradients are noise around 0
+    for p, q in zip(*[net.head.parameters() for net in nets], strict=True):  # others' gradients are noise around 0
         np.testing.assert_allclose(p.data, q.data, rtol=1e-3, atol=1e-4)
 
 

@@ -20,6 +20,7 @@ from fastconv.graph.updating import Update, clip
 from fastconv.kernels import loss as loss_kernels
 from fastconv.kernels import update as kernels
 
+
 def operation(tape: Any) -> str:
     """What a run of the tape is called in messages."""
     return "step" if tape.training else "evaluate"
@@ -40,8 +41,9 @@ class Planned:
         if tape.training:
             graph.traced.watch([t.parameter for t in graph.parameters])
             self.key = tape.rule.key
-            assigned = zip(graph.parameters, tape.rule.assign([(t.name, t.parameter) for t in graph.parameters]), strict=True)
-            wanted = [(t, rule) for t, rule in assigned if t.parameter.requires_grad and rule is not None]
+            assigned = tape.rule.assign([(t.name, t.parameter) for t in graph.parameters])
+            wanted = [(t, rule) for t, rule in zip(graph.parameters, assigned, strict=True)
+                      if t.parameter.requires_grad and rule is not None]
             self.parameters, self.rules = [t for t, _ in wanted], [rule for _, rule in wanted]
             gradients = differentiate(graph, [(loss, None)], self.parameters)
             finish = lambda lowered: self._update(tape, lowered, gradients)  # noqa: E731
@@ -78,8 +80,8 @@ class Planned:
 
     def _update(self, tape: Any, cx, gradients: list) -> None:
         """Emits the steps of the accumulate and update segments."""
-        found = [(t.parameter, cx.read(g).ref, rule) for t, g, rule in zip(self.parameters, gradients, self.rules, strict=True)
-                 if g is not None]
+        found = [(t.parameter, cx.read(g).ref, rule)
+                 for t, g, rule in zip(self.parameters, gradients, self.rules, strict=True) if g is not None]
         if not found:
             raise ValueError("step: the loss depends on no parameter that requires a gradient: nothing would be trained")
         rows = [(p, g, tape.recall(p), rule) for p, g, rule in found]

@@ -163,8 +163,8 @@ class TrainingTape(LossTape):
     model, loss : callable
         As for :class:`LossTape`.
     rule : object
-        An update rule of :mod:`fastconv.optim`: ``key``, ``assign(named)`` and, of each group, ``recipe(shape)``, ``hyper(step)``
-        and ``scale(shape)``; ``perturbs``, where it wants gradients taken elsewhere.
+        An update rule of :mod:`fastconv.optim`: ``key``, ``assign(named)`` and, of each group, ``recipe(shape)``,
+        ``hyper(step)`` and ``scale(shape)``; ``perturbs``, where it wants gradients taken elsewhere.
     clip_norm, clip_value : float, optional
         Gradient clipping as PyTorch's ``clip_grad_norm_`` and ``clip_grad_value_``.
     accumulate : int, default 1
@@ -190,7 +190,8 @@ class TrainingTape(LossTape):
             raise ValueError(f"accumulate={shown(accumulate)}: expected an integer of at least 1")
         accumulate = int(accumulate)
         if accumulate > 1 and rule.perturbs:
-            raise ValueError(f"accumulate={accumulate}: {type(rule).__name__} takes each gradient twice, at two places: expected 1")
+            raise ValueError(f"accumulate={accumulate}: {type(rule).__name__} takes each gradient twice, at two places: "
+                             "expected 1")
         super().__init__(model, loss, algorithm=algorithm, precision=precision, threads=threads, cache_size=cache_size)
         self.rule, self.clip_norm, self.clip_value, self.accumulate = rule, clip_norm, clip_value, accumulate
         self._updates, self._window = kernels.Hyper(), kernels.Hyper()  # they count: updates, steps since the last one
@@ -234,8 +235,8 @@ class TrainingTape(LossTape):
             return loss
 
     def _again(self, planned: Planned) -> None:
-        """Gradients anew, of the parameters where the rule wants them; the update begins with the way back. Running statistics
-        stay those of the first forward, and dropout drops others."""
+        """Gradients anew, of the parameters where the rule wants them; the update begins with the way back. Running
+        statistics stay those of the first forward, and dropout drops others."""
         program, n = planned.program, planned.n
         with changing(planned.update.parameters):
             program.run("perturb", n)

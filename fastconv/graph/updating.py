@@ -17,8 +17,9 @@ class Recipe(NamedTuple):
     """How a rule updates a parameter.
 
     ``phases``, in order: ("kernel", name, count), a kernel of its own over the first so many buffers; ("program",
-    instructions), see :func:`kernels.update`; ("ratio", factor, decay, eps, scaled), the ratio of the norms of parameter and gradient,
-    see :func:`kernels.norm_ratio`. ``states`` are its buffers of the parameter's shape, ``scalars`` the names of what
+    instructions), see :func:`kernels.update`; ("ratio", factor, decay, eps, scaled), the ratio of the norms of parameter and
+    gradient, see :func:`kernels.norm_ratio`. ``states`` are its buffers of the parameter's shape, ``scalars`` the names of
+    what
     ``hyper(step)`` gives to programs, in order.
     """
 
@@ -39,7 +40,8 @@ def _writes(program: Sequence, target: str) -> bool:
 class Learnt:
     """What a training knows of one parameter: its own number of updates, the rule's buffers, a sum of gradients."""
 
-    def __init__(self, parameter: Parameter, clip_norm: float | None = None, clip_value: float | None = None, parts: int = 1):
+    def __init__(self, parameter: Parameter, clip_norm: float | None = None, clip_value: float | None = None,
+                 parts: int = 1):
         self.shape = parameter.shape
         self.hyper = kernels.Hyper(max_norm=clip_norm or 0.0, clip_value=clip_value or 0.0)
         self.summing = kernels.Hyper(grad_scale=1.0 / parts)
@@ -97,7 +99,7 @@ class Update:
     """
 
     def __init__(self, rows: Sequence[tuple], private: bool):
-        self.rows = [Row(*row, row[3].recipe(row[0].shape)) for row in rows]
+        self.rows = [Row(p, g, learnt, rule, rule.recipe(p.shape)) for p, g, learnt, rule in rows]
         self._private = private
         self.parameters = [row.parameter for row in self.rows]
         self.hypers = [row.learnt.hyper for row in self.rows]

@@ -99,7 +99,8 @@ class Schedule:
         _check.whole(owner, "last_epoch", state["last_epoch"], 0)
         bases = _listed(state["base_lr"])
         if len(bases) != len(self.base_lrs):
-            raise ValueError(f"{owner}: state has base_lr of {len(bases)} parameter groups, the optimizer has {len(self.base_lrs)}")
+            raise ValueError(f"{owner}: state has base_lr of {len(bases)} parameter groups, the optimizer has "
+                             f"{len(self.base_lrs)}")
         for base in bases:
             _check.number(owner, "base_lr", base, 0.0)
         self.lr_at(state["last_epoch"])

@@ -41,8 +41,8 @@ class _Programmed(Optimizer):
 class RMSprop(_Programmed):
     """RMSprop, as PyTorch's: the gradient over the root of an average of its squares.
 
-    ``v = alpha * v + (1 - alpha) * g * g; d = g / (sqrt(v) + eps)``, with ``centered`` ``sqrt(v - a * a)`` where a is the average
-    of g; ``w -= lr * d``, or with momentum ``b = momentum * b + d; w -= lr * b``.
+    ``v = alpha * v + (1 - alpha) * g * g; d = g / (sqrt(v) + eps)``, with ``centered`` ``sqrt(v - a * a)`` where a is the
+    average of g; ``w -= lr * d``, or with momentum ``b = momentum * b + d; w -= lr * b``.
 
     Parameters
     ----------
@@ -70,18 +70,18 @@ class RMSprop(_Programmed):
 
     @staticmethod
     def _program(momentum, centered):
-        root = (("root", "u", "square_avg", "eps", "one"),)
+        root: tuple = (("root", "u", "square_avg", "eps", "one"),)
         if centered:
             root = (("lerp", "grad_avg", "grad_avg", "t", "fresh"), ("scale", "u", "square_avg", "one"),
                     ("addcmul", "u", "grad_avg", "grad_avg", "minus_one", "one"), ("root", "u", "u", "eps", "one"))
-        step = (("addcdiv", "p", "t", "u", "rate"),)
+        step: tuple = (("addcdiv", "p", "t", "u", "rate"),)
         if momentum:
             step = (("scale", "momentum_buffer", "momentum_buffer", "momentum"),
                     ("addcdiv", "momentum_buffer", "t", "u", "one"), ("axpy", "p", "p", "momentum_buffer", "rate"))
         names = ("square_avg", *["momentum_buffer"] * momentum, *["grad_avg"] * centered)
         program = (GRADIENT, L2, ("addcmul", "square_avg", "t", "t", "fresh", "alpha"), *root, *step)
-        return Recipe((("program", program),), names, ("weight_decay", "fresh", "alpha", "eps", "one", "minus_one", "momentum",
-                                                       "rate"))
+        return Recipe((("program", program),), names,
+                      ("weight_decay", "fresh", "alpha", "eps", "one", "minus_one", "momentum", "rate"))
 
     def recipe(self, shape):
         return _RMSPROP[self.momentum != 0, bool(self.centered)]
@@ -121,7 +121,8 @@ class Adagrad(_Programmed):
     def __init__(self, params=None, lr=1e-2, lr_decay=0.0, weight_decay=0.0, initial_accumulator_value=0.0, eps=1e-10, *,
                  maximize=False, **ignored):
         self._begin(params, {"lr": lr, "lr_decay": lr_decay, "weight_decay": weight_decay,
-                             "initial_accumulator_value": initial_accumulator_value, "eps": eps, "maximize": maximize}, ignored)
+                             "initial_accumulator_value": initial_accumulator_value, "eps": eps, "maximize": maximize},
+                    ignored)
 
     _recipes = (Recipe((("program", (
         GRADIENT, L2,
@@ -132,7 +133,8 @@ class Adagrad(_Programmed):
     )),), buffer_names, ("weight_decay", "start", "one", "eps", "rate")),)
 
     def _scalars(self, step):
-        return {"start": self.initial_accumulator_value, "eps": self.eps, "rate": -self.lr / (1.0 + (step - 1) * self.lr_decay)}
+        return {"start": self.initial_accumulator_value, "eps": self.eps,
+                "rate": -self.lr / (1.0 + (step - 1) * self.lr_decay)}
 
 
 class Adadelta(_Programmed):
@@ -195,7 +197,8 @@ class Adamax(_Programmed):
     eps, betas = Number(), Numbers(BETAS, BETAS)
 
     def __init__(self, params=None, lr=2e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0, *, maximize=False, **ignored):
-        self._begin(params, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay, "maximize": maximize}, ignored)
+        self._begin(params, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay, "maximize": maximize},
+                    ignored)
 
     _recipes = (Recipe((("program", (
         GRADIENT, L2,
@@ -215,7 +218,8 @@ class NAdam(_Programmed):
     """NAdam, as PyTorch's: Adam with Nesterov's momentum, which warms up.
 
     ``mu(n) = beta1 * (1 - 0.5 * 0.96**(n * momentum_decay))``, M(n) the product of mu up to n; with Adam's m, v and
-    ``d = sqrt(v / (1 - beta2**n)) + eps``, ``w -= lr * ((1 - mu(n)) / (1 - M(n)) * g + mu(n + 1) / (1 - M(n + 1)) * m) / d``.
+    ``d = sqrt(v / (1 - beta2**n)) + eps``, it is
+    ``w -= lr * ((1 - mu(n)) / (1 - M(n)) * g + mu(n + 1) / (1 - M(n + 1)) * m) / d``.
 
     Parameters
     ----------
@@ -251,7 +255,7 @@ class NAdam(_Programmed):
     )),), buffer_names, ("weight_decay", "decoupled", "keep", "fresh1", "fresh2", "beta2", "eps", "correction", "rate",
                          "rate_next")),)
 
-    _products = (None, 0, 1.0)  # (beta1, momentum_decay), n, M(n)
+    _products: tuple = (None, 0, 1.0)  # (beta1, momentum_decay), n, M(n)
 
     def _mu(self, n):
         return self.betas[0] * (1.0 - 0.5 * 0.96 ** (n * self.momentum_decay))
@@ -305,7 +309,8 @@ class RAdam(_Programmed):
         ("addcmul", "exp_avg_sq", "t", "t", "fresh2", "beta2"),
         ("when", "rectified", (("root", "u", "exp_avg_sq", "eps", "one"), ("addcdiv", "p", "exp_avg", "u", "rectified"))),
         ("unless", "rectified", (("axpy", "p", "p", "exp_avg", "rate"),)),
-    )),), buffer_names, ("weight_decay", "decoupled", "keep", "fresh1", "fresh2", "beta2", "eps", "one", "rectified", "rate")),)
+    )),), buffer_names, ("weight_decay", "decoupled", "keep", "fresh1", "fresh2", "beta2", "eps", "one", "rectified",
+                         "rate")),)
 
     def _scalars(self, step):
         beta1, beta2 = self.betas

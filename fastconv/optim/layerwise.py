@@ -8,10 +8,11 @@ __all__ = ["LAMB", "LARS"]
 
 
 class LARS(_Programmed):
-    """Layer-wise adaptive rate scaling: SGD with momentum, each parameter's gradient scaled to a share of the parameter's norm.
+    """Layer-wise adaptive rate scaling: SGD with momentum, each parameter's gradient scaled to a share of the parameter's
+    norm.
 
-    ``g = trust_coefficient * |w| / (|g| + weight_decay * |w| + eps) * (g + weight_decay * w)``, norms over a whole parameter, the
-    factor 1 where one is 0; then SGD's momentum.
+    ``g = trust_coefficient * |w| / (|g| + weight_decay * |w| + eps) * (g + weight_decay * w)``, norms over a whole
+    parameter, the factor 1 where one is 0; then SGD's momentum.
 
     Parameters
     ----------
@@ -64,8 +65,8 @@ class LARS(_Programmed):
 class LAMB(_Programmed):
     """Layer-wise adaptive moments: AdamW, each parameter's step scaled to the parameter's norm.
 
-    With Adam's averages, corrected, ``u = m / (sqrt(v) + eps) + weight_decay * w; w -= lr * |w| / |u| * u``, norms over a whole
-    parameter, their ratio 1 where one is 0.
+    With Adam's averages, corrected, ``u = m / (sqrt(v) + eps) + weight_decay * w; w -= lr * |w| / |u| * u``, norms over a
+    whole parameter, their ratio 1 where one is 0.
 
     Parameters
     ----------
@@ -100,7 +101,8 @@ class LAMB(_Programmed):
         ("scale", "g", "p", "weight_decay"), ("addcdiv", "g", "exp_avg", "u", "correction1"),
     )), ("ratio", "one", "zero", "zero", False), ("program", (
         ("scale", "t", "g", "ratio"), ("axpy", "p", "p", "t", "rate"),
-    ))), buffer_names, ("weight_decay", "fresh1", "fresh2", "beta2", "eps", "correction1", "correction2", "one", "zero", "rate")),)
+    ))), buffer_names, ("weight_decay", "fresh1", "fresh2", "beta2", "eps", "correction1", "correction2", "one", "zero",
+                         "rate")),)
 
     def _scalars(self, step):
         beta1, beta2 = self.betas

@@ -21,7 +21,7 @@ from fastconv.optim._options import Group, Number, Option, refuse_ignored
 
 
 def number_first(init: Callable) -> Callable:
-    """Lets ``Rule(0.1, 0.9)`` be what ``Rule(lr=0.1, momentum=0.9)`` is: a number in the place of the parameters is the rate."""
+    """Lets ``Rule(0.1, 0.9)`` be ``Rule(lr=0.1, momentum=0.9)``: a number in the place of the parameters is the rate."""
 
     @functools.wraps(init)
     def initialise(self, *arguments, **keywords):
@@ -40,9 +40,9 @@ class Optimizer:
 
     With a :class:`fastconv.Trainer` a rule is made without parameters, ``SGD(lr=0.1)``, and updates those of the trainer's
     network. Or with parameters, as in PyTorch: ``SGD(net.parameters(), lr=0.1)``; then :meth:`step` updates them by their
-    ``grad``. Options may differ by groups: ``params`` is then a sequence of dicts, each with "params" and options; "params" are
-    parameters or, for a trainer, patterns of their names (``{"params": "*.bias", "weight_decay": 0}``), of which the first that
-    fits counts. A parameter in no group is not updated.
+    ``grad``. Options may differ by groups: ``params`` is then a sequence of dicts, each with "params" and options; "params"
+    are parameters or, for a trainer, patterns of their names (``{"params": "*.bias", "weight_decay": 0}``), of which the
+    first that fits counts. A parameter in no group is not updated.
 
     Attributes
     ----------
@@ -80,9 +80,10 @@ class Optimizer:
         if params is None:
             self._add({})
             return
-        if isinstance(params, (str, bytes, Parameter, Mapping)) or not isinstance(params, Iterable) or hasattr(params, "shape"):
-            raise TypeError(f"{owner}: params is {_kind(params)}: expected an iterable of parameters, as net.parameters(), or "
-                            f"of dicts of groups; or none, for a Trainer: {owner}(lr=0.05)")
+        if isinstance(params, (str, bytes, Parameter, Mapping)) or not isinstance(params, Iterable) or \
+                hasattr(params, "shape"):
+            raise TypeError(f"{owner}: params is {_kind(params)}: expected an iterable of parameters, as net.parameters(), "
+                            f"or of dicts of groups; or none, for a Trainer: {owner}(lr=0.05)")
         if isinstance(params, (set, frozenset)):
             raise TypeError(f"{owner}: params is a {type(params).__name__}, which has no order: expected a list")
         groups = list(params)
@@ -109,8 +110,8 @@ class Optimizer:
         if "params" not in param_group:
             raise ValueError(f"{owner}: param_group={shown(dict(param_group))} lacks 'params'")
         if self.rules and "params" not in self.options:
-            raise ValueError(f"{owner}: param_group: made without parameters, it updates all: give the groups when it is made, "
-                             "the last one {'params': '*'}")
+            raise ValueError(f"{owner}: param_group: made without parameters, it updates all: give the groups when it is "
+                             "made, the last one {'params': '*'}")
         group = dict(param_group)
         group["params"], names = self._listed(group["params"])
         if names is not None:
@@ -159,8 +160,8 @@ class Optimizer:
         if not all(isinstance(p, str) for p in params):
             for i, p in enumerate(params):
                 if not isinstance(p, Parameter):
-                    raise TypeError(f"{owner}: params[{i}] is {_kind(p)}: expected a Parameter; a rule for a Trainer is handed "
-                                    f"none: {owner}(lr=0.05)")
+                    raise TypeError(f"{owner}: params[{i}] is {_kind(p)}: expected a Parameter; a rule for a Trainer is "
+                                    f"handed none: {owner}(lr=0.05)")
         taken = {id(p) for rule in self.rules for p in rule.options.get("params", []) if not isinstance(p, str)}
         for i, p in enumerate(params):
             if id(p) in taken and not isinstance(p, str):
@@ -286,7 +287,8 @@ class Optimizer:
                     raise TypeError(f"{owner}.step: grad of parameter {i} is {_kind(p.grad)}: expected a float32 array") \
                         from error
             if g.shape != p.shape:
-                raise ValueError(f"{owner}.step: grad of parameter {i} has shape {g.shape}: expected the parameter's, {p.shape}")
+                raise ValueError(f"{owner}.step: grad of parameter {i} has shape {g.shape}: expected the parameter's, "
+                                 f"{p.shape}")
             found.append((p, g, rule))
         return found
 
@@ -316,7 +318,7 @@ class Optimizer:
     # ---- state ----------------------------------------------------------------------------------------------------
 
     def options_dict(self) -> dict:
-        """Return the rule's name and options as a dict of str, float, bool and tuple; of more groups than one under "groups"."""
+        """Return the rule's name and options as a dict of plain values; those of further groups under "groups"."""
         first, *others = [{name: rule.options[name] for name in self._known} for rule in self.rules]
         return {"name": self.name, **first, **({"groups": others} if others else {})}
 
@@ -370,8 +372,8 @@ class Optimizer:
         Raises
         ------
         ValueError, TypeError
-            The state is of another rule or other groups, has other keys, or a value breaks its rule. Nothing has been changed
-            then.
+            The state is of another rule or other groups, has other keys, or a value breaks its rule. Nothing has been
+            changed then.
         """
         owner = type(self).__name__
         if not self.bound:
@@ -414,7 +416,8 @@ class Optimizer:
             raise TypeError(f"{owner}: state[{number!r}] is {_kind(values)}: expected a dict")
         step = np.asarray(values.get("step", 1))
         if step.size != 1 or step.dtype.kind not in "fiu" or not step.item() >= 0:
-            raise ValueError(f"{owner}: state[{number!r}] has step={shown(values.get('step'))}: expected a number of updates")
+            raise ValueError(f"{owner}: state[{number!r}] has step={shown(values.get('step'))}: expected a number of "
+                             "updates")
         missing = [name for name in names if name not in values or values[name] is None]
         if missing and len(missing) < len(names):
             raise ValueError(f"{owner}: state[{number!r}] lacks {', '.join(missing)}")
@@ -433,9 +436,8 @@ class Optimizer:
             p: (known.hyper.steps, known.hyper.begun, known.buffers) for p, known in learnt.items()}}
 
     def __setstate__(self, state):
-        self.__dict__.update(state)
-        known, self._learnt = self._learnt, {}
-        for p, (steps, begun, buffers) in known.items():
+        self.__dict__.update({**state, "_learnt": {}})
+        for p, (steps, begun, buffers) in state["_learnt"].items():
             learnt = self._recall(p)
             learnt.hyper.steps, learnt.hyper.begun = steps, begun
             for name, array in buffers.items():

@@ -73,8 +73,8 @@ class SGD(Optimizer):
     def hyper(self, step):
         """Return the scalars of step number `step` (an int from 1) as a dict of floats.
 
-        ``lr, momentum, dampening, weight_decay, nesterov`` (0.0 or 1.0), ``sign`` (-1.0 maximises). At step 1 dampening is 0,
-        so that a buffer of zeros becomes the gradient.
+        ``lr, momentum, dampening, weight_decay, nesterov`` (0.0 or 1.0), ``sign`` (-1.0 maximises). At step 1 dampening is
+        0, so that a buffer of zeros becomes the gradient.
         """
         step = _check.whole("SGD", "step", step, 1)
         return {
@@ -126,8 +126,8 @@ class Adam(Optimizer):
 
     References
     ----------
-    D. Kingma, J. Ba, "Adam: a method for stochastic optimization", ICLR 2015, algorithm 1. S. Reddi, S. Kale, S. Kumar, "On the
-    convergence of Adam and beyond", ICLR 2018 (amsgrad).
+    D. Kingma, J. Ba, "Adam: a method for stochastic optimization", ICLR 2015, algorithm 1. S. Reddi, S. Kale, S. Kumar, "On
+    the convergence of Adam and beyond", ICLR 2018 (amsgrad).
     """
 
     name = "adam"

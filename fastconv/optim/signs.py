@@ -95,10 +95,11 @@ class Rprop(_Programmed):
 
 
 class ASGD(_Programmed):
-    """Averaged stochastic gradient descent, as PyTorch's: the average of the weights is the buffer "ax". (Where the rate changes,
-    PyTorch follows it one step late.)
+    """Averaged stochastic gradient descent, as PyTorch's: the average of the weights is the buffer "ax". (Where the rate
+    changes, PyTorch follows it one step late.)
 
-    ``eta = lr / (1 + lambd * lr * (step - 1))**alpha; w = (1 - lambd * eta) * w - eta * g; a += (w - a) / max(1, step - 1 - t0)``.
+    ``eta = lr / (1 + lambd * lr * (step - 1))**alpha; w = (1 - lambd * eta) * w - eta * g;
+    a += (w - a) / max(1, step - 1 - t0)``.
 
     Parameters
     ----------

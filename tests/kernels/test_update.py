@@ -226,7 +226,9 @@ def test_every_instruction_has_a_case():
 
 @pytest.mark.parametrize("name", PROGRAM_CASES)
 def test_instructions(name):
-    """Onto the parameter, onto a buffer, and by way of a temporary; NaN and zeros among the values; any number of threads."""
+    """Onto the parameter, onto a buffer, and by way of a temporary; NaN and zeros among the values; any number of
+    threads.
+    """
     operands, truth = PROGRAM_CASES[name]
     hyper = update.Hyper(k=(K, J, 1.0, 0.0), grad_scale=0.5, sign=-1.0)
     counts = [*COUNTS, 511, 512, 513]
@@ -235,7 +237,7 @@ def test_instructions(name):
         results = []
         for threads in (1, 3):
             arrays = parameters(counts, 1)
-            for p, g, b in arrays:
+            for _, g, b in arrays:
                 b[...] = np.abs(values(b.size, 7)) + 0.1
                 if g.size > 8:
                     g[3], g[5], g[6] = np.nan, 0.0, -0.0
@@ -304,8 +306,8 @@ def test_norm_ratio_of_all_together():
 
 
 def test_wrong_programs():
-    for program, error, message in (((("scale", "p", "g"),), ValueError, "scale"), ((("scale", "p", "q", "k"),), KeyError, "q"),
-                                    ((("cube", "p", "g"),), KeyError, "cube")):
+    for program, error, message in (((("scale", "p", "g"),), ValueError, "scale"),
+                                    ((("scale", "p", "q", "k"),), KeyError, "q"), ((("cube", "p", "g"),), KeyError, "cube")):
         with pytest.raises(error, match=message):
             update.update([], program, ("b",), SCALARS)
     with pytest.raises(ValueError, match="at most 4 buffers and 16 scalars"):
