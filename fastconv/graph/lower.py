@@ -17,6 +17,7 @@ from fastconv.graph.choices import Choices
 from fastconv.graph.ir import DENSE, ITEMSIZE, PIXELS, Graph, Node, Tensor, building, fail
 from fastconv.graph.parameter import Parameter
 from fastconv.graph.plan import ARENA, CONSTANT, HANDED, PARAMETER, WEIGHTS, place
+from fastconv.kernels import copy as copy_kernels
 from fastconv.kernels import layout as layout_kernels
 
 PRECISIONS = ("highest", "high", "medium")  # what a convolution may promise, the strictest first
@@ -230,31 +231,11 @@ class Lowering:
         self._node, self._images = before
         return view
 
-    def copy(self, source: Strided, target: Strided, shape: Sequence[int], batched: bool) -> None:
-        """Emits the copy between two places of one shape; one of them lies row-major or as pixels do."""
-        if prod(shape) == 0:
-            return
-        if ITEMSIZE[source.dtype] == 8:  # as two of four bytes
-            shape = (*shape, 2)
-            source, target = (v._replace(strides=(*(2 * s for s in v.strides), 1)) for v in (source, target))
-        extents, (here, there) = collapse(shape, (source.strides, target.strides), batched)
-        for strided, dense, reverse in ((source, target, False), (target, source, True)):
-            own, other = (there, here) if reverse else (here, there)
-            if _same(extents, other, row_major(extents)) and len(extents) <= 5:
-                five = (1,) * (5 - len(extents)) + extents if not batched else \
-                    (extents[0], *(1,) * (5 - len(extents)), *extents[1:])
-                strides = (0,) * (5 - len(extents)) + own if not batched else (own[0], *(0,) * (5 - len(own)), *own[1:])
-                self.step(_copy_strided, strided.ref, dense.ref, shape=(0, *five[1:]) if batched else five, strides=strides,
-                          reverse=reverse, op="copy").images = None
-                return
-        for pixels, other, forward in ((target, source, False), (source, target, True)):
-            ld = pixels_like(shape, pixels.strides)
-            if ld is not None:
-                step = self.step(_strided_pixels, pixels.ref, other.ref, forward=forward, shape=tuple(shape), ld=ld,
-                                 strides=other.strides, op="copy")
-                step.images = None if batched else shape[0]
-                return
-        raise NotImplementedError(f"a copy of shape {tuple(shape)} between strides {source.strides} and {target.strides}")
+    def copy(self, source: Strided, target: Strided, shape: Sequence[int], batched: bool, op: str = "copy") -> None:
+        """Emits the copy between two places of one shape, converted where their dtypes differ."""
+        if prod(shape):
+            self.step(copy_kernels.copy, x=tuple(source), y=tuple(target), shape=tuple(shape), batched=batched, op=op,
+                      info={"input": tuple(shape), "output": tuple(shape)}).images = None
 
     def write(self, tensor: Tensor, ld: int | None = None) -> View:
         """Where an output goes: its own buffer, or its channels of a concatenation."""
@@ -411,7 +392,7 @@ class Lowering:
         view = self.read(tensor)
         slot = self.slots.setdefault(name, layout_kernels.Slot())
         if tensor.layout != PIXELS:
-            step = self.step(layout_kernels.copy_strided, slot, view.ref, shape=slot_shape(tensor), reverse=True,
+            step = self.step(copy_kernels.strided, slot, view.ref, shape=slot_shape(tensor), reverse=True,
                              op="output", segment=segment)
         else:
             step = self.step(layout_kernels.from_channels_last, slot, view.ref, channels=channels(tensor.shape),
@@ -514,7 +495,7 @@ class Lowering:
             (node, images), (self._node, self._images) = (self._node, self._images), (None, None)
             view = self.write(tensor)
             if tensor.layout != PIXELS:
-                step = self.step(layout_kernels.copy_strided, self.slot(tensor), view.ref, shape=slot_shape(tensor),
+                step = self.step(copy_kernels.strided, self.slot(tensor), view.ref, shape=slot_shape(tensor),
                                  op="input", segment=segment)
             else:
                 step = self.step(layout_kernels.to_channels_last, self.slot(tensor), view.ref, ld=view.ld, op="input",
@@ -549,36 +530,6 @@ def pixels_like(shape: Sequence[int], strides: Sequence[int]) -> int | None:
     return ld if ld >= channels(shape) and _same(shape, strides, pixel_strides(shape, ld)) else None
 
 
-def collapse(shape: Sequence[int], strides: Sequence[Sequence[int]], batched: bool) -> tuple[tuple, list[tuple]]:
-    """Fewer dimensions that find the same elements in all of these strides; the first stays where it is the batch."""
-    dims = [(extent, *(s[i] for s in strides)) for i, extent in enumerate(shape) if extent != 1 or batched and i == 0]
-    out: list[tuple] = []
-    for dim in dims:
-        joined = out and not (batched and len(out) == 1)
-        if joined and all(a == b * dim[0] for a, b in zip(out[-1][1:], dim[1:], strict=True)):
-            out[-1] = (out[-1][0] * dim[0], *dim[1:])
-        else:
-            out.append(dim)
-    return tuple(d[0] for d in out), [tuple(d[i + 1] for d in out) for i in range(len(strides))]
-
-
-def _copy_strided(strided: int, dense: int, *, shape, strides, reverse: bool):
-    """A step that copies a strided array into a dense one, or back."""
-    slot = layout_kernels.Slot()
-    slot.set(strided, *strides)
-    return layout_kernels.copy_strided(slot, dense, shape=shape, reverse=reverse)
-
-
-def _strided_pixels(pixels: int, other: int, *, forward: bool, shape: Sequence[int], ld: int, strides: Sequence[int]):
-    """The step between an activation of this shape, ``ld`` floats a pixel, and memory in which the distance along each of
-    its axes is ``strides``, in floats; ``forward`` writes the other, else the activation is written."""
-    slot = layout_kernels.Slot()
-    n, c, *spatial = strides
-    slot.set(other, n, c, *(0,) * (3 - len(spatial)), *spatial)
-    door = layout_kernels.from_channels_last if forward else layout_kernels.to_channels_last
-    return door(slot, pixels, channels=channels(shape), size=spatial3(shape), ld=ld)
-
-
 def shape5(shape: Sequence[int]) -> tuple[int, ...]:
     """A dense shape as exactly five extents, leading ones added, excess leading dimensions merged."""
     shape = tuple(shape)
@@ -599,7 +550,7 @@ def slot_shape(tensor: Tensor) -> tuple[int, ...]:
     """The same as exactly five extents, the first 0 where it is the batch of the run."""
     shape = slot_extents(tensor)
     if not tensor.batched:
-        return shape5(shape)
+        return shape5(shape) if prod(shape) else (1, 1, 1, 1, 0)
     ones = (1,) * (5 - len(shape))
     return (0, *shape[1:2], *ones, *shape[2:])
 

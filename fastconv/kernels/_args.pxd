@@ -10,7 +10,7 @@ cdef extern from "fastconv/args.h" nogil:
     ctypedef struct DoorArgs:
         const FcSlot* slot
         float* buffer
-        int64_t fixed_n, C, D, H, W, ld, pd, ph, pw, BD, BH, BW, reverse
+        int64_t C, D, H, W, ld, pd, ph, pw, BD, BH, BW
 
     ctypedef struct PackArgs:
         float* flat

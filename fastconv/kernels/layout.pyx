@@ -180,18 +180,6 @@ cdef Step _door(str name, Slot slot, size_t buffer, channels, size, ld, halo, pa
     return step
 
 
-def copy_strided(Slot slot, size_t buffer, *, shape, reverse=False) -> Step:
-    """Copies a strided array of up to five dimensions into a dense buffer (or back), whatever the batch of the run."""
-    cdef Step step = Step()
-    cdef DoorArgs* a = <DoorArgs*> step.bind_name("f32_copy_strided", sizeof(DoorArgs))
-    a.slot = &slot.slot
-    step.keep(slot)
-    a.buffer = <float*> buffer
-    a.fixed_n, a.C, a.D, a.H, a.W = shape
-    a.reverse = reverse
-    return step
-
-
 cdef Step _pack(str name, size_t flat, size_t packed, dict p):
     cdef Step step = Step()
     cdef PackArgs* a = <PackArgs*> step.bind_name(name, sizeof(PackArgs))

@@ -20,12 +20,10 @@ typedef struct DoorArgs {
     int64_t n;
     const FcSlot* slot;
     float* buffer;
-    int64_t fixed_n;        // f32_copy_strided: the first extent, whatever the batch of the run; 0: the batch
     int64_t C, D, H, W;     // extents without halo
     int64_t ld;
     int64_t pd, ph, pw;     // halo in front of each dimension
     int64_t BD, BH, BW;     // extents of the buffer, halo included
-    int64_t reverse;        // f32_copy_strided: buffer to slot
 } DoorArgs;
 
 // Weights between the user's strided layout and [group][block of filters][tap][channel][filter in block].

@@ -1,4 +1,4 @@
-"""The door between users' arrays and channels-last buffers, and dense copies of strided arrays: bits move, none changes."""
+"""The door between users' arrays and channels-last buffers: bits move, none changes."""
 
 import numpy as np
 import pytest
@@ -155,17 +155,3 @@ def test_a_smaller_batch_leaves_the_rest():
     run(layout.from_channels_last(point(back), buffer.ctypes.data, channels=5, size=(1, 30, 50), ld=5), 4, 2, n=3)
     np.testing.assert_array_equal(back[:3], x[:3])
     assert np.isnan(back[3]).all()
-
-
-@pytest.mark.parametrize("shape", [(1, 2, 3, 4, 5), (3, 1, 1, 1, 1), (2, 7, 1, 1, 9), (1, 1, 2, 6, 5), (2, 40, 2, 3, 3)])
-@pytest.mark.parametrize("view", VIEWS)
-def test_copy_strided(shape, view):
-    x = view_of(numbers(shape), view)
-    for threads, batch in ((1, 1), (2, 5)):  # the extents do not follow the batch of the run
-        buffer = guarded(x.size)
-        run(layout.copy_strided(point(x, False), buffer.ctypes.data, shape=shape), batch, threads)
-        np.testing.assert_array_equal(buffer.reshape(shape), x)
-        back = view_of(numbers(shape), view)
-        back[...] = np.nan
-        run(layout.copy_strided(point(back, False), buffer.ctypes.data, shape=shape, reverse=True), batch, threads)
-        np.testing.assert_array_equal(back, x)

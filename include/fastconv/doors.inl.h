@@ -1,14 +1,13 @@
 // The door: NCHW and any other strided array to channels-last and back. Bound by memory; turned.inl.h has the copy that
 // exchanges pixels and channels.
-#ifndef FASTCONV_LAYOUT_INL_H
-#define FASTCONV_LAYOUT_INL_H
+#ifndef FASTCONV_DOORS_INL_H
+#define FASTCONV_DOORS_INL_H
 
-#include "fastconv/turned.inl.h"
+#include "fastconv/copy_ways.inl.h"
 
 namespace FC_CAT2(fc_, FC_ISA) {
 namespace {
 
-constexpr int64_t kDoorPast = 8 << 20;  // bytes of a side from which what is written goes past the caches (of 32 MB here)
 constexpr int64_t kDoorValues = 16384;   // of a tile at least, where there are so many
 
 // Pixels in the order of the buffer, as runs between which both sides have a stride: the dimensions that follow each other
@@ -37,33 +36,6 @@ FC_INLINE DoorRuns door_runs(const DoorArgs* a) {
     return r;
 }
 
-// dst[i * di + c] = src[i * si + c]
-FC_INLINE void copy_rows(const float* src, int64_t si, float* dst, int64_t di, int64_t I, int64_t C) {
-    constexpr int W = kWidth;
-    if (si == C && di == C) {
-        memcpy(dst, src, sizeof(float) * static_cast<size_t>(I * C));
-    } else if (C == 1) {
-        for (int64_t i = 0; i < I; ++i) dst[i * di] = src[i * si];
-    } else if (C < W) {
-        for (int64_t i = 0; i < I; ++i)
-            store_n<W>(dst + i * di, load_n<W>(src + i * si, static_cast<int>(C)), static_cast<int>(C));
-    } else {
-        for (int64_t i = 0; i < I; ++i) {
-            for (int64_t c = 0; c + W <= C; c += W) store<W>(dst + i * di + c, load<W>(src + i * si + c));
-            store<W>(dst + i * di + C - W, load<W>(src + i * si + C - W));
-        }
-    }
-}
-
-// dst[i * di + c * dc] = src[i * si + c * sc], neither side with neighbours in memory.
-FC_NOINLINE void move_values(const float* src, int64_t si, int64_t sc, float* dst, int64_t di, int64_t dc, int64_t I,
-                             int64_t C) {
-    for (int64_t i0 = 0; i0 < I; i0 += 16)
-        for (int64_t c0 = 0; c0 < C; c0 += 16)
-            for (int64_t i = i0; i < min64(I, i0 + 16); ++i)
-                for (int64_t c = c0; c < min64(C, c0 + 16); ++c) dst[i * di + c * dc] = src[i * si + c * sc];
-}
-
 // Pixels [first, last) and channels [c, c + C) of all, in (`Out` false) or out.
 template <bool Out>
 FC_INLINE void door_pixels(const DoorArgs* a, const DoorRuns& r, int64_t first, int64_t last, int64_t c, int64_t C, bool past,
@@ -90,9 +62,11 @@ FC_INLINE void door_pixels(const DoorArgs* a, const DoorRuns& r, int64_t first, 
             else
                 turn(user, between, count, own, r.own_step, C, past, scratch);
         } else if (Out) {
-            move_values(own, r.own_step, 1, user, r.user_step, between, count, C);
+            copy_strided<4>({reinterpret_cast<char*>(own), reinterpret_cast<char*>(user), count, 4 * r.own_step, 4 * r.user_step,
+                             C, 4, 4 * between});
         } else {
-            move_values(user, r.user_step, between, own, r.own_step, 1, count, C);
+            copy_strided<4>({reinterpret_cast<char*>(user), reinterpret_cast<char*>(own), count, 4 * r.user_step, 4 * r.own_step,
+                             C, 4 * between, 4});
         }
     }
 }
@@ -102,7 +76,7 @@ struct DoorCut {
     int64_t channels, parts, pixels, all;  // of a tile; tiles along the channels; of a tile; of the batch
 };
 
-FC_INLINE bool door_past(const DoorArgs* a) { return a->n * a->D * a->H * a->W * a->C * 4 > kDoorPast; }
+FC_INLINE bool door_past(const DoorArgs* a) { return a->n * a->D * a->H * a->W * a->C * 4 > kPast; }
 
 template <bool Out>
 FC_INLINE DoorCut door_cut(const DoorArgs* a) {
@@ -171,28 +145,6 @@ FC_INLINE size_t f32_from_channels_last_scratch(const DoorArgs*) { return kTurnS
 
 inline void f32_from_channels_last_run(const DoorArgs* a, int64_t begin, int64_t end, void* scratch) {
     door_tiles<true>(a, begin, end, static_cast<float*>(scratch));
-}
-
-// A dense buffer of up to five dimensions from or to a strided array.
-FC_INLINE int64_t f32_copy_strided_tiles(const DoorArgs* a) { return (a->fixed_n ? a->fixed_n : a->n) * a->C; }
-FC_INLINE size_t f32_copy_strided_scratch(const DoorArgs*) { return 0; }
-
-inline void f32_copy_strided_run(const DoorArgs* a, int64_t begin, int64_t end, void*) {
-    float* user = static_cast<float*>(a->slot->data);
-    const int64_t* s = a->slot->stride;
-    for (int64_t t = begin; t < end; ++t)
-        for (int64_t d = 0; d < a->D; ++d)
-            for (int64_t h = 0; h < a->H; ++h) {
-                float* u = user + t / a->C * s[0] + t % a->C * s[1] + d * s[2] + h * s[3];
-                float* b = a->buffer + ((t * a->D + d) * a->H + h) * a->W;
-                for (int64_t w = 0; w < a->W; ++w) {
-                    if (a->reverse) {
-                        u[w * s[4]] = b[w];
-                    } else {
-                        b[w] = u[w * s[4]];
-                    }
-                }
-            }
 }
 
 }  // namespace
