@@ -63,7 +63,7 @@ HOT = ("_runtime", "layout", "call")
 # the families where that takes longer (10 % for resnet18).
 PORTABLE_FAST = ("conv", "winograd")
 # Whose inner loops are written over vectors, or one element at a time: what -O3 would add are copies of them, 0.3 MB.
-LEAN = ("gather", "select")
+LEAN = ("gather", "select", "map")
 # What takes the compiler longest is begun first, so that all cores end together.
 SLOW = ("depthwise", "conv", "pool", "planes", "winograd", "fft")
 # Kernels throw nothing, so nobody unwinds through them: the tables for that would be 0.05 MB of the wheel.

@@ -1,0 +1,20 @@
+# include/fastconv/args_map.h, for the map family.
+from libc.stdint cimport int32_t, int64_t
+
+
+cdef extern from "fastconv/args_map.h" nogil:
+    ctypedef struct FcOperand:
+        void* data
+        int64_t element, stream, direct
+        int64_t* strides
+
+    ctypedef struct FcInstruction:
+        int32_t op, to
+        int32_t* of
+
+    ctypedef struct ProgramArgs:
+        const FcOperand* operands
+        const FcInstruction* code
+        const float* constants
+        int64_t inputs, outputs, instructions, constant_count, values, batched, rank, block, ahead, turned
+        int64_t* extents

@@ -1,0 +1,172 @@
+# cython: language_level=3, wraparound=True, boundscheck=True
+"""Steps of the map family: programs of elementwise instructions over operands of any strides."""
+
+from libc.stdint cimport int64_t
+
+from fastconv.kernels._args_map cimport FcInstruction, FcOperand, ProgramArgs
+from fastconv.kernels._runtime cimport Memory, Step
+
+
+cdef extern from *:
+    """
+    #define FC_FUNCTION FC_OP
+    #define FC_OP(name, operands, body) #name,
+    static const char* const fc_map_names[] = {
+    #include "fastconv/map.def"
+        0};
+    #undef FC_OP
+    #define FC_OP(name, operands, body) operands,
+    static const int fc_map_operands[] = {
+    #include "fastconv/map.def"
+        0};
+    #undef FC_OP
+    """
+    const char* fc_map_names[]
+    int fc_map_operands[]
+
+
+cdef dict _table():
+    cdef int i = 0
+    table = {}
+    while fc_map_names[i] != NULL:
+        table[fc_map_names[i].decode()] = (i, fc_map_operands[i])
+        i += 1
+    return table
+
+
+_TABLE = _table()
+#: How many operands each instruction has, by name.
+OPERANDS = {name: count for name, (_, count) in _TABLE.items()}
+_ELEMENTS = {"float32": 0, "int64": 1, "int32": 2, "uint8": 3, "int8": 4, "bool": 5, "random": 6}
+_CACHED = 1 << 18  # elements: operands of more come from behind the second-level cache
+RANK = 8
+
+
+def collapse(shape, strides, batched, by):
+    """``(extents, strides)`` of the same elements with as few dimensions as can be, in the order that operand ``by``
+    has in memory, the last one the innermost; a batch that is known at run time stays the first.
+
+    ``strides`` has a row per operand. Where ``batched``, the first extent is that of one image.
+    """
+    dims = [d for d in range(len(shape)) if shape[d] != 1 or (batched and d == 0)]
+    dims.sort(key=lambda d: (not (batched and d == 0), -abs(strides[by][d])))
+    extents, rows = [], [[] for _ in strides]
+    for d in dims:
+        run = batched and d == 0
+        extent = 1 if run else shape[d]
+        if extents and all(row[-1] == s[d] * extent for row, s in zip(rows, strides)):
+            extents[-1] *= extent
+            for row, s in zip(rows, strides):
+                row[-1] = s[d]
+        else:
+            extents.append(extent)
+            for row, s in zip(rows, strides):
+                row.append(s[d])
+    if not extents:
+        extents, rows = [1], [[0] for _ in strides]
+    return extents, rows
+
+
+def map(*, shape, inputs, outputs, program, results, batched=False) -> Step:
+    """outputs = program(inputs), element by element.
+
+    ``inputs`` and ``outputs`` are tuples (address, strides in elements, dtype); an input of dtype "random" is (address of a random
+    state, strides that count its numbers, "random", stream). ``program`` is a sequence of (name, operand, ...): an operand is a
+    float, or a number: of an input, or, from ``len(inputs)`` on, of an earlier instruction. ``results`` are the numbers of the
+    outputs' values. An output may lie where an input of the same strides does.
+    """
+    cdef Py_ssize_t count = len(inputs), given = len(outputs), i, j
+    cdef Step step = Step()
+    cdef ProgramArgs* a = <ProgramArgs*> step.bind_name("map", sizeof(ProgramArgs))
+    program = [tuple(line) for line in program]
+    targets = []
+    for value in results:  # each output has a value of its own
+        if isinstance(value, float) or value < count or value in targets:
+            program.append(("copy", value))
+            value = count + len(program) - 1
+        targets.append(value)
+
+    # ---- registers: a value's is free again behind its last reader
+    constants = []
+    last = {}
+    for i, line in enumerate(program):
+        for operand in line[1:]:
+            if isinstance(operand, float):
+                if not any(_same(operand, known) for known in constants):
+                    constants.append(operand)
+            else:
+                last[operand] = i
+    cdef Py_ssize_t base = count + len(constants)
+    where = {value: base + i for i, value in enumerate(targets)}
+    code, free, registers = [], [], given
+    for i, line in enumerate(program):
+        op, operands = _TABLE[line[0]]
+        of = []
+        for operand in line[1:]:
+            if isinstance(operand, float):
+                of.append(count + next(k for k, known in enumerate(constants) if _same(operand, known)))
+            else:
+                of.append(operand if operand < count else where[operand])
+        if len(of) != operands:
+            raise ValueError(f"map: {line[0]} has {operands} operands, not {len(of)}")
+        value = count + i
+        for operand in set(line[1:]):
+            if not isinstance(operand, float) and operand >= count and last[operand] == i and operand not in targets:
+                free.append(where[operand])
+        if value not in where:
+            if free:
+                where[value] = free.pop()
+            else:
+                where[value] = base + registers
+                registers += 1
+        if value not in last and value not in targets:
+            free.append(where[value])
+        code.append((op, where[value], of))
+    reads = max([i for i, line in enumerate(program) if any(not isinstance(o, float) and o < count for o in line[1:])],
+                default=-1)
+
+    # ---- the iteration space
+    strides = [tuple(operand[1]) for operand in (*outputs, *inputs)]
+    extents, rows = collapse(tuple(shape), strides, batched, 0)
+    if len(extents) > RANK:
+        raise ValueError(f"map: shape={tuple(shape)}: {len(extents)} dimensions do not collapse to {RANK}")
+    cdef int rank = len(extents)
+    cdef Memory operands_memory = Memory((count + given) * sizeof(FcOperand))
+    cdef Memory code_memory = Memory(max(1, len(code)) * sizeof(FcInstruction))
+    cdef Memory constants_memory = Memory(4 * max(1, len(constants)))
+    cdef FcOperand* o = <FcOperand*> operands_memory.base
+    cdef FcInstruction* c = <FcInstruction*> code_memory.base
+    for i, operand in enumerate((*inputs, *outputs)):
+        o[i].data = <void*> <size_t> operand[0]
+        o[i].element = _ELEMENTS[operand[2]]
+        o[i].stream = operand[3] if len(operand) > 3 else 0
+        o[i].direct = i >= count and targets[i - count] - count >= reads
+        row = rows[i + given] if i < count else rows[i - count]
+        for j in range(rank):
+            o[i].strides[j] = row[j]
+    for i, (op, to, of) in enumerate(code):
+        c[i].op, c[i].to = op, to
+        for j, register in enumerate(of):
+            c[i].of[j] = register
+    for i, value in enumerate(constants):
+        (<float*> constants_memory.base)[i] = value
+    for memory in (operands_memory, code_memory, constants_memory):
+        step.keep(memory)
+    a.operands, a.code, a.constants = o, c, <const float*> constants_memory.base
+    a.inputs, a.outputs, a.instructions, a.constant_count, a.values = count, given, len(code), len(constants), registers
+    a.batched, a.rank = bool(batched), rank
+    for j in range(rank):
+        a.extents[j] = extents[j]
+    a.block = 512 if count + registers > 8 else 1024 if len(code) > 1 else 2048
+    cdef Py_ssize_t elements = 1
+    for extent in shape:
+        elements *= extent
+    a.ahead = len(code) > 2 and elements > _CACHED
+    a.turned = rank > 1 and extents[rank - 1] > 1 and any(
+        row[rank - 2] == 1 and row[rank - 1] not in (0, 1) for row in rows[given:])
+    return step
+
+
+cdef bint _same(double a, double b):
+    """Whether two constants have the same bits (but for NaN)."""
+    return (a != a and b != b) or (a == b and (a != 0 or str(a) == str(b)))

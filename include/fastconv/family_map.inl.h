@@ -1,0 +1,3 @@
+// The map family: programs of elementwise instructions.
+#include "fastconv/args_map.h"
+#include "fastconv/map.inl.h"
