@@ -15,8 +15,9 @@ from fastconv.train.model import NETWORK, PREPROCESSING, UNNAMED, attach
 
 
 def load(path) -> Module:
-    """Rebuilds a network of :mod:`fastconv.zoo` from its model file, also one with parts replaced by layers and containers
-    of :mod:`fastconv.nn`.
+    """Reads a network from a file: an ONNX model (``.onnx``; see :func:`fastconv.interop.onnx.load_onnx`), or a model file
+    of fastconv's own, of a network of :mod:`fastconv.zoo`, also with parts replaced by layers and containers of
+    :mod:`fastconv.nn`.
 
     Parameters
     ----------
@@ -44,6 +45,10 @@ def load(path) -> Module:
     Names, shapes and dtypes in the file are held against the network before memory is taken for either.
     """
     name = os.fsdecode(path)
+    if name.lower().endswith(".onnx"):
+        from fastconv.interop.onnx import load_onnx
+
+        return load_onnx(path)
     header, metadata = read_header(path)
     if NETWORK not in metadata:
         why = f" ({metadata[UNNAMED]})" if UNNAMED in metadata else ""

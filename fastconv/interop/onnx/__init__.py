@@ -1,0 +1,5 @@
+"""Networks of the ONNX format as modules. Needs the package onnx (extra ``onnx``), which reads the files."""
+
+from fastconv.interop.onnx.model import OnnxModel, load_onnx
+
+__all__ = ["OnnxModel", "load_onnx"]

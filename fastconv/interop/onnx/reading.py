@@ -1,0 +1,206 @@
+"""ONNX files: read, held against what they claim, and their tensors as arrays. The parsing is the onnx package's."""
+
+from __future__ import annotations
+
+import logging
+import os
+from math import prod
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from fastconv._atomic import open_regular
+from fastconv._extra import require
+
+log = logging.getLogger("fastconv")
+OPSETS = (7, 27)  # of the standard domain, the oldest and the newest that are read
+MOST = 2 << 30  # bytes of a file, protobuf's own limit
+DOMAINS = ("", "ai.onnx")
+
+
+class Input(NamedTuple):
+    """What a model takes: its name, its extents (None: any) or None where it does not say, its dtype."""
+
+    name: str
+    shape: tuple[int | None, ...] | None
+    dtype: str
+
+
+def read(path) -> tuple[Any, str]:
+    """The model of a file, as the onnx package's object, without external data; and the folder of the file.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError, ImportError
+        No such file; not an ONNX model; the package is not installed.
+    """
+    name = os.fsdecode(path)
+    with open_regular(name) as file:
+        size = os.fstat(file.fileno()).st_size
+        if size > MOST:
+            raise ValueError(f"load {name!r}: {size} bytes: an ONNX file has at most {MOST}; weights beyond belong into "
+                             "external data")
+        onnx = require("onnx", f"reading {name!r}", "onnx")
+        data = file.read()
+    model = onnx.ModelProto()
+    try:
+        model.ParseFromString(data)
+    except Exception as error:  # protobuf's DecodeError, in whichever of its packages
+        raise ValueError(f"load {name!r}: not an ONNX model ({error})") from None
+    if not model.HasField("graph") or not model.graph.node and not model.graph.output:
+        raise ValueError(f"load {name!r}: not an ONNX model: it has no graph")
+    return model, os.path.dirname(os.path.abspath(name))
+
+
+def opset(model) -> int:
+    """The version of the standard's operators that the model is written in."""
+    versions = [o.version for o in model.opset_import if o.domain in DOMAINS]
+    if not versions:
+        raise ValueError("the model does not say which operator set it is written in")
+    if not OPSETS[0] <= versions[0] <= OPSETS[1]:
+        raise ValueError(f"operator set {versions[0]}: expected {OPSETS[0]} to {OPSETS[1]}")
+    return versions[0]
+
+
+def dtypes() -> dict[int, str]:
+    """NumPy's names of ONNX's element types."""
+    from onnx import TensorProto as T
+
+    return {T.FLOAT: "float32", T.DOUBLE: "float64", T.FLOAT16: "float16", T.BFLOAT16: "bfloat16", T.INT64: "int64",
+            T.INT32: "int32", T.INT16: "int16", T.INT8: "int8", T.UINT8: "uint8", T.UINT16: "uint16", T.UINT32: "uint32",
+            T.UINT64: "uint64", T.BOOL: "bool"}
+
+
+ITEMSIZE = {"float32": 4, "float64": 8, "float16": 2, "bfloat16": 2, "int64": 8, "int32": 4, "int16": 2, "int8": 1,
+            "uint8": 1, "uint16": 2, "uint32": 4, "uint64": 8, "bool": 1}
+
+
+def to_array(tensor, folder: str) -> np.ndarray:
+    """A tensor of the file as an array of one of our dtypes: floating point becomes float32, other integers int64.
+
+    Raises
+    ------
+    ValueError
+        For a type that arrays do not have, and where the data are not as many as the shape says.
+    """
+    from onnx import TensorProto, numpy_helper
+
+    name, dims = tensor.name or "(unnamed)", tuple(tensor.dims)
+    kind = dtypes().get(tensor.data_type)
+    if kind is None:
+        known = tensor.data_type in TensorProto.DataType.values()
+        what = TensorProto.DataType.Name(tensor.data_type) if known else tensor.data_type
+        raise ValueError(f"tensor {name!r} has the type {what}: expected numbers")
+    if any(d < 0 for d in dims):
+        raise ValueError(f"tensor {name!r} has the shape {dims}")
+    count, size = prod(dims), ITEMSIZE[kind]
+    if tensor.data_location == TensorProto.EXTERNAL:
+        raw: Any = external(tensor, folder, count * size)
+    elif tensor.HasField("raw_data"):
+        raw = tensor.raw_data
+        if len(raw) != count * size:
+            raise ValueError(f"tensor {name!r} of shape {dims} has {len(raw)} bytes: expected {count * size}")
+    else:
+        fields = {"float32": tensor.float_data, "float64": tensor.double_data, "int64": tensor.int64_data,
+                  "uint64": tensor.uint64_data, "uint32": tensor.uint64_data}
+        values = fields.get(kind, tensor.int32_data)
+        if len(values) != count:
+            raise ValueError(f"tensor {name!r} of shape {dims} has {len(values)} elements: expected {count}")
+        return ours(np.asarray(numpy_helper.to_array(tensor)))
+    if kind == "bfloat16":
+        bits = np.frombuffer(raw, "<u2").astype(np.uint32) << 16
+        return bits.view(np.float32).reshape(dims)
+    return ours(np.frombuffer(raw, np.dtype(kind).newbyteorder("<")).reshape(dims))
+
+
+def ours(array: np.ndarray) -> np.ndarray:
+    """An array of one of the dtypes that tensors have."""
+    if array.dtype.name not in ("float32", "int64", "int32", "int8", "uint8", "bool"):
+        kind = np.float32 if array.dtype.kind in "fV" else np.int64
+        with np.errstate(over="ignore"):
+            array = array.astype(kind)
+    return np.asarray(array)
+
+
+def external(tensor, folder: str, nbytes: int) -> np.ndarray:
+    """The bytes of a tensor that lie in a file of their own, mapped into memory."""
+    entries = {e.key: e.value for e in tensor.external_data}
+    location, name = entries.get("location", ""), tensor.name
+    path = os.path.realpath(os.path.join(folder, location))
+    home = os.path.realpath(folder)
+    if not location or os.path.isabs(location) or os.path.commonpath([home, path]) != home:
+        raise ValueError(f"tensor {name!r} is kept in {location!r}: expected a file in the model's own folder")
+    try:
+        offset, length = int(entries.get("offset", 0)), int(entries.get("length", nbytes))
+    except ValueError:
+        raise ValueError(f"tensor {name!r} has the offset {entries.get('offset')!r} and the length "
+                         f"{entries.get('length')!r} in {location!r}: expected integers") from None
+    if length != nbytes or offset < 0:
+        raise ValueError(f"tensor {name!r} has {length} bytes at {offset} in {location!r}: expected {nbytes} at 0 or behind")
+    if nbytes == 0:
+        return np.zeros(0, np.uint8)
+    with open_regular(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        if offset + nbytes > size:
+            raise ValueError(f"tensor {name!r} ends at byte {offset + nbytes} of {location!r}, which has {size}")
+        return np.memmap(file, np.uint8, "r", offset, (nbytes,))
+
+
+def inputs(graph, weights: set[str]) -> list[Input]:
+    """What the graph takes, weights left out."""
+    found, kinds = [], dtypes()
+    for value in graph.input:
+        if value.name in weights:
+            continue
+        kind = value.type.tensor_type
+        if not value.type.HasField("tensor_type"):
+            raise ValueError(f"input {value.name!r} is no tensor")
+        dtype = kinds.get(kind.elem_type)
+        if dtype is None:
+            raise ValueError(f"input {value.name!r} has no type of numbers")
+        dtype = "float32" if dtype in ("float64", "float16", "bfloat16") else dtype if dtype in (
+            "float32", "int64", "int32", "int8", "uint8", "bool") else "int64"
+        shape = tuple(d.dim_value if d.HasField("dim_value") and d.dim_value > 0 else None for d in kind.shape.dim) \
+            if kind.HasField("shape") else None
+        found.append(Input(value.name, shape, dtype))
+    return found
+
+
+def ordered(nodes, known: set[str]) -> list:
+    """The nodes so that each comes behind those that it reads; the format says that they do already.
+
+    Raises
+    ------
+    ValueError
+        For a tensor that nothing makes, one that is made twice, and a cycle.
+    """
+    made: dict[str, Any] = {}
+    for node in nodes:
+        for name in node.output:
+            if name and (name in made or name in known):
+                raise ValueError(f"tensor {name!r} is made twice")
+            made[name] = node
+    missing = sorted({name for node in nodes for name in node.input if name and name not in known and name not in made})
+    if missing:
+        raise ValueError(f"tensor {missing[0]!r} is read, and nothing makes it"
+                         + (f" (nor {len(missing) - 1} others)" if len(missing) > 1 else ""))
+    waits = {id(node): {name for name in node.input if name and name not in known} for node in nodes}
+    readers: dict[str, list] = {}
+    for node in nodes:
+        for name in waits[id(node)]:
+            readers.setdefault(name, []).append(node)
+    ready, out = [n for n in nodes if not waits[id(n)]], []
+    while ready:
+        later = []
+        for node in ready:
+            out.append(node)
+            for name in node.output:
+                for reader in readers.pop(name, ()):
+                    waits[id(reader)].discard(name)
+                    if not waits[id(reader)]:
+                        later.append(reader)
+        ready = later
+    if len(out) < len(nodes):
+        stuck = next(n for n in nodes if waits[id(n)])
+        raise ValueError(f"the graph has a cycle through {stuck.op_type} {stuck.name!r}")
+    return out

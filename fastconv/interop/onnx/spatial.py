@@ -1,0 +1,154 @@
+"""Pictures: resizing, sampling by coordinates, regions."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from fastconv.interop.onnx.table import Node, function, register, tensor
+
+
+@register("Resize", "Upsample")
+def resize(node: Node, x, *more):
+    x = tensor(x)
+    if node.op == "Upsample":
+        roi, scales, sizes = None, more[0] if more else None, None
+        transform = "asymmetric"
+    elif node.opset < 11:
+        roi, scales, sizes, transform = None, more[0], None, "asymmetric"
+    else:
+        roi, scales, sizes = (*more, None, None, None)[:3]
+        transform = node.get("coordinate_transformation_mode", "half_pixel")
+    mode = node.get("mode", "nearest")
+    given = node.get("scales") if scales is None else node.static(scales, "scales").reshape(-1).tolist()
+    axes = [a % x.ndim for a in node.get("axes") or range(x.ndim)]
+    extents = [None] * x.ndim
+    factors: list[float | None] = [None] * x.ndim
+    if sizes is not None and np.size(node.static(sizes, "sizes")):
+        wanted = [int(s) for s in node.integers(sizes, "sizes")]
+        policy = node.get("keep_aspect_ratio_policy", "stretch")
+        if policy != "stretch":
+            ratios = [w / int(x.shape[a]) for a, w in zip(axes, wanted, strict=True)]
+            scale = min(ratios) if policy == "not_larger" else max(ratios)
+            wanted = [int(np.floor(scale * int(x.shape[a]) + 0.5)) for a in axes]
+        for a, w in zip(axes, wanted, strict=True):
+            extents[a], factors[a] = w, w / int(x.shape[a])
+            if policy != "stretch":
+                factors[a] = scale
+    elif given:
+        if len(given) != len(axes):
+            raise node.fail(f"{len(given)} scales: expected {len(axes)}")
+        for a, s in zip(axes, given, strict=True):
+            extents[a], factors[a] = int(np.floor(int(x.shape[a]) * s)), float(s)
+    else:
+        raise node.fail("neither scales nor sizes are given")
+    start = end = None
+    if transform == "tf_crop_and_resize":
+        region = node.static(roi, "roi").reshape(2, -1)
+        start, end = ([None] * x.ndim for _ in range(2))
+        for i, a in enumerate(axes):
+            start[a], end[a] = float(region[0, i]), float(region[1, i])
+    settings = (mode, transform, node.get("nearest_mode", "round_prefer_floor"), float(node.get("cubic_coeff_a", -0.75)),
+                bool(node.get("exclude_outside", 0)), bool(node.get("antialias", 0)))
+    for a in range(x.ndim):
+        if extents[a] is None or factors[a] == 1.0 and extents[a] == int(x.shape[a]) and transform != "tf_crop_and_resize":
+            continue
+        table = weights(int(x.shape[a]), extents[a], factors[a], *settings, start=start[a] if start else None,
+                        end=end[a] if end else None, outside=float(node.get("extrapolation_value", 0.0)))
+        x = along(node, x, a, *table)
+    return x
+
+
+def weights(size: int, out: int, scale: float, mode: str, transform: str, nearest: str, a: float, exclude: bool,
+            antialias: bool, start=None, end=None, outside: float = 0.0):
+    """The rows of a resampling along one axis: a matrix (out, size), and what is added (for places outside of a region).
+
+    The coordinate transformations, the roundings of "nearest" and the weights are the ONNX standard's (operator Resize).
+    """
+    i = np.arange(out, dtype=np.float64)
+    if transform == "half_pixel":
+        x = (i + 0.5) / scale - 0.5
+    elif transform == "half_pixel_symmetric":
+        adjust = out / (scale * size)
+        centre = size / 2
+        x = centre * (1 - adjust) + (i + 0.5) / scale - 0.5
+    elif transform == "pytorch_half_pixel":
+        x = (i + 0.5) / scale - 0.5 if out > 1 else np.zeros(out)
+    elif transform == "align_corners":
+        x = i * (size - 1) / (out - 1) if out > 1 else np.zeros(out)
+    elif transform == "asymmetric":
+        x = i / scale
+    elif transform == "tf_crop_and_resize":
+        x = start * (size - 1) + i * (end - start) * (size - 1) / (out - 1) if out > 1 else \
+            np.full(out, 0.5 * (start + end) * (size - 1))
+    else:
+        raise ValueError(f"Resize: coordinate_transformation_mode={transform!r} is not known")
+    matrix, added = np.zeros((out, size)), np.zeros(out)
+    for row, at in enumerate(x):
+        if transform == "tf_crop_and_resize" and not 0 <= at <= size - 1:
+            added[row] = outside
+            continue
+        if mode == "nearest":
+            place = {"round_prefer_floor": np.ceil(at - 0.5), "round_prefer_ceil": np.floor(at + 0.5), "floor": np.floor(at),
+                     "ceil": np.ceil(at)}[nearest]
+            matrix[row, int(min(max(place, 0), size - 1))] += 1
+            continue
+        shrink = min(scale, 1.0) if antialias else 1.0
+        reach = (2 if mode == "cubic" else 1) / shrink
+        first, last = int(np.floor(at - reach)) + 1, int(np.ceil(at + reach)) - 1
+        if not antialias:
+            first = int(np.floor(at)) - (1 if mode == "cubic" else 0)
+            last = first + (3 if mode == "cubic" else 1)
+        places = np.arange(first, last + 1)
+        values = _kernel((places - at) * shrink, mode, a)
+        if exclude or antialias:
+            values = np.where((places >= 0) & (places < size), values, 0.0) if exclude else values
+            total = values.sum()
+            values = values / total if total else values
+        np.add.at(matrix[row], np.clip(places, 0, size - 1), values)
+    return matrix.astype(np.float32), added.astype(np.float32)
+
+
+def _kernel(d: np.ndarray, mode: str, a: float) -> np.ndarray:
+    d = np.abs(d)
+    if mode == "cubic":
+        near = ((a + 2) * d - (a + 3)) * d * d + 1
+        far = ((a * d - 5 * a) * d + 8 * a) * d - 4 * a
+        return np.where(d <= 1, near, np.where(d < 2, far, 0.0))
+    return np.maximum(0.0, 1 - d)
+
+
+def along(node: Node, x, axis: int, matrix: np.ndarray, added: np.ndarray):
+    """Resamples along one axis by the rows of a matrix."""
+    y = function(node, "resample")(x, axis, matrix)
+    return y + added.reshape([-1 if i == axis else 1 for i in range(x.ndim)]) if added.any() else y
+
+
+@register("GridSample")
+def grid_sample(node: Node, x, grid):
+    mode = {"linear": "bilinear", "cubic": "bicubic", "bilinear": "bilinear", "bicubic": "bicubic",
+            "nearest": "nearest"}[node.get("mode", "linear")]
+    return function(node, "grid_sample")(tensor(x), tensor(grid), mode, node.get("padding_mode", "zeros"),
+                                         bool(node.get("align_corners", 0)))
+
+
+@register("AffineGrid")
+def affine_grid(node: Node, theta, size):
+    return function(node, "affine_grid")(tensor(theta), [int(s) for s in node.integers(size, "size")],
+                                         bool(node.get("align_corners", 0)))
+
+
+@register("RoiAlign")
+def roi_align(node: Node, x, rois, batch_indices):
+    cast, cat = function(node, "cast"), function(node, "cat")
+    boxes = cat([cast(tensor(batch_indices), "float32").reshape(-1, 1), tensor(rois)], 1)
+    default = "half_pixel" if node.opset >= 16 else "output_half_pixel"
+    aligned = node.get("coordinate_transformation_mode", default) == "half_pixel"
+    more = {"mode": "max"} if node.get("mode", "avg") == "max" else {}
+    return function(node, "roi_align")(tensor(x), boxes, (node.get("output_height", 1), node.get("output_width", 1)),
+                                       float(node.get("spatial_scale", 1.0)), node.get("sampling_ratio", 0), aligned, **more)
+
+
+@register("MaxRoiPool")
+def max_roi_pool(node: Node, x, rois):
+    return function(node, "roi_pool")(tensor(x), tensor(rois), tuple(node.get("pooled_shape")),
+                                      float(node.get("spatial_scale", 1.0)))
