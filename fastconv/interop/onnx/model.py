@@ -28,8 +28,9 @@ from fastconv.interop.onnx.table import TABLE, Node, is_static, numbers, tensor
 from fastconv.nn import Module
 
 log = logging.getLogger("fastconv")
-REFUSED = ("Loop", "Scan", "SequenceMap", "Optional", "OptionalGetElement", "SequenceConstruct", "SequenceAt",
-           "SequenceErase", "SequenceInsert", "SequenceEmpty", "SplitToSequence", "ConcatFromSequence", "StringNormalizer", "TfIdfVectorizer")
+REFUSED = (
+    "Loop", "Scan", "SequenceMap", "Optional", "OptionalGetElement", "SequenceConstruct", "SequenceAt", "SequenceErase",
+    "SequenceInsert", "SequenceEmpty", "SplitToSequence", "ConcatFromSequence", "StringNormalizer", "TfIdfVectorizer")
 LEAST = 2  # elements of a constant that counts as a parameter
 
 
