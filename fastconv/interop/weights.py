@@ -7,7 +7,7 @@ import os
 import numpy as np
 
 from fastconv._atomic import open_regular
-from fastconv._extra import require
+from fastconv.interop.pickled import read_state_dict
 from fastconv.train.files import load_model
 
 PREFIXES = ("module.", "model.", "_orig_mod.")  # of wrappers for training on several devices, and compiled modules
@@ -21,7 +21,7 @@ def read_weights(path) -> dict[str, np.ndarray]:
     ----------
     path : str or os.PathLike
         ``.npz``: arrays by name. ``.pt``, ``.pth``, ``.bin``: a state dict that PyTorch saved, or a checkpoint with one in
-        it; needs torch, and nothing in the file is run. Anything else: safetensors, of fastconv or others.
+        it; read without torch, and nothing in the file is run. Anything else: safetensors, of fastconv or others.
 
     Raises
     ------
@@ -30,7 +30,7 @@ def read_weights(path) -> dict[str, np.ndarray]:
     ValueError
         Not such a file, or one without arrays.
     ImportError
-        safetensors, or torch, is not installed.
+        safetensors is not installed.
     """
     name = os.fsdecode(path)
     ending = os.path.splitext(name)[1].lower()
@@ -64,18 +64,12 @@ def _npz(name: str) -> dict:
 
 
 def _torch(name: str) -> dict:
-    torch = require("torch", f"reading {name!r}", "bench")
-    try:
-        found = torch.load(name, map_location="cpu", weights_only=True)
-    except Exception as error:  # pickle's, zipfile's and its own
-        what = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
-        raise ValueError(f"{name!r} is not a state dict of PyTorch ({what})") from error
-    while isinstance(found, dict) and not any(isinstance(value, torch.Tensor) for value in found.values()):
+    found = read_state_dict(name)
+    while isinstance(found, dict) and not any(isinstance(value, np.ndarray) for value in found.values()):
         inner = next((found[key] for key in NESTED if isinstance(found.get(key), dict)), None)
         if inner is None:
             break
         found = inner
     if not isinstance(found, dict):
         raise ValueError(f"{name!r} holds a {type(found).__name__}, not a state dict: save model.state_dict()")
-    return {key: value.detach().float().numpy() for key, value in found.items()
-            if isinstance(value, torch.Tensor) and value.is_floating_point()}
+    return {key: value for key, value in found.items() if isinstance(key, str) and isinstance(value, np.ndarray)}

@@ -305,4 +305,4 @@ def test_without_torch(npz, out, tmp_path):
     (tmp_path / "w.pth").write_bytes(b"x")
     ran = command("train", "lenet5", "--data", npz, "--out", out, "--init", tmp_path / "w.pth",
                   code=WITHOUT.format("torch"))
-    assert ran.returncode == 1 and "needs torch" in ran.stderr and ran.stderr.count("\n") == 1
+    assert ran.returncode == 1 and "is not a state dict of PyTorch" in ran.stderr and ran.stderr.count("\n") == 1

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -146,12 +147,14 @@ class Subgraph:
 # ---- building ---------------------------------------------------------------------------------------------------------
 
 
-def load_onnx(path) -> OnnxModel:
+def load_onnx(path, constants: Mapping[str, Any] | None = None) -> OnnxModel:
     """Reads an ONNX file.
 
     Parameters
     ----------
     path : str or os.PathLike
+    constants : dict from name to array, optional
+        Inputs that are given once and for all, and are then none any more: those of which shapes depend must be.
 
     Returns
     -------
@@ -173,7 +176,7 @@ def load_onnx(path) -> OnnxModel:
     name = os.fsdecode(path)
     proto, folder = reading.read(path)
     try:
-        return Builder(proto, folder).build()
+        return Builder(proto, folder, constants).build()
     except NotImplementedError as error:
         raise NotImplementedError(f"load {name!r}: {error}") from None
     except (ValueError, TypeError, LookupError, OverflowError, RecursionError, MemoryError) as error:
@@ -183,12 +186,15 @@ def load_onnx(path) -> OnnxModel:
 class Builder:
     """Makes a module of the onnx package's object."""
 
-    def __init__(self, proto, folder: str):
+    def __init__(self, proto, folder: str, constants: Mapping[str, Any] | None = None):
         import onnx
 
         self.onnx, self.folder = onnx, folder
+        self.given = {name: reading.ours(np.asarray(value)) for name, value in (constants or {}).items()}
+        self._types: dict[str, Any] | None = None
+        self.bodies: dict[int, Any] = {}
         if proto.functions:
-            proto = onnx.inliner.inline_local_functions(proto)
+            proto = import_module("onnx.inliner").inline_local_functions(proto)
         self.proto, self.opset = proto, reading.opset(proto)
         self.unsupported: dict[str, list[str]] = {}
         self.converted: dict[str, int] = {}
@@ -200,11 +206,16 @@ class Builder:
         weights = {t.name: t for t in graph.initializer}
         if len(weights) < len(graph.initializer):
             raise ValueError("two initialisers have the same name")
-        taken = reading.inputs(graph, set(weights))
+        wrong = sorted(set(self.given) - {i.name for i in graph.input})
+        if wrong:
+            names = ", ".join(i.name for i in graph.input)
+            raise ValueError(f"constants names {wrong[0]!r}: the model has the inputs {names}")
+        taken = reading.inputs(graph, {*weights, *self.given})
         outputs = [o.name for o in graph.output]
         wanted = self.needed(graph.node, outputs)
-        nodes = reading.ordered(wanted, {*weights, *(i.name for i in taken)})
-        known = {*weights, *(i.name for i in taken), *(o for n in nodes for o in n.output)}
+        begin = {*weights, *self.given, *(i.name for i in taken)}
+        nodes = reading.ordered(wanted, begin)
+        known = {*begin, *(o for n in nodes for o in n.output)}
         for output in outputs:
             if output not in known:
                 raise ValueError(f"output {output!r} is made by nothing")
@@ -213,7 +224,8 @@ class Builder:
                     **{e.key: e.value for e in self.proto.metadata_props}}
         module = OnnxModel(taken, outputs, self.opset, metadata)
         read = {name for n in nodes for name in n.input} | set(outputs)
-        constants = {name: self.array(t) for name, t in weights.items() if name in read}
+        constants = {name: self.array(t) for name, t in weights.items() if name in read and name not in self.given}
+        constants.update(self.given)
         rest = []
         for proto in nodes:
             if proto.op_type == "Constant":
@@ -254,10 +266,19 @@ class Builder:
                 for a in n.attribute:
                     if a.HasField("g"):
                         self.look(a.g.node)
-            elif n.domain not in reading.DOMAINS or n.op_type in REFUSED or \
-                    n.op_type not in TABLE and n.op_type not in static.ALWAYS and not self.body(n):
+            elif n.domain not in reading.DOMAINS or n.op_type in REFUSED or not self.has(n):
                 op = n.op_type if n.domain in reading.DOMAINS else f"{n.domain}.{n.op_type}"
                 self.unsupported.setdefault(op, []).append(n.name or (n.output[0] if n.output else "unnamed"))
+
+    def has(self, proto) -> bool:
+        """Whether an operator is there, or made of others that are."""
+        if proto.op_type in TABLE or proto.op_type in static.ALWAYS or proto.op_type in ("If", "Constant"):
+            return True
+        body = self.body(proto)
+        if body is None or proto.op_type in REFUSED:
+            return False
+        self.bodies[id(proto)] = body
+        return all(self.has(n) for n in body.node)
 
     def body(self, proto):
         """The standard's own definition of an operator by others, if it has one."""
@@ -268,7 +289,28 @@ class Builder:
         if schema.has_function:
             found = schema.function_body
             return found if found.node else None
-        return None
+        if not schema.has_context_dependent_function:
+            return None
+        kinds = [self.types().get(name, self.onnx.TypeProto()).SerializeToString() for name in proto.input]
+        try:
+            made = schema.get_context_dependent_function(proto.SerializeToString(), kinds)
+        except Exception:  # whatever its C++ raises where the types do not decide
+            return None
+        found = self.onnx.FunctionProto()
+        found.ParseFromString(made)
+        return found if found.node else None
+
+    def types(self) -> dict[str, Any]:
+        """The types of the model's tensors, as far as the onnx package infers them."""
+        if self._types is None:
+            try:
+                graph = self.onnx.shape_inference.infer_shapes(self.proto).graph
+            except Exception:  # a model that contradicts itself: said elsewhere
+                graph = self.proto.graph
+            self._types = {v.name: v.type for v in (*graph.input, *graph.value_info, *graph.output)}
+            self._types.update({t.name: self.onnx.helper.make_tensor_type_proto(t.data_type, list(t.dims))
+                                for t in graph.initializer})
+        return self._types
 
     def array(self, proto) -> np.ndarray:
         kind = reading.dtypes().get(proto.data_type, "")
@@ -289,7 +331,7 @@ class Builder:
     def node(self, proto) -> Node:
         attributes = {a.name: self.attribute(a) for a in proto.attribute}
         if proto.op_type not in TABLE and proto.op_type not in static.ALWAYS and proto.op_type not in ("If", "Constant"):
-            body = self.body(proto)
+            body = self.bodies.get(id(proto)) or self.body(proto)
             inside = []
             for one in body.node:
                 copied = self.onnx.NodeProto()

@@ -13,7 +13,7 @@ from fastconv._atomic import open_regular
 from fastconv._extra import require
 
 log = logging.getLogger("fastconv")
-OPSETS = (7, 27)  # of the standard domain, the oldest and the newest that are read
+OLDEST = 7  # set of the standard's operators; the newest is that of the onnx package
 MOST = 2 << 30  # bytes of a file, protobuf's own limit
 DOMAINS = ("", "ai.onnx")
 
@@ -54,11 +54,14 @@ def read(path) -> tuple[Any, str]:
 
 def opset(model) -> int:
     """The version of the standard's operators that the model is written in."""
+    from onnx.defs import onnx_opset_version
+
     versions = [o.version for o in model.opset_import if o.domain in DOMAINS]
     if not versions:
         raise ValueError("the model does not say which operator set it is written in")
-    if not OPSETS[0] <= versions[0] <= OPSETS[1]:
-        raise ValueError(f"operator set {versions[0]}: expected {OPSETS[0]} to {OPSETS[1]}")
+    if not OLDEST <= versions[0] <= onnx_opset_version():
+        raise ValueError(f"operator set {versions[0]}: expected {OLDEST} to {onnx_opset_version()}, the newest that the onnx "
+                         "package here knows")
     return versions[0]
 
 
@@ -147,7 +150,7 @@ def external(tensor, folder: str, nbytes: int) -> np.ndarray:
 
 
 def inputs(graph, weights: set[str]) -> list[Input]:
-    """What the graph takes, weights left out."""
+    """What the graph takes, weights and constants left out."""
     found, kinds = [], dtypes()
     for value in graph.input:
         if value.name in weights:

@@ -21,8 +21,8 @@ def resize(node: Node, x, *more):
     mode = node.get("mode", "nearest")
     given = node.get("scales") if scales is None else node.static(scales, "scales").reshape(-1).tolist()
     axes = [a % x.ndim for a in node.get("axes") or range(x.ndim)]
-    extents = [None] * x.ndim
-    factors: list[float | None] = [None] * x.ndim
+    extents = [0] * x.ndim
+    factors = [0.0] * x.ndim  # 0: as it is
     if sizes is not None and np.size(node.static(sizes, "sizes")):
         wanted = [int(s) for s in node.integers(sizes, "sizes")]
         policy = node.get("keep_aspect_ratio_policy", "stretch")
@@ -31,9 +31,7 @@ def resize(node: Node, x, *more):
             scale = min(ratios) if policy == "not_larger" else max(ratios)
             wanted = [int(np.floor(scale * int(x.shape[a]) + 0.5)) for a in axes]
         for a, w in zip(axes, wanted, strict=True):
-            extents[a], factors[a] = w, w / int(x.shape[a])
-            if policy != "stretch":
-                factors[a] = scale
+            extents[a], factors[a] = w, scale if policy != "stretch" else w / int(x.shape[a])
     elif given:
         if len(given) != len(axes):
             raise node.fail(f"{len(given)} scales: expected {len(axes)}")
@@ -41,19 +39,19 @@ def resize(node: Node, x, *more):
             extents[a], factors[a] = int(np.floor(int(x.shape[a]) * s)), float(s)
     else:
         raise node.fail("neither scales nor sizes are given")
-    start = end = None
+    start: list = [None] * x.ndim
+    end: list = [None] * x.ndim
     if transform == "tf_crop_and_resize":
         region = node.static(roi, "roi").reshape(2, -1)
-        start, end = ([None] * x.ndim for _ in range(2))
         for i, a in enumerate(axes):
             start[a], end[a] = float(region[0, i]), float(region[1, i])
     settings = (mode, transform, node.get("nearest_mode", "round_prefer_floor"), float(node.get("cubic_coeff_a", -0.75)),
                 bool(node.get("exclude_outside", 0)), bool(node.get("antialias", 0)))
     for a in range(x.ndim):
-        if extents[a] is None or factors[a] == 1.0 and extents[a] == int(x.shape[a]) and transform != "tf_crop_and_resize":
+        if not factors[a] or factors[a] == 1.0 and extents[a] == int(x.shape[a]) and transform != "tf_crop_and_resize":
             continue
-        table = weights(int(x.shape[a]), extents[a], factors[a], *settings, start=start[a] if start else None,
-                        end=end[a] if end else None, outside=float(node.get("extrapolation_value", 0.0)))
+        table = weights(int(x.shape[a]), extents[a], factors[a], *settings, start=start[a], end=end[a],
+                        outside=float(node.get("extrapolation_value", 0.0)))
         x = along(node, x, a, *table)
     return x
 
