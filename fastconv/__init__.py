@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from fastconv._include import get_include
     from fastconv.config import show_config
     from fastconv.graph.choices import Choices
+    from fastconv.graph.derivative import value_and_grad
     from fastconv.graph.engine import Engine, compile
     from fastconv.graph.parameter import Parameter
     from fastconv.graph.random import initial_seed, manual_seed
@@ -37,6 +38,7 @@ _NAMES = {
     "set_num_threads": "kernels.threads",
     "show_config": "config",
     "summary": "graph.summary",
+    "value_and_grad": "graph.derivative",
 }
 
 __all__ = [  # noqa: PLE0604
@@ -59,6 +61,7 @@ __all__ = [  # noqa: PLE0604
     "show_config",
     "summary",
     "train",
+    "value_and_grad",
     "vision",
     "zoo",
 ]

@@ -72,6 +72,7 @@ def test_threads_do_not_change_a_bit_of_a_gradient(net, algorithm, threads):
         threads(n)
         engine = fc.compile(net, x.shape, training=True, algorithm=algorithm)
         engine(x)
+        net.zero_grad()
         engine.backward(g)
         gradients.append({name: p.grad.copy() for name, p in net.named_parameters()})
     assert all(np.abs(gradient).max() > 0 for gradient in gradients[0].values())
@@ -189,6 +190,7 @@ def test_gradients_of_several_outputs_and_of_a_scalar():
 
     def gradients(first, second, scalar):
         y = engine(x)
+        module.zero_grad()
         engine.backward(first, second, scalar)
         assert y[2].shape == ()
         return y, module.a.weight.grad.copy(), module.b.weight.grad.copy()

@@ -14,8 +14,10 @@ from fastconv._values import shown
 from fastconv.graph.arrays import as_float32, copied, input_specs
 from fastconv.graph.autodiff import differentiate
 from fastconv.graph.choices import Choices
+from fastconv.graph.derivative import accumulating
 from fastconv.graph.ir import DENSE, PIXELS
 from fastconv.graph.listing import StepInfo, list_memory, list_steps
+from fastconv.graph.losses import note_outputs
 from fastconv.graph.lower import SEGMENTS
 from fastconv.graph.options import alike, check_count, check_options
 from fastconv.graph.planning import Plan, bring, optimise, several
@@ -160,6 +162,8 @@ class Engine:
             del held  # what was made of the inputs has been read
             plan.collect(program, arrays, later, n)
             self._ran = (plan, program, n)
+            if self._training:
+                note_outputs(self, self._ran, arrays)
             if out is not None:
                 return out
             return plan.structure.build(arrays)
@@ -178,7 +182,8 @@ class Engine:
         return plan, program, n, [*arrays, *held]
 
     def backward(self, *grad_outputs) -> None:
-        """Runs the backward tape of the last call, once, and sets ``grad`` of every parameter.
+        """Runs the backward tape of the last call, once, and adds to ``grad`` of every parameter, as PyTorch's: where it is
+        None, it becomes the gradient (an array that the engine writes again, once ``grad`` is another).
 
         Parameters
         ----------
@@ -229,10 +234,22 @@ class Engine:
                         raise ValueError(f"engine.backward: grad_output {i} of shape {grad.shape}: expected {expected}, "
                                          "the shape of the output")
             self._ran = None
+            add = accumulating(program.gradients)
             program.settle(["backward"], n)
             program.run("backward", n)
-            for parameter, array in program.gradients:
-                parameter.grad = array
+            add()
+
+    def _is_last(self, run: object) -> bool:
+        """Whether a backward would be that of this run."""
+        return self._ran is run
+
+    def _completed(self, grads: dict[int, np.ndarray]) -> list:
+        """The gradients of all outputs of the last run, zeros for those that are not given."""
+        if self._ran is None:
+            return []
+        plan, _, n = self._ran
+        return [grads.get(i) if i in grads or t.dtype != "float32" else np.zeros(shape, np.float32)
+                for i, (t, shape) in enumerate(zip(plan.outputs, plan.output_shapes(n), strict=True))]
 
     def trained_parameters(self) -> list:
         """The parameters whose ``grad`` :meth:`backward` sets."""

@@ -209,9 +209,14 @@ def engine_problem(engine: Engine, arrays: list[np.ndarray], rng) -> Problem:
         return [y.astype(np.float64) for y in _leaves(engine(*arrays))]
 
     cotangents = [rng.standard_normal(y.shape, dtype=np.float32) for y in evaluate()]
+    before = [(p, p.grad) for p in engine.trained_parameters()]
+    for p, _ in before:
+        p.grad = None
     engine.backward(*cotangents)
-    trained = [p for p in engine.trained_parameters() if p.grad is not None]
-    return Problem([f"parameter {i}" for i in range(len(trained))], trained, [np.array(p.grad) for p in trained],
+    found = [(p, np.array(p.grad)) for p, _ in before if p.grad is not None]
+    for p, grad in before:
+        p.grad = grad
+    return Problem([f"parameter {i}" for i in range(len(found))], [p for p, _ in found], [g for _, g in found],
                    cotangents, evaluate)
 
 

@@ -133,7 +133,7 @@ class Parameter:
     Attributes
     ----------
     grad : ndarray or None
-        The gradient of the last ``backward``.
+        The sum of the gradients of the ``backward`` calls since it was None.
     version : int
         Grows with each change.
     """

@@ -150,10 +150,13 @@ class Planned:
 
     def check_targets(self) -> None:
         for place, classes, ignore in self.classes:
-            integers, name = self.integers[place], self.arguments[place].name
-            count = self.n * (integers.size // self.batch)
-            bad = loss_kernels.check_targets(integers.ctypes.data, count, classes, ignore)
-            if bad >= 0:
-                raise ValueError(f"cross_entropy: {name}[{bad}]={integers.reshape(-1)[bad]} (in flat order) is not a class "
-                                 f"index in 0..{classes - 1}, nor ignore_index={ignore}")
+            check_classes(self.integers[place], self.arguments[place].name, self.n, classes, ignore)
 
+
+def check_classes(integers: np.ndarray, name: str, n: int, classes: int, ignore: int) -> None:
+    """Raises ValueError where one of the first ``n`` targets is no class."""
+    count = n * (integers.size // max(1, len(integers)))
+    bad = loss_kernels.check_targets(integers.ctypes.data, count, classes, ignore)
+    if bad >= 0:
+        raise ValueError(f"cross_entropy: {name}[{bad}]={integers.reshape(-1)[bad]} (in flat order) is not a class "
+                         f"index in 0..{classes - 1}, nor ignore_index={ignore}")

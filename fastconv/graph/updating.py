@@ -9,6 +9,8 @@ import numpy as np
 
 from fastconv.graph.parameter import Parameter
 from fastconv.kernels import update as kernels
+from fastconv.kernels._runtime import StepList
+from fastconv.kernels.threads import threads_for
 
 KERNELS = {"sgd": kernels.sgd, "adam": kernels.adam, "adamw": kernels.adamw}
 
@@ -212,3 +214,10 @@ def _part(shared: dict, key, i: int, make: Callable, *arguments, **keywords):
     if i == 0:
         shared[key] = make(*arguments, **keywords)
     return shared[key][i]
+
+
+def norm_of(arrays: Sequence[np.ndarray]) -> float:
+    """The 2-norm of several float32 arrays together, summed in double."""
+    held, hyper = [np.ascontiguousarray(a, np.float32) for a in arrays], kernels.Hyper(max_norm=1.0)
+    StepList(kernels.clip_norm([(a.ctypes.data, a.size) for a in held], [hyper]), 1).run(threads_for(0))
+    return hyper.total_norm

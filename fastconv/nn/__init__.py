@@ -1,7 +1,7 @@
 """Layers, containers and losses under PyTorch's names. They hold parameters and say what to compute, not how."""
 
 from fastconv.graph.parameter import Parameter
-from fastconv.nn import init
+from fastconv.nn import init, utils
 from fastconv.nn.activation import (
     ELU,
     GELU,
@@ -103,6 +103,7 @@ __all__ = [
     "Softmax",
     "Tanh",
     "init",
+    "utils",
     "ConstantPad1d",
     "ConstantPad2d",
     "ConstantPad3d",

@@ -13,7 +13,13 @@ from fastconv.nn.module import Module
 REDUCTIONS = ("mean", "sum", "none")
 
 
-class CrossEntropyLoss(Module):
+class Loss(Module):
+    """Base of the losses, which are also called with arrays: ``loss = criterion(engine(x), target); loss.backward()``."""
+
+    _is_loss = True
+
+
+class CrossEntropyLoss(Loss):
     """Cross entropy of logits (N, C, ...) against class indices (N, ...) or probabilities (N, C, ...), float32, as
     ``torch.nn.CrossEntropyLoss``.
 
@@ -52,7 +58,7 @@ class CrossEntropyLoss(Module):
                      ignore_index=self.ignore_index, label_smoothing=self.label_smoothing)
 
 
-class MSELoss(Module):
+class MSELoss(Loss):
     """Squared error, as ``torch.nn.MSELoss``.
 
     Parameters

@@ -13,6 +13,7 @@ import numpy as np
 from fastconv._arrays import refuse_masked
 from fastconv._values import shown
 from fastconv.graph.ir import Tensor, current_graph, scope, showing
+from fastconv.graph.losses import find_output, loss_of
 from fastconv.graph.parameter import Parameter
 from fastconv.graph.traced import restructured
 from fastconv.nn import state
@@ -62,6 +63,7 @@ class Module:
     _parameters: dict[str, Parameter | None]
     _buffers: dict[str, Any]
     _modules: dict[str, Any]  # Module or None
+    _is_loss = False  # whether a call with arrays gives the value of a loss
 
     def __init__(self):
         for name in ("_parameters", "_buffers", "_modules"):
@@ -337,8 +339,11 @@ class Module:
         raise NotImplementedError(f"{type(self).__name__} has no forward()")
 
     def __call__(self, *inputs, **keywords):
-        for value in inputs:
-            if not isinstance(value, (Tensor, Parameter)) and hasattr(value, "__array__"):
+        arrays = [not isinstance(value, (Tensor, Parameter)) and hasattr(value, "__array__") for value in inputs]
+        if any(arrays) and not keywords and current_graph() is None and (self._is_loss or any(map(find_output, inputs))):
+            return loss_of(self, inputs)
+        for value, is_array in zip(inputs, arrays, strict=True):
+            if is_array:
                 raise TypeError(f"{type(self).__name__}: called with a {type(value).__name__}: a module is called with "
                                 "symbolic tensors, while fastconv.compile() traces it: "
                                 "engine = fastconv.compile(module, x.shape), then engine(x)")
