@@ -56,14 +56,18 @@ ISA_FLAGS = {
     "avx512_bf16": [*AVX512, "-mavx512bf16"],
     "amx": [*AVX512, "-mavx512bf16", "-mamx-tile", "-mamx-bf16"],
 }
-COMMON = ["-O3", "-std=c++17", "-fPIC", "-fvisibility=hidden", "-ffp-contract=off", "-fno-math-errno"]
-# What a run passes through; the other modules only make steps, and are compiled for size: 0.3 MB of the wheel.
+COMMON = ["-std=c++17", "-fPIC", "-fvisibility=hidden", "-ffp-contract=off", "-fno-math-errno"]
+# What a run passes through; the other modules only make steps, and are compiled for size. Of the wheel's bytes: -Os there
+# 0.3 MB, plain functions in place of Cython's own kind (binding) 0.13 MB, no tables for unwinding 0.05 MB.
 HOT = ("_runtime", "layout", "call")
-# Where there are others, the portable kernels are for processors without AVX2: for size too, 0.17 MB of the wheel, but in
-# the families where that takes longer (10 % for resnet18).
+MODULE = ["-fno-exceptions", "-fno-asynchronous-unwind-tables", "-fno-unwind-tables"]
+# How the kernels are compiled; their bits do not depend on it. At -O2 the wheel is 0.25 MB smaller than at -O3, and what does
+# not say otherwise here takes as long (each step of training ResNet-18, MobileNet v2 and LeNet-5, and of what they lack, at
+# AVX-512 and AVX2): norm would take up to 30 % longer, fft and elementwise with short loops not unrolled up to 20 %.
+LEVELS = {"conv": ["-O3"], "norm": ["-O3"], "fft": ["-O2", "-fpeel-loops"], "elementwise": ["-O2", "-fpeel-loops"]}
+# Where there are others, the portable kernels are for processors without AVX2: for size, 0.2 MB of the wheel, but in the
+# families where that takes longer (10 % for resnet18).
 PORTABLE_FAST = ("conv", "winograd")
-# Whose inner loops are written over vectors, or one element at a time: what -O3 would add are copies of them, 0.3 MB.
-LEAN = ("gather", "select", "map")
 # What takes the compiler longest is begun first, so that all cores end together.
 SLOW = ("depthwise", "conv", "pool", "planes", "winograd", "fft")
 # Kernels throw nothing, so nobody unwinds through them: the tables for that would be 0.05 MB of the wheel.
@@ -146,8 +150,8 @@ class Build(build_ext):
         for folder in (self.objects_dir, self.modules_dir):
             folder.mkdir(parents=True, exist_ok=True)
         for extension in self.extensions:
-            size = [] if self.short(extension) in HOT else ["-Os"]
-            extension.extra_compile_args += ["-g0", *COMMON, *size, *WARNINGS, *GENERATED, *werror, *openmp, *extra]
+            size = ["-O2" if self.short(extension) in HOT else "-Os"]
+            extension.extra_compile_args += ["-g0", *COMMON, *size, *MODULE, *WARNINGS, *GENERATED, *werror, *openmp, *extra]
             extension.extra_link_args += [*openmp, *extra]
             if not extra and sys.platform.startswith("linux"):
                 extension.extra_link_args.append("-Wl,-s")
@@ -221,8 +225,7 @@ class Build(build_ext):
                 defines = [f"-DFC_ISA={isa}", f"-DFC_FAMILY={family}", f'-DFC_BODY="fastconv/family_{family}.inl.h"']
                 target = self.objects_dir / f"{isa}_{family}.o"
                 small = isas and isa == "portable" and family not in PORTABLE_FAST
-                level = "-Os" if small else "-O2" if family in LEAN else "-O3"
-                command = [*self.cxx, *(level if flag == "-O3" else flag for flag in flags),
+                command = [*self.cxx, *(["-Os"] if small else LEVELS.get(family, ["-O2"])), *flags,
                            *ISA_FLAGS.get(isa, []), *defines,
                            f"-I{INCLUDE}", "-MMD", "-MF", f"{target}.d", "-c", str(KERNELS / "isa" / "kernels.cpp"),
                            "-o", str(target)]
@@ -307,7 +310,8 @@ setup(
         ],
         nthreads=JOBS,
         compiler_directives={"language_level": 3, "boundscheck": False, "wraparound": False, "cdivision": True,
-                             "initializedcheck": False, "embedsignature": True, "freethreading_compatible": True},
+                             "initializedcheck": False, "embedsignature": True, "binding": False,
+                             "freethreading_compatible": True},
     ),
     cmdclass={"build_ext": Build, "build_py": BuildPy},
     options={"bdist_wheel": {"py_limited_api": "cp311"}} if ABI3 else {},

@@ -131,19 +131,41 @@ FC_INLINE Redo redo_list(void* scratch, int64_t taps) {
     return {px, static_cast<float**>(scratch) + taps * pitch, px + (taps + 1) * pitch, pitch, 0};
 }
 
+// Heights of its tile: one, as it is rare, and its code would be a sixth of these families'. The last tile repeats the last pixel.
+constexpr int kRedoM = kTileM == 14 ? 7 : kTileM;
+
+template <int W, int NV>
+FC_NOINLINE void redo_block(const Redo& r, int64_t taps, int64_t C, const float* w, const float* zeros, bool residual,
+                            const Epilogue& e) {
+    for (int64_t m = 0; m < r.count; m += kRedoM)
+        conv_runs<W, NV, kRedoM>(r.px + m, r.pitch, taps, C, w, zeros, r.out + m, residual ? r.res + m : nullptr, e, 0);
+}
+
 // The listed pixels of group g, blocks begin .. end - 1 of filters, as f32_conv_direct computes them from its packed weights.
 // `zeros`: the row that stands for padding and black pixels, or null where they are to be multiplied (by infinities).
 template <class Args>
 FC_NOINLINE void redo(const Args* a, const Redo& r, int64_t taps, int64_t g, const float* w, const float* zeros, int64_t begin,
                       int64_t end) {
+    for (int64_t m = r.count; m % kRedoM; ++m) {
+        for (int64_t t = 0; t < taps; ++t) r.px[t * r.pitch + m] = r.px[t * r.pitch + r.count - 1];
+        r.out[m] = r.out[r.count - 1];
+        if (a->residual) r.res[m] = r.res[r.count - 1];
+    }
     Epilogue e = {nullptr, 0, 0, a->act, static_cast<float>(a->act_a), static_cast<float>(a->act_b), false};
     for (int64_t b = begin; b < end; ++b) {
         const int64_t k0 = b * kBlock;
         e.lanes = min64(kBlock, a->K - k0);
         e.first = g * a->K + k0;
         e.bias = a->bias ? a->bias + e.first : nullptr;
-        conv_block(block_width(e.lanes), false, r.count, r.px, r.pitch, taps, a->C,
-                   w + (g * packed_filters(a->K) + k0) * taps * a->C, zeros, r.out, a->residual ? r.res : nullptr, e, 0);
+        const float* from = w + (g * packed_filters(a->K) + k0) * taps * a->C;
+        const int64_t width = block_width(e.lanes);
+        if (width == kBlock) {
+            redo_block<kWidth, 2>(r, taps, a->C, from, zeros, a->residual, e);
+        } else if (width == kWidth) {
+            redo_block<kWidth, 1>(r, taps, a->C, from, zeros, a->residual, e);
+        } else {
+            redo_block<kHalf, 1>(r, taps, a->C, from, zeros, a->residual, e);
+        }
     }
 }
 

@@ -164,7 +164,11 @@ inline void f32_unpack_weight_run(const PackArgs* a, int64_t begin, int64_t end,
         const PackedBlock b = packed_block(a, tile);
         for (int64_t p = 1; p < a->parts; ++p) {
             const float* part = b.at + p * a->part_stride;
-            for (int64_t i = 0; i < a->T * a->C * a->crun * b.width; ++i) b.at[i] += part[i];
+            const int64_t floats = a->T * a->C * a->crun * b.width;
+            for (int64_t i = 0; i < floats; i += kWidth) {
+                const int n = static_cast<int>(min64(kWidth, floats - i));
+                store_n<kWidth>(b.at + i, load_n<kWidth>(b.at + i, n) + load_n<kWidth>(part + i, n), n);
+            }
         }
         move_block<false>(a, b, e);
     }

@@ -116,19 +116,26 @@ FC_INLINE bool winograd_taps(const float* s, int64_t plane, float* dw, int64_t t
     using D = typename Doubles<W>::D;
     using F = typename Doubles<W>::F;
     D t[H::kTaps][V::kElements];
+#pragma GCC unroll 8
     for (int j = 0; j < V::kElements; ++j) {
         D column[H::kElements];
+#pragma GCC unroll 8
         for (int i = 0; i < H::kElements; ++i)
             column[i] = __builtin_convertvector(*reinterpret_cast<const F*>(s + (i * V::kElements + j) * plane), D);
+#pragma GCC unroll 8
         for (int r = 0; r < H::kTaps; ++r) {
             t[r][j] = column[0] * H::kG[0][r];
+#pragma GCC unroll 8
             for (int i = 1; i < H::kElements; ++i) t[r][j] = t[r][j] + column[i] * H::kG[i][r];
         }
     }
     F check = F{};
+#pragma GCC unroll 8
     for (int r = 0; r < H::kTaps; ++r)
+#pragma GCC unroll 8
         for (int q = 0; q < V::kTaps; ++q) {
             D sum = t[r][0] * V::kG[0][q];
+#pragma GCC unroll 8
             for (int j = 1; j < V::kElements; ++j) sum = sum + t[r][j] * V::kG[j][q];
             const F y = __builtin_convertvector(sum, F);
             *reinterpret_cast<F*>(dw + (r * V::kTaps + q) * tap) = y;
