@@ -25,7 +25,7 @@ from fastconv.interop.onnx import (  # noqa: F401
     static,
 )
 from fastconv.interop.onnx.reading import Input
-from fastconv.interop.onnx.table import TABLE, Node, is_static, numbers, tensor
+from fastconv.interop.onnx.table import TABLE, DependsOnValues, Node, is_static, numbers, tensor
 from fastconv.nn import Module
 
 log = logging.getLogger("fastconv")
@@ -130,7 +130,8 @@ def _if(node: Node, values: list, known: dict[str, Any]) -> list:
     """The branch that a condition takes which is known while tracing."""
     condition = values[0]
     if not is_static(condition):
-        raise node.fail("the condition depends on the values of the input: only what follows from shapes is decided")
+        raise node.fail("the condition depends on the values of the input: only what follows from shapes is decided",
+                        DependsOnValues)
     branch = node.get("then_branch" if bool(numbers(condition).reshape(-1)[0]) else "else_branch")
     inside = {**known, **branch.constants}
     run(branch.nodes, inside)

@@ -60,8 +60,8 @@ def opset(model) -> int:
     if not versions:
         raise ValueError("the model does not say which operator set it is written in")
     if not OLDEST <= versions[0] <= onnx_opset_version():
-        raise ValueError(f"operator set {versions[0]}: expected {OLDEST} to {onnx_opset_version()}, the newest that this onnx "
-                         "package knows")
+        raise ValueError(f"operator set {versions[0]}: expected {OLDEST} to {onnx_opset_version()}, the newest that this "
+                         "onnx package knows")
     return versions[0]
 
 

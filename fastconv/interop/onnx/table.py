@@ -17,6 +17,10 @@ Value = Any  # a symbolic tensor, a parameter, or an array of what is known whil
 TABLE: dict[str, Row] = {}
 
 
+class DependsOnValues(ValueError):
+    """Something that must be known while tracing depends on the values of the input."""
+
+
 class Row(NamedTuple):
     """One operator: ``function(node, *inputs)`` gives its output, or a tuple of them."""
 
@@ -44,7 +48,8 @@ class Node:
         if isinstance(value, Parameter):
             return np.asarray(value.data)
         if isinstance(value, Tensor):
-            raise self.fail(f"{what} depends on the values of the input: it must follow from shapes and constants alone")
+            raise self.fail(f"{what} depends on the values of the input: it must follow from shapes and constants alone",
+                            DependsOnValues)
         return value
 
     def integers(self, value: Value, what: str) -> list:
