@@ -224,7 +224,7 @@ def test_reset():
     (lambda: nn.BatchNorm2d(1, eps="small"), TypeError, "BatchNorm2d: eps='small': expected a number"),
     (lambda: nn.Dropout(1.5), ValueError, "Dropout: p=1.5 must be from 0 to 1"),
     (lambda: nn.Dropout(float("nan")), ValueError, "Dropout: p=nan must be from 0 to 1"),
-    (lambda: nn.Hardtanh(1, 0), ValueError, "Hardtanh: max_val=0 must be greater than min_val=1"),
+    (lambda: nn.Hardtanh(1, 0), ValueError, "Hardtanh: min_val=1 is greater than max_val=0"),
     (lambda: nn.GELU("erf"), ValueError, "GELU: approximate='erf': expected one of 'none', 'tanh'"),
     (lambda: nn.Softmax(0.5), TypeError, "Softmax: dim=0.5: expected an integer"),
     (lambda: nn.CrossEntropyLoss(reduction="avg"), ValueError,

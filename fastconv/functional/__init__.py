@@ -10,6 +10,7 @@ dtype. Every other error is a ValueError (or a MemoryError, for a problem larger
 function, the argument and its value; all are raised before anything runs.
 """
 
+from fastconv.functional import dependent
 from fastconv.functional.activation import (
     dropout,
     dropout_backward,
@@ -73,6 +74,7 @@ from fastconv.functional.conv_transpose import (
     conv_transpose3d_backward_data,
     conv_transpose3d_backward_weight,
 )
+from fastconv.functional.dependent import *  # noqa: F403
 from fastconv.functional.indexing import *  # noqa: F403
 from fastconv.functional.loss import cross_entropy, cross_entropy_backward, mse_loss, mse_loss_backward
 from fastconv.functional.losses import *  # noqa: F403
@@ -107,10 +109,12 @@ from fastconv.functional.pool import (
     max_pool3d,
     max_pool3d_backward,
 )
-from fastconv.functional.record import records, vjp
+from fastconv.functional.record import records as _records
+from fastconv.functional.record import vjp
 from fastconv.functional.reduction import *  # noqa: F403
 from fastconv.functional.resize import *  # noqa: F403
 from fastconv.functional.roi import *  # noqa: F403
+from fastconv.functional.selection import *  # noqa: F403
 from fastconv.functional.shape import add, cat, concat, flatten, fold, unfold
 from fastconv.functional.structure import *  # noqa: F403
 from fastconv.graph.gradcheck import GradcheckError, gradcheck
@@ -213,5 +217,6 @@ __all__ = [
     "tanh_backward",
     "unfold",
     "vjp",
-    *records,
+    *dependent.__all__,
+    *_records,
 ]

@@ -106,7 +106,7 @@ def max_pool2d(input, kernel_size, stride=None, padding=0, dilation=1, ceil_mode
     stride : int or sequence of int, optional
         Default ``kernel_size``.
     padding : int or sequence of int, default 0
-        At most half of the window; what is added is never the maximum. (front, back) pairs must be less than the window.
+        At most half of the kernel; what is added is never the maximum. (front, back) pairs must be less than the window.
     ceil_mode : bool, default False
         Whether a last window that is only partly inside counts.
     return_indices : bool, default False
@@ -168,7 +168,7 @@ def avg_pool2d(input, kernel_size, stride=None, padding=0, ceil_mode=False, coun
     stride : int or sequence of int, optional
         Default ``kernel_size``.
     padding : int or sequence of int, default 0
-        Zeros, at most half of the window.
+        Zeros, at most half of the kernel.
     ceil_mode : bool, default False
         Whether a last window that is only partly inside counts.
     count_include_pad : bool, default True

@@ -74,7 +74,7 @@ class Compiled(Call):
     def offer(self) -> None:
         """Opens it, after a run that has prepared what there is to prepare, for the number of threads that there are now."""
         lowered, program = self.lowered, self.program
-        if program is None or self.updates or lowered.checks or lowered.changed or lowered.specs["prepare"] or \
+        if program is None or self.updates or not lowered.plain or lowered.specs["prepare"] or \
                 any(t.dtype != "float32" for t in (*self.inputs, *self.outputs)) or "random" in lowered.extra:
             return
         self.open([lowered.slots[t.name] for t in self.inputs],

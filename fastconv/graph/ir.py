@@ -272,6 +272,11 @@ def showing(name: str):
         _scope.shown = old
 
 
+def shown_name(op: str) -> str:
+    """What errors of this operator are said to come from: the function that the user called, else the operator."""
+    return _scope.shown or op
+
+
 def current_graph() -> Graph | None:
     """The graph that is being traced in this thread."""
     return _scope.graph

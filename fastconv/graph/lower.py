@@ -173,6 +173,9 @@ class Lowering:
         self.placed: dict[Tensor, tuple[Tensor, int]] = {}  # tensor -> (concatenation, first channel)
         self.extra: dict[Any, Any] = {}  # what operators share across a graph (random state, targets)
         self.checks: list[Callable[[int], None]] = []  # called with the batch before a forward; may refuse it
+        self.given: set[Buffer] = set()  # that callers write: graph inputs of other dtypes than float32
+        self.before_runs: list[tuple[Strided, tuple, bool, Callable]] = []  # what is done with such, before a forward
+        self.after_runs: list[tuple[str, Ref, Callable]] = []  # by segment: two int64, a flag that steps raise, and a value
         self.changed: list[Parameter] = []  # what a forward writes: running statistics
         self.counters: list[Any] = []  # and the integer arrays that it counts up
         self.kept: set[Tensor] = set()  # tensors that users are handed, and may keep: gradients
@@ -311,6 +314,30 @@ class Lowering:
         self.buffers.append(buffer)
         return buffer.at()
 
+    def own(self, nbytes: int, name: str) -> Ref:
+        """Zeroed memory that keeps its contents from run to run, and that no clone shares."""
+        buffer = Buffer(max(nbytes, 4), HANDED, name)
+        self.buffers.append(buffer)
+        return buffer.at()
+
+    def before(self, tensor: Tensor, check: Callable) -> bool:
+        """Has ``check``, which may refuse them, called with the values of an integer input before each forward; False, and
+        nothing is done, where the tensor is no input."""
+        operand = self.view(tensor)
+        if operand.ref.buffer not in self.given:
+            return False
+        self.before_runs.append((operand, tensor.shape, tensor.batched, check))
+        return True
+
+    def after(self, flag: Ref, report: Callable) -> None:
+        """Has ``report``, which raises, called with a value that a step of this segment has left behind a flag."""
+        self.after_runs.append((self._segment(), flag, report))
+
+    @property
+    def plain(self) -> bool:
+        """Whether a forward is its steps and nothing else."""
+        return not (self.checks or self.changed or self.before_runs or self.after_runs)
+
     def slot(self, tensor: Tensor) -> layout_kernels.Slot:
         """The slot through which a graph input or output reaches the user's array."""
         return self.slots.setdefault(tensor.name, layout_kernels.Slot())
@@ -403,7 +430,7 @@ class Lowering:
         """Where the values of an output that passes no slot are found after a run."""
         self._node = None
         source, shape = self.view(tensor), tensor.shape
-        target = Strided(self.persistent(tensor.type.nbytes, f"read {tensor.name}"), row_major(shape), tensor.dtype)
+        target = Strided(self.own(tensor.type.nbytes, f"read {tensor.name}"), row_major(shape), tensor.dtype)
         self.copy(source, target, shape, tensor.batched)
         return target.ref
 
@@ -489,7 +516,8 @@ class Lowering:
         elif tensor.node is not None:
             raise RuntimeError(f"{tensor} is read before it is written")
         elif tensor.dtype != "float32":
-            view = View(self.persistent(tensor.type.nbytes, tensor.name), channels(tensor.shape))
+            view = View(self.own(tensor.type.nbytes, tensor.name), channels(tensor.shape))
+            self.given.add(view.ref.buffer)
         else:
             segment = self._door_segment(tensor)
             (node, images), (self._node, self._images) = (self._node, self._images), (None, None)

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from fastconv.graph import parameter as parameters
-from fastconv.graph.lower import SEGMENTS, Buffer, DoorSpec, Lowering, Ref
+from fastconv.graph.ir import ITEMSIZE
+from fastconv.graph.lower import SEGMENTS, Buffer, DoorSpec, Lowering, Ref, Strided
 from fastconv.graph.parameter import Parameter
 from fastconv.graph.plan import ARENA, CONSTANT, HANDED, WEIGHTS
 from fastconv.kernels._runtime import Memory, StepList
@@ -73,6 +74,9 @@ class Program:
                 self._snapshot.take(p)
         self._versions = shared._versions if shared else [None, -1]  # epoch, sum of versions: shared with the weights
         self._bind_all(lowered.doors(across))
+        self._before = [(self.strided(operand, shape), batched, check)
+                        for operand, shape, batched, check in lowered.before_runs]
+        self._after = [(segment, self.array(flag, (2,), np.int64), report) for segment, flag, report in lowered.after_runs]
         self.threads = 0
         self.gradients: list[tuple[Parameter, np.ndarray]] = []
         self._prepare = self.segments["prepare"]
@@ -156,6 +160,12 @@ class Program:
         start = ref.buffer.offset + ref.offset
         return np.frombuffer(memory, dtype=dtype, count=prod(shape), offset=start).reshape(shape)
 
+    def strided(self, place: Strided, shape) -> np.ndarray:
+        """The same under strides of its own, in memory that is handed out."""
+        size = ITEMSIZE[place.dtype]
+        return np.ndarray(shape, place.dtype, self._handed[id(place.ref.buffer)], place.ref.offset,
+                          tuple(s * size for s in place.strides))
+
     def prepare(self, threads: int) -> None:
         """Packs the weights again if a parameter has changed."""
         if self._versions[0] is parameters.epoch() or (self._snapshot is not None and self._versions[0] is not None):
@@ -173,12 +183,23 @@ class Program:
         if segment == "forward":
             for check in self.lowered.checks:
                 check(batch)
+            for values, batched, refuse in self._before:
+                refuse(values[:batch] if batched else values)
             self.prepare(threads)
             if self.lowered.changed:
                 with parameters.changing(self.lowered.changed):
                     steps.run(threads)
+                self.look(segment)
                 return
         steps.run(threads)
+        self.look(segment)
+
+    def look(self, segment: str) -> None:
+        """Raises what the steps of a segment have found wrong with values."""
+        for of, flag, report in self._after:
+            if flag[0] and of == segment:
+                flag[0] = 0
+                report(int(flag[1]))
 
     def ready(self, segment: str, batch: int) -> StepList:
         """The steps of a segment, for so many images."""

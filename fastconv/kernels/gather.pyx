@@ -55,10 +55,10 @@ def gather(*, x, y, shape, indices=(), batched=False, size_t bad=0) -> Step:
     return step
 
 
-def scatter(*, x, y, shape, indices, op="set", batched=False, size_t bad=0, skip=None) -> Step:
-    """y[o moved by each index times its step] op= x[o], for each position o of ``shape``, in its order.
+def scatter(*, x, y, shape, indices, how="set", batched=False, size_t bad=0, skip=None) -> Step:
+    """y[o moved by each index times its step] how= x[o], for each position o of ``shape``, in its order.
 
-    ``y`` has stride 0 along the dimensions that collide: where the target is the indices' choice alone. ``op``: set, add, mul, max
+    ``y`` has stride 0 along the dimensions that collide: where the target is the indices' choice alone. ``how``: set, add, mul, max
     or min, where NaN wins. Where an index is outside, or the first one ``skip``, nothing happens.
     """
     cdef Step step = Step()
@@ -72,7 +72,7 @@ def scatter(*, x, y, shape, indices, op="set", batched=False, size_t bad=0, skip
     inner = [free.pop()] if inner_free else [collide.pop()] if collide else [Dim(1, (0,) * (2 + len(indices)))]
     found = [*free, *collide, *inner]
     fill_indices(a, found, indices, bad)
-    a.x, a.y, a.dtype, a.op = <const char*> <size_t> x[0], <char*> <size_t> y[0], DTYPES[x[2]], OPS[op]
+    a.x, a.y, a.dtype, a.op = <const char*> <size_t> x[0], <char*> <size_t> y[0], DTYPES[x[2]], OPS[how]
     a.free, a.inner_free, a.ranges = len(free), inner_free, 1
     a.skips, a.skip = skip is not None, skip or 0
     # more tiles, where positions that do not collide are few: pieces of rows, then ranges of targets

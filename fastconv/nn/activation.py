@@ -58,8 +58,8 @@ class Hardtanh(Module):
         layer = type(self).__name__
         self.min_val = number(layer, "min_val", min_val, -INFINITY, INFINITY)
         self.max_val = number(layer, "max_val", max_val, -INFINITY, INFINITY)
-        if not self.min_val < self.max_val:
-            raise ValueError(f"{layer}: max_val={shown(max_val)} must be greater than min_val={shown(min_val)}")
+        if self.min_val > self.max_val:
+            raise ValueError(f"{layer}: min_val={shown(min_val)} is greater than max_val={shown(max_val)}")
         self.inplace = flag(layer, "inplace", inplace)
 
     def forward(self, x):

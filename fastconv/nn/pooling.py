@@ -66,7 +66,7 @@ class MaxPool2d(_MaxPool):
     stride : int or tuple, optional
         Default ``kernel_size``.
     padding : int or tuple, default 0
-        At most half of the window; what is added is never the maximum.
+        At most half of the kernel; what is added is never the maximum.
     dilation : int or tuple, default 1
     return_indices : False
     ceil_mode : bool, default False
@@ -119,7 +119,7 @@ class AvgPool2d(_AvgPool):
     stride : int or tuple, optional
         Default ``kernel_size``.
     padding : int or tuple, default 0
-        Zeros, at most half of the window.
+        Zeros, at most half of the kernel.
     ceil_mode : bool, default False
         Whether a last window that is only partly inside counts.
     count_include_pad : bool, default True

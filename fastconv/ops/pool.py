@@ -36,7 +36,8 @@ def flag(op: str, attrs: dict, name: str, default: bool) -> None:
 def normalise(op: str, x: tuple[int, ...], attrs: dict) -> None:
     """Checks the window's arguments and replaces them by one entry per dimension.
 
-    Padding is at most half of the window, as PyTorch has it; given as (front, back) pairs, less than the window.
+    Padding is at most half of the kernel, whatever its dilation, as PyTorch has it; given as (front, back) pairs, less than
+    the window.
     """
     dims = dimensions(op, x)
     given = attrs.get("padding", 0)
@@ -51,9 +52,8 @@ def normalise(op: str, x: tuple[int, ...], attrs: dict) -> None:
     pairs = isinstance(given, str) or isinstance(given, (tuple, list)) and any(isinstance(p, (tuple, list)) for p in given)
     for k, d, sides in zip(kernel, attrs["dilation"], attrs["padding"], strict=True):
         span = d * (k - 1) + 1
-        if not pairs and 2 * max(sides) > span:
-            fail(op, f"padding={shown(given)} must be at most half of the window: kernel_size={k} with dilation={d} spans "
-                     f"{span}")
+        if not pairs and 2 * max(sides) > k:
+            fail(op, f"padding={shown(given)} must be at most half of kernel_size={k}")
         if max(sides) >= span:
             fail(op, f"padding={shown(given)} must be less than the window: kernel_size={k} with dilation={d} spans {span}")
 

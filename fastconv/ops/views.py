@@ -4,10 +4,37 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from fastconv.graph.ir import DENSE, FLAT, PIXELS, Node, Operator, Tensor, Type, apply, as_pixels, register
-from fastconv.graph.lower import Lowering, Strided
+import numpy as np
 
-__all__ = ["as_pixels", "broadcast", "fixed", "laid_out", "layout_of"]
+from fastconv.graph.ir import (
+    DENSE,
+    FLAT,
+    PIXELS,
+    Node,
+    Operator,
+    Tensor,
+    Type,
+    apply,
+    as_pixels,
+    current_graph,
+    fail,
+    register,
+)
+from fastconv.graph.lower import Lowering, Strided
+from fastconv.graph.parameter import Parameter
+
+__all__ = ["as_pixels", "broadcast", "fixed", "laid_out", "layout_of", "tensor"]
+
+
+def tensor(op: str, name: str, value) -> Tensor:
+    """An argument as a tensor: a parameter, an array and a number become one of the graph being traced."""
+    if isinstance(value, Tensor):
+        return value
+    graph = current_graph()
+    if graph is None or not isinstance(value, (Parameter, np.ndarray, np.generic, int, float)):
+        fail(op, f"{name} is a {type(value).__name__}: expected a tensor", TypeError)
+        raise AssertionError
+    return graph.parameter(value) if isinstance(value, Parameter) else graph.constant(np.asarray(value))
 
 
 def layout_of(inputs: Sequence[Tensor], shape: Sequence[int]) -> str:

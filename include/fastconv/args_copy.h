@@ -4,10 +4,11 @@
 
 #include <stdint.h>
 
+#include "fastconv/dtypes.h"
+
 #include "fastconv/args.h"
 
 // The dtypes of views, numbered as fastconv/kernels/copy.pyx numbers them.
-enum FcDtype { FC_FLOAT32, FC_INT64, FC_INT32, FC_UINT8, FC_INT8, FC_BOOL };
 
 // y[i0, i1, ...] = x[i0, i1, ...]; f32_copy_add: y += x, where places of y may coincide: what falls into one is added in the
 // order of the indices, the dimensions by falling strides of y.

@@ -2,6 +2,6 @@
 #ifndef FASTCONV_DTYPES_H
 #define FASTCONV_DTYPES_H
 
-enum FcDtype { FC_F32, FC_I64, FC_I32, FC_U8, FC_I8, FC_BOOL };
+enum FcDtype { FC_FLOAT32, FC_INT64, FC_INT32, FC_UINT8, FC_INT8, FC_BOOL };
 
 #endif

@@ -119,8 +119,8 @@ FC_INLINE int64_t gather_tiles(const GatherArgs* a) {
 FC_INLINE size_t gather_scratch(const GatherArgs*) { return 0; }
 
 inline void gather_run(const GatherArgs* a, int64_t begin, int64_t end, void*) {
-    if (a->dtype == FC_I64) return gather_tiles_of<int64_t>(a, begin, end);
-    if (a->dtype == FC_F32 || a->dtype == FC_I32) return gather_tiles_of<int32_t>(a, begin, end);
+    if (a->dtype == FC_INT64) return gather_tiles_of<int64_t>(a, begin, end);
+    if (a->dtype == FC_FLOAT32 || a->dtype == FC_INT32) return gather_tiles_of<int32_t>(a, begin, end);
     gather_tiles_of<int8_t>(a, begin, end);
 }
 
@@ -272,11 +272,11 @@ FC_NOINLINE void scatter_tiles_of(const GatherArgs* a, int64_t begin, int64_t en
 }
 
 inline void scatter_run(const GatherArgs* a, int64_t begin, int64_t end, void*) {
-    const int64_t dtype = a->op == FC_SET && a->dtype == FC_F32 ? static_cast<int64_t>(FC_I32) : a->dtype;  // bits are moved
-    if (dtype == FC_F32) return scatter_tiles_of<float>(a, begin, end);
-    if (dtype == FC_I64) return scatter_tiles_of<int64_t>(a, begin, end);
-    if (dtype == FC_I32) return scatter_tiles_of<int32_t>(a, begin, end);
-    if (dtype == FC_I8) return scatter_tiles_of<int8_t>(a, begin, end);
+    const int64_t dtype = a->op == FC_SET && a->dtype == FC_FLOAT32 ? static_cast<int64_t>(FC_INT32) : a->dtype;  // bits are moved
+    if (dtype == FC_FLOAT32) return scatter_tiles_of<float>(a, begin, end);
+    if (dtype == FC_INT64) return scatter_tiles_of<int64_t>(a, begin, end);
+    if (dtype == FC_INT32) return scatter_tiles_of<int32_t>(a, begin, end);
+    if (dtype == FC_INT8) return scatter_tiles_of<int8_t>(a, begin, end);
     scatter_tiles_of<uint8_t>(a, begin, end);
 }
 

@@ -45,10 +45,10 @@ FC_INLINE int64_t searchsorted_tiles(const SearchArgs* a) {
 FC_INLINE size_t searchsorted_scratch(const SearchArgs*) { return 0; }
 
 inline void searchsorted_run(const SearchArgs* a, int64_t begin, int64_t end, void*) {
-    if (a->dtype == FC_F32) return search_of<float>(a, begin, end);
-    if (a->dtype == FC_I64) return search_of<int64_t>(a, begin, end);
-    if (a->dtype == FC_I32) return search_of<int32_t>(a, begin, end);
-    if (a->dtype == FC_I8) return search_of<int8_t>(a, begin, end);
+    if (a->dtype == FC_FLOAT32) return search_of<float>(a, begin, end);
+    if (a->dtype == FC_INT64) return search_of<int64_t>(a, begin, end);
+    if (a->dtype == FC_INT32) return search_of<int32_t>(a, begin, end);
+    if (a->dtype == FC_INT8) return search_of<int8_t>(a, begin, end);
     search_of<uint8_t>(a, begin, end);
 }
 

@@ -202,14 +202,14 @@ FC_INLINE int64_t sort_lines_tiles(const SortArgs* a) {
     return ceil_div(elements(a->dims, a->n, 0, a->dims.rank), max64(1, kSortTile / a->length));
 }
 FC_INLINE size_t sort_lines_scratch(const SortArgs* a) {
-    return static_cast<size_t>(2 * a->length) * (a->dtype == FC_I64 ? sizeof(Pair) : sizeof(Packed));
+    return static_cast<size_t>(2 * a->length) * (a->dtype == FC_INT64 ? sizeof(Pair) : sizeof(Packed));
 }
 
 inline void sort_lines_run(const SortArgs* a, int64_t begin, int64_t end, void* scratch) {
-    if (a->dtype == FC_F32) return sort_lines_of<float>(a, begin, end, scratch);
-    if (a->dtype == FC_I64) return sort_lines_of<int64_t>(a, begin, end, scratch);
-    if (a->dtype == FC_I32) return sort_lines_of<int32_t>(a, begin, end, scratch);
-    if (a->dtype == FC_I8) return sort_lines_of<int8_t>(a, begin, end, scratch);
+    if (a->dtype == FC_FLOAT32) return sort_lines_of<float>(a, begin, end, scratch);
+    if (a->dtype == FC_INT64) return sort_lines_of<int64_t>(a, begin, end, scratch);
+    if (a->dtype == FC_INT32) return sort_lines_of<int32_t>(a, begin, end, scratch);
+    if (a->dtype == FC_INT8) return sort_lines_of<int8_t>(a, begin, end, scratch);
     sort_lines_of<uint8_t>(a, begin, end, scratch);
 }
 

@@ -156,7 +156,7 @@ def expected(y, index, source, dim, op, skip=None):
 def scattered(y, index, source, dim, op, order=None, threads=2, skip=None):
     y, source, index = placed(y, order), placed(source, order), placed(index)
     target, step = along(y, index, dim)
-    run([gather.scatter(x=operand(source), y=target, shape=source.shape, op=op, skip=skip,
+    run([gather.scatter(x=operand(source), y=target, shape=source.shape, how=op, skip=skip,
                         indices=[(operand(index), y.shape[dim], step, False)])], threads)
     return y
 
@@ -180,7 +180,7 @@ def test_scatter_along_a_dimension(op, dtype):
 def rows(table, index, source, op, threads):
     y, source, index = placed(table), placed(source), placed(index)
     width = table.shape[1]
-    run([gather.scatter(x=operand(source), y=(y.ctypes.data, (0, 1), "float32"), shape=source.shape, op=op,
+    run([gather.scatter(x=operand(source), y=(y.ctypes.data, (0, 1), "float32"), shape=source.shape, how=op,
                         indices=[((index.ctypes.data, (1, 0), "int64"), len(table), width, False)])], threads)
     return y
 
@@ -227,7 +227,7 @@ def test_several_indices_collide_in_order():
     y, want = np.zeros((3, 4), np.float32), np.zeros((3, 4), np.float32)
     np.add.at(want, (i, j), source)
     target, first, second, given = placed(y), placed(i), placed(j), placed(source)
-    run([gather.scatter(x=operand(given), y=(target.ctypes.data, (0, 0), "float32"), shape=source.shape, op="add",
+    run([gather.scatter(x=operand(given), y=(target.ctypes.data, (0, 0), "float32"), shape=source.shape, how="add",
                         indices=[(operand(first), 3, 4, False), (operand(second), 4, 1, True)])])
     np.testing.assert_array_equal(target, want)
 
@@ -235,7 +235,7 @@ def test_several_indices_collide_in_order():
 def test_outside_is_never_written():
     y, index, source = placed(np.zeros(4, np.float32)), placed(np.array([1, 4, -1, 3])), placed(np.ones(4, np.float32))
     bad = np.zeros(2, np.int64)
-    run([gather.scatter(x=operand(source), y=(y.ctypes.data, (0,), "float32"), shape=(4,), op="add", bad=bad.ctypes.data,
+    run([gather.scatter(x=operand(source), y=(y.ctypes.data, (0,), "float32"), shape=(4,), how="add", bad=bad.ctypes.data,
                         indices=[(operand(index), 4, 1, False)])], 1)
     assert y.tolist() == [0, 1, 0, 1]
     assert bad.tolist() == [1, -1]
@@ -247,6 +247,6 @@ def test_a_smaller_batch():
     for n in (0, 2, 4):
         y, want = placed(np.zeros((6, 5), np.float32)), np.zeros((6, 5), np.float32)
         np.add.at(want, index[:n], source[:n])
-        run([gather.scatter(x=operand(source), y=(y.ctypes.data, (0, 0, 1), "float32"), shape=(4, 3, 5), op="add",
+        run([gather.scatter(x=operand(source), y=(y.ctypes.data, (0, 0, 1), "float32"), shape=(4, 3, 5), how="add",
                             batched=True, indices=[((index.ctypes.data, (3, 1, 0), "int64"), 6, 5, False)])], n=n, planned=4)
         np.testing.assert_array_equal(y, want)
