@@ -213,9 +213,9 @@ class Builder:
             raise ValueError(f"constants names {wrong[0]!r}: the model has the inputs {names}")
         taken = reading.inputs(graph, {*weights, *self.given})
         outputs = [o.name for o in graph.output]
-        wanted = self.needed(graph.node, outputs)
         begin = {*weights, *self.given, *(i.name for i in taken)}
-        nodes = reading.ordered(wanted, begin)
+        reading.once(graph.node, begin)
+        nodes = reading.ordered(self.needed(graph.node, outputs), begin)
         known = {*begin, *(o for n in nodes for o in n.output)}
         for output in outputs:
             if output not in known:

@@ -169,6 +169,23 @@ def inputs(graph, weights: set[str]) -> list[Input]:
     return found
 
 
+def once(nodes, known: set[str]) -> set[str]:
+    """The tensors that nodes make.
+
+    Raises
+    ------
+    ValueError
+        For one that is made twice.
+    """
+    made: set[str] = set()
+    for node in nodes:
+        for name in node.output:
+            if name and (name in made or name in known):
+                raise ValueError(f"tensor {name!r} is made twice")
+            made.add(name)
+    return made
+
+
 def ordered(nodes, known: set[str]) -> list:
     """The nodes so that each comes behind those that it reads; the format says that they do already.
 
@@ -177,12 +194,13 @@ def ordered(nodes, known: set[str]) -> list:
     ValueError
         For a tensor that nothing makes, one that is made twice, and a cycle.
     """
-    made: dict[str, Any] = {}
+    made, done = once(nodes, known), set(known)
     for node in nodes:
-        for name in node.output:
-            if name and (name in made or name in known):
-                raise ValueError(f"tensor {name!r} is made twice")
-            made[name] = node
+        if any(name and name not in done for name in node.input):
+            break
+        done.update(node.output)
+    else:
+        return list(nodes)
     missing = sorted({name for node in nodes for name in node.input if name and name not in known and name not in made})
     if missing:
         raise ValueError(f"tensor {missing[0]!r} is read, and nothing makes it"

@@ -1,0 +1,107 @@
+"""Networks written as ONNX models: checked by the onnx package, run by ONNX Runtime where it is installed, read again."""
+
+import numpy as np
+import pytest
+
+import fastconv as fc
+from fastconv import nn
+
+onnx = pytest.importorskip("onnx", reason="the package onnx is not installed")
+from fastconv.interop.onnx import load_onnx, save_onnx  # noqa: E402
+
+try:
+    import onnxruntime
+except ImportError:
+    onnxruntime = None
+
+rng = np.random.default_rng(0)
+NETWORKS = {
+    "lenet5": (lambda: fc.zoo.lenet5(), (1, 1, 32, 32)),
+    "resnet18": (lambda: fc.zoo.resnet18(num_classes=10), (1, 3, 64, 64)),
+    "mobilenet_v2": (lambda: fc.zoo.mobilenet_v2(num_classes=10), (1, 3, 64, 64)),
+    "layers": (lambda: nn.Sequential(
+        nn.Conv2d(3, 8, 3, padding=1, padding_mode="reflect"), nn.BatchNorm2d(8), nn.SiLU(), nn.AvgPool2d(2),
+        nn.ConvTranspose2d(8, 6, 3, 2, 1, 1, groups=2), nn.GELU(), nn.AdaptiveAvgPool2d((4, 6)), nn.Hardswish(),
+        nn.MaxPool2d(3, 1, 1), nn.ELU(), nn.Hardsigmoid(), nn.LeakyReLU(0.2), nn.GELU("tanh"), nn.Flatten(),
+        nn.Linear(144, 5), nn.Dropout(), nn.Softmax(1)), (1, 3, 16, 24)),
+    "one dimension": (lambda: nn.Sequential(nn.Conv1d(2, 8, 5, dilation=2, padding=4), nn.Tanh(), nn.AdaptiveMaxPool1d(7),
+                                            nn.Conv1d(8, 4, 3, groups=4), nn.ReLU6(), nn.LogSoftmax(1)), (1, 2, 40)),
+    "three dimensions": (lambda: nn.Sequential(nn.Conv3d(1, 4, 3, stride=2), nn.Sigmoid(), nn.AdaptiveAvgPool3d((2, 3, 3)),
+                                               nn.AvgPool3d(2, 1)), (1, 1, 9, 10, 11)),
+}
+
+
+def perturbed(net):
+    fc.manual_seed(1)
+    for name, value in net.state_dict().items():
+        if "running_var" in name:
+            net.load_state_dict({**net.state_dict(), name: (1 + rng.random(value.shape)).astype(np.float32)})
+    return net.eval()
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_the_same_everywhere(tmp_path, name):
+    make, shape = NETWORKS[name]
+    net = perturbed(make())
+    path, again = tmp_path / "a.onnx", tmp_path / "b.onnx"
+    save_onnx(net, path, shape, metadata={"labels": "a,b"})
+    x = rng.standard_normal((3, *shape[1:]), np.float32)
+    want = fc.compile(net, x.shape)(x)
+    if onnxruntime is not None:
+        got = onnxruntime.InferenceSession(str(path)).run(None, {"input": x})[0]
+        np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-5 * np.abs(want).max())
+    read = load_onnx(path).eval()
+    assert read.metadata["labels"] == "a,b"
+    np.testing.assert_allclose(fc.compile(read, x.shape)(x), want, rtol=1e-4, atol=1e-5 * np.abs(want).max())
+    save_onnx(read, again)
+    first, second = onnx.load(path), onnx.load(again)
+    assert [n.op_type for n in first.graph.node] == [n.op_type for n in second.graph.node]
+    own = {n for n, _ in net.named_parameters()}
+    assert own <= {t.name for t in first.graph.initializer} and own <= {t.name for t in second.graph.initializer}
+    assert second.graph.input[0].name == "input" and second.graph.input[0].type.tensor_type.shape.dim[0].dim_param == "N"
+    assert {e.key: e.value for e in second.metadata_props} == {"labels": "a,b"}
+
+
+def test_several_inputs_and_outputs(tmp_path):
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b = nn.Conv2d(3, 4, 1), nn.Linear(5, 4)
+
+        def forward(self, x, z):
+            y = self.a(x)
+            return {"sum": y + y * 2.0, "vector": self.b(z)}
+
+    net = Net().eval()
+    save_onnx(net, tmp_path / "m.onnx", {"picture": (1, 3, 6, 6), "vector": (1, 5)}, output_names=["sum", "out"])
+    read = load_onnx(tmp_path / "m.onnx").eval()
+    assert read.input_names == ["picture", "vector"] and read.output_names == ["sum", "out"]
+    x, z = rng.standard_normal((2, 3, 6, 6), np.float32), rng.standard_normal((2, 5), np.float32)
+    want = fc.compile(net, [x.shape, z.shape])(x, z)
+    got = fc.compile(read, [x.shape, z.shape])(x, z)
+    np.testing.assert_allclose(got[0], want["sum"], rtol=1e-5)
+    np.testing.assert_allclose(got[1], want["vector"], rtol=1e-5)
+
+
+def test_a_trained_import_is_written_as_it_is_now(tmp_path):
+    net = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(144, 3))
+    save_onnx(net.eval(), tmp_path / "a.onnx", (1, 1, 8, 8))
+    read = load_onnx(tmp_path / "a.onnx")
+    x, t = rng.standard_normal((64, 1, 8, 8), np.float32), rng.integers(0, 3, 64)
+    trainer = fc.Trainer(read, nn.CrossEntropyLoss(), fc.optim.SGD(lr=0.1))
+    trainer.fit((x, t), 3, batch_size=16, verbose=False)
+    save_onnx(read, tmp_path / "b.onnx")
+    again = load_onnx(tmp_path / "b.onnx").eval()
+    np.testing.assert_array_equal(fc.compile(again, x.shape)(x), fc.compile(read.eval(), x.shape)(x))
+    before = fc.compile(load_onnx(tmp_path / "a.onnx").eval(), x.shape)(x)
+    assert np.abs(fc.compile(again, x.shape)(x) - before).max() > 1e-3
+
+
+def test_what_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="input_shape is not given"):
+        save_onnx(fc.zoo.lenet5(), tmp_path / "m.onnx")
+    with pytest.raises(ValueError, match="expected 1 different names"):
+        save_onnx(fc.zoo.lenet5(), tmp_path / "m.onnx", (1, 1, 32, 32), output_names=["a", "b"])
+    with pytest.raises(NotImplementedError, match="avg_pool '0': ceil_mode"):
+        save_onnx(nn.Sequential(nn.AvgPool2d(2, ceil_mode=True)), tmp_path / "m.onnx", (1, 1, 5, 5))
+    assert list(tmp_path.iterdir()) == []
