@@ -1,0 +1,18 @@
+# include/fastconv/args_reduce.h, for the reduce family.
+from libc.stdint cimport int64_t
+
+
+cdef extern from "fastconv/args_reduce.h" nogil:
+    ctypedef struct FcAxis:
+        int64_t extent, per_image, x, z, y, y2
+
+    ctypedef struct ReduceArgs:
+        const void* x
+        const void* z
+        void* y
+        void* y2
+        float* part
+        int64_t parts, per_part, lanes, pack, spread, order, reduction, before, finish, dtype_x, dtype_z, kept_rank, reduced_rank
+        FcAxis kept[8]
+        FcAxis reduced[8]
+        double p, correction, eps

@@ -1,0 +1,53 @@
+# cython: language_level=3
+"""Steps of the reduce family: sums, products, extremes, moments over any axes of a strided operand."""
+
+from libc.stdint cimport int64_t
+
+from fastconv.kernels._args_reduce cimport FcAxis, ReduceArgs
+from fastconv.kernels._runtime cimport Step
+
+from fastconv.kernels.axes import BYTES, DTYPES
+from fastconv.kernels.reduce_way import OPERATIONS, way
+
+
+cdef int64_t set_axes(FcAxis* out, list axes) except -1:
+    if not axes:
+        out[0].extent = 1
+        return 1
+    for i, axis in enumerate(axes):
+        out[i].extent, out[i].per_image = axis.extent, axis.per_image
+        out[i].x, out[i].z, out[i].y, out[i].y2 = axis.strides
+    return len(axes)
+
+
+cdef Step bound(str kernel, object shape, object axes, str operation, tuple x, object z, object y, object y2, size_t part,
+                bint batched, double p, double correction, double eps):
+    w = way(shape=shape, axes=axes, operation=operation, x=x, z=z, y=y, y2=y2, batched=batched)
+    cdef Step step = Step()
+    cdef ReduceArgs* a = <ReduceArgs*> step.bind_name(kernel, sizeof(ReduceArgs))
+    a.reduction, a.before, a.finish = OPERATIONS[operation]
+    addresses = [0 if o is None or o[0] == 0 else o[0] + m * BYTES[o[2]] for o, m in zip((x, z, y, y2), w.moved)]
+    a.x, a.z = <const void*> <size_t> addresses[0], <const void*> <size_t> addresses[1]
+    a.y, a.y2 = <void*> <size_t> addresses[2], <void*> <size_t> addresses[3]
+    a.dtype_x, a.dtype_z = DTYPES[x[2]], DTYPES[z[2] if z else x[2]]
+    a.part = <float*> part
+    a.parts, a.per_part, a.lanes, a.pack, a.spread, a.order = w.parts, w.per_part, w.lanes, w.pack, w.spread, w.order
+    a.kept_rank, a.reduced_rank = set_axes(a.kept, w.kept), set_axes(a.reduced, w.reduced)
+    a.p, a.correction, a.eps = p, correction, eps
+    return step
+
+
+def reduce(*, shape, axes, operation, x, y, z=None, y2=None, part=0, batched=False, p=2.0, correction=0.0,
+           eps=0.0) -> Step:
+    """y, and y2 where the operation has it, from x (and z), whose dimensions ``axes`` are reduced.
+
+    Operands are (address, strides in elements, one per dimension of ``shape``, dtype); those of y and y2 count where a
+    dimension is kept. y or y2 may be None where both exist. ``part``: memory for ``way(...).part_floats`` floats; where
+    those are not 0, y is written by :func:`merge` with the same arguments.
+    """
+    return bound("f32_reduce", shape, axes, operation, x, z, y, y2, part, batched, p, correction, eps)
+
+
+def merge(*, shape, axes, operation, x, y, z=None, y2=None, part=0, batched=False, p=2.0, correction=0.0, eps=0.0) -> Step:
+    """The second step of a reduction that is cut into ranges."""
+    return bound("f32_reduce_merge", shape, axes, operation, x, z, y, y2, part, batched, p, correction, eps)
