@@ -311,3 +311,132 @@ def test_two_parameters_with_one_gradient():
     # a step is as long as the parameter, times the rate
     assert np.linalg.norm(net.a.data - 1) == pytest.approx(0.1 * np.sqrt(3), rel=1e-4)
     assert np.linalg.norm(net.b.data - 2) == pytest.approx(0.1 * np.sqrt(12), rel=1e-4)
+
+
+# ---- rules around rules ---------------------------------------------------------------------------------------------------
+
+
+def inside(name, second=None):
+    groups = [{"params": "head.*", **(second or {})}, {"params": "*"}]
+    return getattr(optim, name)(groups, lr=0.05, **({"momentum": 0.9} if name in ("SGD", "RMSprop") else {}))
+
+
+@pytest.mark.parametrize("name", ["SGD", "AdamW", "RMSprop", "LAMB"])
+@pytest.mark.parametrize("k, alpha", [(1, 0.5), (3, 0.25)])
+def test_lookahead(name, k, alpha):
+    """The rule alone, with the slow weights taken after every k steps in NumPy."""
+    plain, net = Small(), Small()
+    ahead = fc.Trainer(net, nn.CrossEntropyLoss(), optim.Lookahead(inside(name, {"lr": 0.01}), k, alpha))
+    trainer = fc.Trainer(plain, nn.CrossEntropyLoss(), inside(name, {"lr": 0.01}))
+    slow = [p.numpy() for p in plain.parameters()]
+    for i in range(7):
+        assert ahead.step(*batch(i)) == trainer.step(*batch(i))
+        if (i + 1) % k == 0:
+            for number, p in enumerate(plain.parameters()):
+                slow[number] = slow[number] + np.float32(alpha) * (p.numpy() - slow[number])
+                p.data = net_value = list(net.parameters())[number].numpy()
+                np.testing.assert_allclose(net_value, slow[number], rtol=1e-6, atol=1e-7)
+                slow[number] = net_value
+
+
+@pytest.mark.parametrize("adaptive", [False, True])
+@pytest.mark.parametrize("name", ["SGD", "Adam", "LAMB", "Adadelta"])
+def test_sam(name, adaptive):
+    """The Trainer's step is first_step and second_step with gradients of an engine, and the gradients are those of nearby."""
+    nets = Small(), Small(), Small()
+    for net in nets:
+        net.conv.bias.requires_grad = False  # in front of a normalisation: its gradient is noise, which Adam would blow up
+    trainer = fc.Trainer(nets[0], nn.CrossEntropyLoss(), optim.SAM(inside(name), 0.1, adaptive))
+    own = optim.SAM(getattr(optim, name)(nets[1].parameters(), lr=0.05, **({"momentum": 0.9} if name == "SGD" else {})),
+                    0.1, adaptive)
+    base = getattr(optim, name)(nets[2].parameters(), lr=0.05, **({"momentum": 0.9} if name == "SGD" else {}))
+    engines = [fc.compile(net, (6, 2, 6, 6), training=True) for net in nets]
+    criterion = nn.CrossEntropyLoss()
+
+    def gradients(net, engine, x, y):
+        net.zero_grad()
+        loss = criterion(engine(x), y)
+        loss.backward()
+        return loss
+
+    for i in range(4):
+        x, y = batch(i)
+        loss = trainer.step(x, y)
+        assert own.step(lambda x=x, y=y: gradients(nets[1], engines[1], x, y)) == pytest.approx(loss, rel=1e-4)
+        gradients(nets[2], engines[2], x, y)
+        with_grad = [p for p in nets[2].parameters() if p.grad is not None]
+        weight = [np.abs(p.numpy()) if adaptive else 1.0 for p in with_grad]
+        norm = np.sqrt(sum(((w * p.grad.astype(float)) ** 2).sum() for w, p in zip(weight, with_grad, strict=True)))
+        before = [p.numpy() for p in with_grad]
+        for p, w in zip(with_grad, weight, strict=True):
+            p.data = p.data + (0.1 / (norm + 1e-12) * w * w * p.grad)
+        gradients(nets[2], engines[2], x, y)
+        for p, b in zip(with_grad, before, strict=True):
+            p.data = b
+        base.step()
+    for p, q, r in zip(*[net.parameters() for net in nets], strict=True):
+        np.testing.assert_allclose(q.data, r.data, rtol=2e-3, atol=2e-4)
+        np.testing.assert_allclose(p.data, r.data, rtol=2e-3, atol=2e-4)
+    count = nets[0].norm.num_batches_tracked
+    assert count == 4  # the second forward of a step does not count
+
+
+@pytest.mark.parametrize("make", [
+    lambda: optim.Lookahead(inside("RMSprop", {"lr": 0.01}), 2), lambda: optim.Lookahead(inside("SGD"), 3, 0.3),
+    lambda: optim.SAM(inside("Adam", {"lr": 0.01}), 0.1), lambda: optim.SAM(inside("LAMB"), 0.1, adaptive=True)])
+def test_rules_around_rules_go_on_bit_for_bit(make, tmp_path):
+    def trainer():
+        rule = make()
+        return fc.Trainer(Small(), nn.CrossEntropyLoss(), rule, schedule=optim.StepLR(rule, 2, 0.5, interval="step"))
+
+    whole, part, rest = trainer(), trainer(), trainer()
+    losses = [whole.step(*batch(i)) for i in range(6)]
+    assert [part.step(*batch(i)) for i in range(3)] == losses[:3]
+    part.save_checkpoint(tmp_path / "c")
+    rest.load_checkpoint(tmp_path / "c")
+    again = pickle.loads(pickle.dumps(part))
+    for other in (rest, again):
+        assert [other.step(*batch(i)) for i in range(3, 6)] == losses[3:]
+        for (key, p), q in zip(whole.module.named_parameters(), other.module.parameters(), strict=True):
+            np.testing.assert_array_equal(p.data, q.data, err_msg=key)
+    rule = whole.optimizer
+    assert [g["lr"] for g in rule.param_groups] == [g["lr"] for g in rule.base.param_groups] and rule.lr == rule.base.lr
+
+
+def test_lookahead_in_a_loop_of_ones_own():
+    start = values(0)
+    parameters = [fc.Parameter(a) for a in start]
+    rule = optim.Lookahead(optim.SGD(parameters, lr=0.1), 2)
+    follow(parameters, rule, 3)
+    others = [fc.Parameter(p.data) for p in parameters]
+    other = optim.Lookahead(optim.SGD(others, lr=0.7), 5, 0.1)
+    other.load_state_dict(rule.state_dict())
+    assert (other.k, other.alpha, other.lr) == (2, 0.5, rule.lr)
+    for ps, r in ((parameters, rule), (others, other)):
+        follow(ps, r, 3, 3)
+    for p, q in zip(parameters, others, strict=True):
+        np.testing.assert_array_equal(p.data, q.data)
+
+
+def test_what_rules_around_rules_refuse():
+    p = fc.Parameter(np.ones(3))
+    sam = optim.SAM(optim.SGD([p], lr=0.1))
+    for call, error, message in [
+        (lambda: optim.SAM(3), TypeError, "SAM: base is a int"), (lambda: optim.SAM(sam), TypeError, "SAM: base is a SAM"),
+        (lambda: optim.SAM(optim.SGD(0.1), -1), ValueError, "SAM: rho=-1"), (sam.step, TypeError, "SAM.step: closure is None"),
+        (sam.second_step, RuntimeError, "SAM.second_step: first_step"),
+        (lambda: optim.Lookahead(optim.SGD(0.1), 0), ValueError, "Lookahead: k=0"),
+        (lambda: optim.Lookahead(optim.SGD(0.1), 5, 1.5), ValueError, "Lookahead: alpha=1.5"),
+        (lambda: fc.Trainer(Small(), nn.CrossEntropyLoss(), optim.SAM(optim.SGD(0.1)), accumulate=2), ValueError,
+         "accumulate=2: SAM takes each gradient twice"),
+    ]:
+        with pytest.raises(error, match=message):
+            call()
+    p.grad = np.ones(3, np.float32)
+    sam.first_step()
+    np.testing.assert_allclose(p.data, 1 + 0.05 / np.sqrt(3), rtol=1e-6)
+    with pytest.raises(RuntimeError, match="SAM.first_step: called twice"):
+        sam.first_step()
+    sam.second_step(zero_grad=True)
+    np.testing.assert_allclose(p.data, 0.9, rtol=1e-6)
+    assert p.grad is None

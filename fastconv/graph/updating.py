@@ -141,12 +141,12 @@ class Update:
             step(kernels.update, aside, rule.weighted, ("aside",), scalars, op="perturb")
             norms = [(p, states[0], (), size, hyper) for p, _, states, size, hyper in aside]
         _several(step, shared, 2, "perturb", kernels.norm_ratio, [(p, g, size, hyper) for p, g, _, size, hyper in norms],
-                 factor="rho", decay="none", eps="tiny", scalars=scalars, together=True)
+                 factor="_rho", decay="_none", eps="_tiny", scalars=scalars, together=True)
         step(kernels.update, aside, rule.perturbed, ("aside",), scalars, op="perturb")
 
     def put_back(self, step: Callable, rule) -> None:
         """Emits the step back to what was kept aside."""
-        step(kernels.update, self._aside(), (("scale", "p", "aside", "one"),), ("aside",), rule.aside_scalars, op="perturb")
+        step(kernels.update, self._aside(), (("scale", "p", "aside", "_one"),), ("aside",), rule.aside_scalars, op="perturb")
 
     def _aside(self) -> list:
         return [(row.parameter.address, row.gradient, (row.learnt.spare("aside").ctypes.data,), row.parameter.size,

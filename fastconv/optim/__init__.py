@@ -16,11 +16,13 @@ from .schedules import (
     WarmupLR,
 )
 from .signs import ASGD, Lion, Rprop
+from .wrappers import SAM, Lookahead
 
 __all__ = [
     "ASGD",
     "LAMB",
     "LARS",
+    "SAM",
     "SGD",
     "Adadelta",
     "Adagrad",
@@ -28,6 +30,7 @@ __all__ = [
     "AdamW",
     "Adamax",
     "Lion",
+    "Lookahead",
     "NAdam",
     "Optimizer",
     "RAdam",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import numbers
 from collections.abc import Callable, Iterable, Mapping
 from fnmatch import fnmatchcase
@@ -62,7 +63,7 @@ class Optimizer:
 
     def __init_subclass__(cls, **keywords):
         super().__init_subclass__(**keywords)
-        if "__init__" in cls.__dict__:
+        if "__init__" in cls.__dict__ and "params" in inspect.signature(cls.__init__).parameters:
             cls.__init__ = number_first(cls.__init__)  # type: ignore[method-assign]
 
     def _begin(self, params, options: Mapping[str, Any], ignored: Mapping[str, Any] | None = None) -> None:
@@ -302,7 +303,7 @@ class Optimizer:
                 return None, None, held
             rows = [(p, g.ctypes.data, self._recall(p), rule) for p, g, rule in found]
             update = Update(rows, private=False)
-            self._last = key, update, _listed_steps(update.emit)
+            self._last = key, update, listed_steps(update.emit)
         return *self._last[1:], held
 
     def _recall(self, parameter: Parameter) -> Learnt:
@@ -456,7 +457,7 @@ def _kind(value) -> str:
     return f"a {type(value).__name__}"
 
 
-def _listed_steps(emit: Callable) -> StepList:
+def listed_steps(emit: Callable) -> StepList:
     """What an update emits, bound."""
     steps: list = []
     emit(lambda factory, *arguments, op="", **keywords: steps.append(factory(*arguments, **keywords)), {})
