@@ -37,7 +37,7 @@ INTEGERS = {"in_channels", "out_channels", "in_features", "out_features", "num_f
             "batch_size", "seed", "prefetch", "pixels", "patience", "cooldown", "total_iters", "T_max", "step_size",
             "warmup_steps", "total_steps"} | KEPT
 LAYERS = [getattr(nn, name) for name in nn.__all__ if inspect.isclass(getattr(nn, name)) and name != "Module"]
-RULES = [getattr(optim, name) for name in optim.__all__]
+RULES = [getattr(optim, name) for name in optim.__all__ if name != "swa_utils"]
 DATA = [data.RandomShift, data.RandomHorizontalFlip, data.DataLoader]
 CALLBACKS = [train.EarlyStopping, train.ModelCheckpoint]
 

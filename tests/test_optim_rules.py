@@ -342,7 +342,9 @@ def test_lookahead(name, k, alpha):
 @pytest.mark.parametrize("adaptive", [False, True])
 @pytest.mark.parametrize("name", ["SGD", "Adam", "LAMB", "Adadelta"])
 def test_sam(name, adaptive):
-    """The Trainer's step is first_step and second_step with gradients of an engine, and the gradients are those of nearby."""
+    """The Trainer's step is first_step and second_step with gradients of an engine, and the gradients are those of
+    nearby.
+    """
     nets = Small(), Small(), Small()
     for net in nets:
         net.conv.bias.requires_grad = False  # in front of a normalisation: its gradient is noise, which Adam would blow up
@@ -423,7 +425,8 @@ def test_what_rules_around_rules_refuse():
     sam = optim.SAM(optim.SGD([p], lr=0.1))
     for call, error, message in [
         (lambda: optim.SAM(3), TypeError, "SAM: base is a int"), (lambda: optim.SAM(sam), TypeError, "SAM: base is a SAM"),
-        (lambda: optim.SAM(optim.SGD(0.1), -1), ValueError, "SAM: rho=-1"), (sam.step, TypeError, "SAM.step: closure is None"),
+        (lambda: optim.SAM(optim.SGD(0.1), -1), ValueError, "SAM: rho=-1"),
+        (sam.step, TypeError, "SAM.step: closure is None"),
         (sam.second_step, RuntimeError, "SAM.second_step: first_step"),
         (lambda: optim.Lookahead(optim.SGD(0.1), 0), ValueError, "Lookahead: k=0"),
         (lambda: optim.Lookahead(optim.SGD(0.1), 5, 1.5), ValueError, "Lookahead: alpha=1.5"),

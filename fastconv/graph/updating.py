@@ -221,3 +221,10 @@ def norm_of(arrays: Sequence[np.ndarray]) -> float:
     held, hyper = [np.ascontiguousarray(a, np.float32) for a in arrays], kernels.Hyper(max_norm=1.0)
     StepList(kernels.clip_norm([(a.ctypes.data, a.size) for a in held], [hyper]), 1).run(threads_for(0))
     return hyper.total_norm
+
+
+def averaged(pairs: Sequence[tuple[Parameter, Parameter]], part: float) -> None:
+    """Has the first parameter of each pair go this part of the way to the second."""
+    hyper = kernels.Hyper(k=(part,))
+    items = [(a.address, b.address, (), a.size, hyper) for a, b in pairs]
+    StepList([kernels.update(items, (("lerp", "p", "p", "g", "part"),), (), ("part",))], 1).run(threads_for(0))

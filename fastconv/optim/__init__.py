@@ -1,5 +1,6 @@
 """Update rules and learning-rate schedules. The rules describe; the fused kernels that obey them are on floor 1."""
 
+from . import swa_utils
 from .adaptive import Adadelta, Adagrad, Adamax, NAdam, RAdam, RMSprop
 from .layerwise import LAMB, LARS
 from .optimizer import Optimizer
@@ -45,4 +46,5 @@ __all__ = [
     "SequentialLR",
     "StepLR",
     "WarmupLR",
+    "swa_utils",
 ]

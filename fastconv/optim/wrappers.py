@@ -202,9 +202,10 @@ def _ahead(inner: Recipe) -> Recipe:
 class SAM(_Around):
     """Sharpness-aware minimisation: the gradient where the loss nearby is highest, then the step of another rule.
 
-    A :class:`fastconv.Trainer` takes each gradient twice, at ``w`` and at ``w + rho * g / |g|`` (the norm over all parameters;
-    adaptive: ``w + rho * w * w * g / |abs(w) * g|``), where running statistics stay as the first forward left them. In a loop of
-    one's own, :meth:`first_step` goes there, and :meth:`second_step`, with the gradients there, comes back and updates.
+    A :class:`fastconv.Trainer` takes each gradient twice, at ``w`` and at ``w + rho * g / |g|`` (the norm over all
+    parameters; adaptive: ``w + rho * w * w * g / |abs(w) * g|``), where running statistics stay as the first forward left
+    them. In a loop of one's own, :meth:`first_step` goes there, and :meth:`second_step`, with the gradients there, comes
+    back and updates.
 
     Parameters
     ----------
@@ -217,8 +218,8 @@ class SAM(_Around):
 
     References
     ----------
-    P. Foret et al., "Sharpness-aware minimization for efficiently improving generalization", ICLR 2021, algorithm 1; J. Kwon et
-    al., "ASAM: adaptive sharpness-aware minimization for scale-invariant learning", ICML 2021 (adaptive).
+    P. Foret et al., "Sharpness-aware minimization for efficiently improving generalization", ICLR 2021, algorithm 1; J. Kwon
+    et al., "ASAM: adaptive sharpness-aware minimization for scale-invariant learning", ICML 2021 (adaptive).
     """
 
     _names = ("rho", "adaptive")
@@ -235,7 +236,7 @@ class SAM(_Around):
     @property
     def perturbed(self):
         """The program that goes there, and keeps the parameter aside."""
-        step = (("gradient", "t", "g"), ("scale", "t", "t", "ratio"))
+        step: tuple = (("gradient", "t", "g"), ("scale", "t", "t", "ratio"))
         if self.adaptive:
             step = (*step, ("mul", "t", "t", "p"), ("mul", "t", "t", "p"))
         return (*step, ("scale", "aside", "p", "_one"), ("axpy", "p", "p", "t", "_one"))
@@ -293,12 +294,12 @@ class SAM(_Around):
         Parameters
         ----------
         closure : callable
-            Computes the gradients anew and returns the loss; it is called once for the gradients at the parameters and once for
-            those nearby.
+            Computes the gradients anew and returns the loss; it is called once for the gradients at the parameters and once
+            for those nearby.
         """
         if closure is None:
-            raise TypeError("SAM.step: closure is None: it takes gradients twice: give it a function that computes them, or "
-                            "use first_step() and second_step()")
+            raise TypeError("SAM.step: closure is None: it takes gradients twice: give it a function that computes them, "
+                            "or use first_step() and second_step()")
         self.zero_grad()
         loss = closure()
         self.first_step(zero_grad=True)

@@ -28,6 +28,12 @@ def check_trainer(module, loss: Callable, optimizer, schedule, seed: int, clip_g
             raise ValueError(f"Trainer: {name}={shown(value)}: expected a number above 0")
 
 
+def check_average(average) -> None:
+    if average is not None and not (hasattr(average, "update_parameters") and hasattr(average, "load_state_dict")):
+        raise TypeError(f"Trainer: average is a {type(average).__name__}: expected an AveragedModel of "
+                        "fastconv.optim.swa_utils")
+
+
 def check_loss(loss) -> None:
     if not callable(loss):
         raise TypeError(f"Trainer: loss is a {type(loss).__name__}: expected a loss such as nn.CrossEntropyLoss()")

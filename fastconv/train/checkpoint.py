@@ -37,6 +37,9 @@ def save_checkpoint(trainer: Trainer, path) -> None:
         arrays.update({f"optimizer/{key}/{name}": array for key, array in buffers.items()})
     arrays.update({f"accumulated/{name}": array for name, array in state["accumulated"].pop("sums").items()})
     arrays.update({f"kept/{name}": array for name, array in trainer.kept.items()})
+    average = state.pop("average")
+    if average is not None:
+        arrays.update({f"average/{name}": array for name, array in average.items()})
     metadata = {KEY: json.dumps({**state, "random": random.get_state()}, default=_number)}
     if trainer.notes:
         metadata[NOTES] = json.dumps(trainer.notes, default=_number)
@@ -62,6 +65,8 @@ def load_checkpoint(trainer: Trainer, path) -> None:
                 state["accumulated"]["sums"][rest] = array
             elif kind == "kept":
                 kept[rest] = array
+            elif kind == "average":
+                state.setdefault("average", {})[rest] = array
             else:
                 buffer, _, parameter = rest.partition("/")
                 state["optimizer"]["state"].setdefault(parameter, {})[buffer] = array

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 FORMAT = 2  # 1 had no counts (all parameters had been updated equally often) and no began (every row counted)
 KEYS = ("format", "model", "optimizer", "schedule", "loader", "epoch", "log", "began", "meters", "accumulated",
-        "choices")
+        "choices", "average")
 OWN = ("_loader_state", "_resumed", "_last", "_running", "log")  # what a state does not tell apart
 
 
@@ -46,6 +46,7 @@ def collect(trainer: Trainer) -> dict:
         "accumulated": {"steps": tape.accumulated, "sums": {
             name: known.total.copy() for name, known in learnt.items() if known.waiting}},
         "choices": algorithm.to_dict() if isinstance(algorithm, Choices) else None,
+        "average": None if trainer.average is None else trainer.average.state_dict(),
     }
 
 
@@ -62,6 +63,7 @@ def _restore(trainer: Trainer, saved: dict) -> None:
         raise TypeError(f"Trainer: state is a {type(saved).__name__}: expected a dict of state_dict()")
     if saved.get("format") == 1 and "began" not in saved:
         saved = {**saved, "began": 0}
+    saved = {"average": None, **saved}  # as of before there were any
     missing, unknown = [k for k in KEYS if k not in saved], [k for k in saved if k not in KEYS]
     if missing or unknown:
         raise ValueError(f"Trainer: state lacks {missing} and has unknown {unknown}")
@@ -69,6 +71,8 @@ def _restore(trainer: Trainer, saved: dict) -> None:
         raise ValueError(f"Trainer: state has format {saved['format']!r}, this fastconv reads 1 to {FORMAT}")
     if (saved["schedule"] is None) != (trainer.schedule is None):
         raise ValueError("Trainer: only one of the state and this trainer has a schedule")
+    if (saved["average"] is None) != (trainer.average is None):
+        raise ValueError("Trainer: only one of the state and this trainer has an average")
     optimizer, keys = saved["optimizer"], {"rule", "steps", "state"} | ({"counts"} if saved["format"] == FORMAT else set())
     if not isinstance(optimizer, dict) or set(optimizer) != keys:
         raise ValueError("Trainer: state's optimizer must be a dict of rule, steps, counts and state")
@@ -159,6 +163,8 @@ def _check_accumulated(trainer: Trainer, accumulated: dict) -> None:
 
 def _write(trainer: Trainer, saved: dict) -> None:
     trainer.module.load_state_dict(saved["model"])
+    if trainer.average is not None:
+        trainer.average.load_state_dict(saved["average"])
     trainer.optimizer.load_options(saved["optimizer"]["rule"])
     named = list(trainer.module.named_parameters())
     rules = dict(zip([name for name, _ in named], trainer.optimizer.assign(named), strict=True))

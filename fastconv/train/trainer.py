@@ -19,6 +19,7 @@ from fastconv.graph.options import alike, check_count, check_options
 from fastconv.graph.training import LossTape, TrainingTape
 from fastconv.train import state
 from fastconv.train.arguments import (
+    check_average,
     check_fit,
     check_loss,
     check_rule,
@@ -71,6 +72,8 @@ class Trainer:
         As for :func:`fastconv.compile`.
     seed : int, default 0
         Of the shuffling, where :meth:`fit` makes the loader. Parameters and dropout follow ``fastconv.manual_seed``.
+    average : fastconv.optim.swa_utils.AveragedModel, optional
+        Follows the module after each update; kept in checkpoints.
 
     Attributes
     ----------
@@ -94,10 +97,11 @@ class Trainer:
 
     def __init__(self, module, loss: Callable, optimizer, *, schedule=None, metrics: Any = ("accuracy",),
                  clip_grad_norm: float | None = None, clip_grad_value: float | None = None, accumulate: int = 1,
-                 algorithm=None, precision: str = "highest", threads: int | None = None, seed: int = 0):
+                 algorithm=None, precision: str = "highest", threads: int | None = None, seed: int = 0, average=None):
+        check_average(average)
         check_trainer(module, loss, optimizer, schedule, seed, clip_grad_norm, clip_grad_value)
         check_options("Trainer", precision, algorithm, threads)
-        self._module, self._schedule = module, schedule
+        self._module, self._schedule, self.average = module, schedule, average
         self.seed, self.epoch, self.log = seed, 0, MetricLog()
         self.notes: dict = {}
         self.kept: dict[str, np.ndarray] = {}
@@ -196,8 +200,11 @@ class Trainer:
             raise FloatingPointError(
                 f"Trainer: {error} (learning rate {self.optimizer.lr:g}): the parameters are those from before this step; "
                 "a smaller learning rate or clip_grad_norm=1 may help, or the data are not finite") from None
-        if self.schedule is not None and self._tape.steps > updates and self.schedule.interval == "step":
-            self.schedule.step()
+        if self._tape.steps > updates:
+            if self.average is not None:
+                self.average.update_parameters(self.module)
+            if self.schedule is not None and self.schedule.interval == "step":
+                self.schedule.step()
         return loss
 
     def fit(self, train, epochs: int, validation=None, batch_size: int | None = None, callbacks: Sequence[Callable] = (),
@@ -475,7 +482,7 @@ class Trainer:
         Keys: "format", "model" (the module's state), "optimizer" ("rule", "steps", and "state": for each parameter's name
         its buffers), "schedule" and "loader" (None where there is none), "epoch", "log" (rows), "meters" (of an
         epoch that is under way), "accumulated" (gradients that wait for an update), "choices" (measured algorithms, None
-        where there are none).
+        where there are none), "average" (the state of the average, None where there is none).
         """
         return state.collect(self)
 
@@ -494,7 +501,7 @@ class Trainer:
         tape = self._tape
         made_of = {"module": self.module, "loss": self.loss, "optimizer": self.optimizer, "schedule": self.schedule,
                    "metrics": self._metrics, "clip_grad_norm": tape.clip_norm, "clip_grad_value": tape.clip_value,
-                   "accumulate": tape.accumulate, "seed": self.seed, **self._options}
+                   "accumulate": tape.accumulate, "seed": self.seed, "average": self.average, **self._options}
         modes = [module.training for module in self.module.modules()]
         return {"made_of": made_of, "modes": modes, "state": self.state_dict(), "notes": self.notes,
                 "kept": self.kept}
