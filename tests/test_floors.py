@@ -125,7 +125,7 @@ def test_graph_names_no_instruction_set(folder):
 def test_modules_know_the_graph_alone():
     allowed = ("fastconv.nn", "fastconv._arrays", "fastconv._text", "fastconv._values", "fastconv.graph.ir",
                "fastconv.graph.parameter", "fastconv.graph.random", "fastconv.graph.traced", "fastconv.graph.losses",
-               "fastconv.graph.updating")
+               "fastconv.graph.updating", "fastconv.functional")
     for path in (ROOT / "fastconv" / "nn").rglob("*.py"):
         for target in imports(path.read_text(), module_name(path), path.stem == "__init__"):
             assert target.startswith(allowed), f"{path.name} imports {target}"
