@@ -83,7 +83,7 @@ class Rows(NamedTuple):
 
 
 class Parts(NamedTuple):
-    """How a row is cut: ``step`` outputs each, which read pixels ``low`` to ``high``; the vectors of values, if it is such."""
+    """How a row is cut: ``step`` outputs each, which read pixels ``low`` to ``high``; its vectors, where it is of values."""
 
     step: int
     low: list[int]
@@ -96,8 +96,7 @@ class Parts(NamedTuple):
 
 def rows(shape, xs, ys, axes: dict, batched: bool) -> Rows:
     """The rows of a problem: which dimension is the row, which the channels, and the order of the others."""
-    dims = [Dim(axes[d].size, xs[d], ys[d], axes[d], shape[d]) if d in axes else Dim(shape[d], xs[d], ys[d], None, shape[d])
-            for d in range(len(shape))]
+    dims = [Dim(axes[d].size if d in axes else shape[d], xs[d], ys[d], axes.get(d), shape[d]) for d in range(len(shape))]
     rest = merged(dims[batched:])
     channels = next((d for d in rest if d.taps is None and d.xs == d.ys == 1), None)
     if channels is not None:
@@ -125,7 +124,8 @@ def folded(outer: Dim, row: Dim) -> Dim | None:
         return None
     if more is None:
         more = Taps(np.arange(outer.size + 1), np.arange(outer.size), np.ones(outer.size, np.float32))
-    if more.most > 1 and more.most * taps.most > (16 if row.size <= 8 else 4) or outer.size * row.size * taps.most * more.most > 4 * PART:
+    together, most = more.most * taps.most, 16 if row.size <= 8 else 4
+    if more.most > 1 and together > most or outer.size * row.size * together > 4 * PART:
         return None
     return Dim(outer.size * row.size, 1, 1, more.times(taps, row.extent), outer.extent * row.extent)
 

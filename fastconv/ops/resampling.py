@@ -1,7 +1,7 @@
 """The lists of resampling: for each output coordinate of an axis, which inputs it sums, with which weights.
 
-Coordinates are PyTorch's. Continuous rules are computed in float64; "nearest" and "nearest-exact" in float32, as PyTorch does for
-every dtype: there a rounding error decides which pixel is taken.
+Coordinates are PyTorch's. Continuous rules are computed in float64; "nearest" and "nearest-exact" in float32, as PyTorch
+does: there a rounding error decides which pixel is taken.
 """
 
 from __future__ import annotations

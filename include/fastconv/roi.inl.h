@@ -22,12 +22,26 @@ struct RoiPoint {
     bool inside;
 };
 
+FC_INLINE int64_t roi_images(const RoiArgs* a) { return a->batched ? a->n : a->N; }
+
+// -1: there is none of that number.
+FC_INLINE int64_t roi_image(const RoiArgs* a, int64_t k) {
+    const float image = a->rois[k * a->rs[0]];
+    return image >= 0 && image < static_cast<float>(roi_images(a)) ? static_cast<int64_t>(image) : -1;
+}
+// What a region of no image gives in row `bh`: not a number.
+FC_NOINLINE inline void roi_nan(const RoiArgs* a, int64_t k, int64_t bh) {
+    for (int64_t bw = 0; bw < a->yW; ++bw)
+        for (int64_t c = 0; c < a->C; ++c)
+            a->y[k * a->ys[0] + c * a->ys[1] + bh * a->ys[2] + bw * a->ys[3]] = __builtin_nanf("");
+}
+
 FC_INLINE Roi roi_of(const RoiArgs* a, int64_t k) {
     const float* r = a->rois + k * a->rs[0];
     const int64_t s = a->rs[1];
     const float scale = static_cast<float>(a->scale), offset = a->aligned ? 0.5f : 0.0f;
     Roi roi;
-    roi.image = static_cast<int64_t>(r[0]);
+    roi.image = roi_image(a, k);
     roi.x = r[s] * scale - offset;
     roi.y = r[2 * s] * scale - offset;
     float w = r[3 * s] * scale - offset - roi.x, h = r[4 * s] * scale - offset - roi.y;
@@ -72,6 +86,10 @@ inline void roi_align_run(const RoiArgs* a, int64_t begin, int64_t end, void*) {
         const int64_t k = tile / a->yH, bh = tile % a->yH;
         const Roi roi = roi_of(a, k);
         const float share = roi_share(roi);
+        if (roi.image < 0) {
+            roi_nan(a, k, bh);
+            continue;
+        }
         const float* x = a->x + roi.image * a->xs[0];
         for (int64_t bw = 0; bw < a->yW; ++bw)
             for (int64_t c = 0; c < a->C; c += W) {
@@ -109,7 +127,6 @@ inline void roi_align_run(const RoiArgs* a, int64_t begin, int64_t end, void*) {
 
 // ---- to data --------------------------------------------------------------------------------------------------------
 
-FC_INLINE int64_t roi_images(const RoiArgs* a) { return a->batched ? a->n : a->N; }
 FC_INLINE SampleBands roi_bands(const RoiArgs* a) { return sample_bands(roi_images(a), a->C, a->xH * a->xW); }
 
 struct RoiPart {
@@ -182,7 +199,7 @@ FC_INLINE RoiBox roi_box(const RoiArgs* a, int64_t k) {
     const float* r = a->rois + k * a->rs[0];
     const int64_t s = a->rs[1];
     const float scale = static_cast<float>(a->scale);
-    RoiBox b = {static_cast<int64_t>(r[0]), roi_round(r[s] * scale), roi_round(r[2 * s] * scale), 0, 0};
+    RoiBox b = {roi_image(a, k), roi_round(r[s] * scale), roi_round(r[2 * s] * scale), 0, 0};
     b.w = max64(1, roi_round(r[3 * s] * scale) - b.x + 1);
     b.h = max64(1, roi_round(r[4 * s] * scale) - b.y + 1);
     return b;
@@ -208,6 +225,10 @@ inline void roi_pool_run(const RoiArgs* a, int64_t begin, int64_t end, void*) {
         const RoiBox box = roi_box(a, k);
         int64_t h0, h1, w0, w1;
         roi_bin(box.y, box.h, a->yH, bh, a->xH, &h0, &h1);
+        if (box.image < 0) {
+            roi_nan(a, k, bh);
+            continue;
+        }
         const float* x = a->x + box.image * a->xs[0];
         for (int64_t bw = 0; bw < a->yW; ++bw) {
             roi_bin(box.x, box.w, a->yW, bw, a->xW, &w0, &w1);

