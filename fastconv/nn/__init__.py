@@ -55,6 +55,7 @@ from fastconv.nn.pooling import (
     MaxPool2d,
     MaxPool3d,
 )
+from fastconv.nn.resize import RoIAlign, RoIPool, Upsample, UpsamplingBilinear2d, UpsamplingNearest2d
 
 __all__ = [
     "ELU",
@@ -119,4 +120,9 @@ __all__ = [
     "CircularPad1d",
     "CircularPad2d",
     "CircularPad3d",
+    "Upsample",
+    "UpsamplingNearest2d",
+    "UpsamplingBilinear2d",
+    "RoIAlign",
+    "RoIPool",
 ]

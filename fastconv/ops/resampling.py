@@ -80,7 +80,7 @@ def antialiased(size: int, out: int, align_corners: bool = False, scale: float |
     return _spans(low, count, weight, True)
 
 
-def axis(mode: str, size: int, out: int, align_corners: bool = False, scale: float | None = None,
+def axis(size: int, out: int, mode: str, align_corners: bool = False, scale: float | None = None,
          antialias: bool = False, dims: int = 2) -> Taps:
     """The list of a mode of ``interpolate`` along one axis of ``dims``."""
     if mode == "area":
@@ -151,3 +151,17 @@ def _spans(low, count, weight, normalised=False) -> Taps:
         total = np.bincount(o, weights=values, minlength=len(low))
         values = values / np.where(total == 0, 1.0, total)[o]
     return Taps(start.astype(np.int32), (low[o] + j).astype(np.int32), values.astype(np.float32))
+
+
+def affine(size: tuple[int, ...], align_corners: bool) -> Taps:
+    """The columns of an affine map's matrix, weighted into its grid of this size: x, y (, z) and 1 of each pixel."""
+    lines = []
+    for extent in size:
+        i = np.arange(extent)
+        if align_corners:
+            lines.append(i * 2 / (extent - 1) - 1 if extent > 1 else np.zeros(1))
+        else:
+            lines.append((2 * i + 1) / extent - 1)
+    planes = [plane.reshape(-1) for plane in np.meshgrid(*lines, indexing="ij")]
+    weight = np.stack([*planes[::-1], np.ones_like(planes[0])], 1)
+    return _of(np.broadcast_to(np.arange(len(size) + 1), weight.shape), weight)

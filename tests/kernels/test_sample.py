@@ -37,7 +37,8 @@ def grids(rng, n, size, dims):
 
 @pytest.mark.parametrize("align", [False, True])
 @pytest.mark.parametrize("padding", ["zeros", "border", "reflection"])
-@pytest.mark.parametrize(("mode", "dims"), [("bilinear", 2), ("nearest", 2), ("bicubic", 2), ("bilinear", 3), ("nearest", 3)])
+@pytest.mark.parametrize(("mode", "dims"), [("bilinear", 2), ("nearest", 2), ("bicubic", 2), ("bilinear", 3),
+                                            ("nearest", 3)])
 def test_grid_sample(mode, dims, padding, align):
     rng = np.random.default_rng(1)
     first: tuple = ()
@@ -116,8 +117,8 @@ def test_coordinates_that_are_no_numbers():
             assert (y[0, :, :4] == 0).all() and (y[0, :, 4, :4] == 0).all() and (y[0, :, 4, 4] == 1).all()
 
 
-ROIS = np.array([[0, 1, 1, 9, 7], [1, -3, -2, 4, 30], [0, 3, 3, 3, 3], [2, 5, 4, 2, 1], [1, 0, 0, 11, 9], [1, 40, 40, 50, 50],
-                 [0, 2.2, 1.7, 8.6, 6.1]], np.float32)
+ROIS = np.array([[0, 1, 1, 9, 7], [1, -3, -2, 4, 30], [0, 3, 3, 3, 3], [2, 5, 4, 2, 1], [1, 0, 0, 11, 9],
+                 [1, 40, 40, 50, 50], [0, 2.2, 1.7, 8.6, 6.1]], np.float32)
 
 
 @pytest.mark.parametrize("samples", [-1, 2])
@@ -161,7 +162,8 @@ def test_roi_pool(channels):
             run(resample.roi_pool(x=operand(xs), y=operand(y), rois=operand(ROIS), **keywords), 1, threads)
             np.testing.assert_array_equal(y, want)
             back, _ = laid(x.shape, source, np.nan)
-            step = resample.roi_pool_backward(gx=operand(back), gy=operand(gys), x=operand(xs), rois=operand(ROIS), **keywords)
+            step = resample.roi_pool_backward(gx=operand(back), gy=operand(gys), x=operand(xs), rois=operand(ROIS),
+                                              **keywords)
             run(step, 1, threads)
             np.testing.assert_array_equal(back, gx)
 
@@ -172,7 +174,8 @@ def test_a_region_of_no_image(image):
     rois[1, 0] = image
     keywords = {"x": operand(x), "rois": operand(rois), "shape": x.shape, "count": len(rois), "size": (3, 2)}
     gy = np.ones((len(rois), 2, 3, 2), np.float32)
-    for forward, backward in ((resample.roi_align, resample.roi_align_backward), (resample.roi_pool, resample.roi_pool_backward)):
+    for forward, backward in ((resample.roi_align, resample.roi_align_backward),
+                              (resample.roi_pool, resample.roi_pool_backward)):
         y, gx = np.zeros((len(rois), 2, 3, 2), np.float32), np.full(x.shape, np.nan, np.float32)
         run(forward(y=operand(y), **keywords), 1)
         assert np.isnan(y[1]).all() and np.isfinite(np.delete(y, 1, 0)).all()

@@ -1,6 +1,7 @@
 """Sampling at coordinates and regions of interest by definition, in float64, a value at a time.
 
-Sources: the documentation of torch.nn.functional.grid_sample and torchvision.ops; R. Girshick, "Fast R-CNN" (2015); K. He et al., "Mask R-CNN" (2017); the ONNX operator RoiAlign for maxima; R. Keys (1981) with a = -0.75.
+Sources: the documentation of torch.nn.functional.grid_sample and torchvision.ops; R. Girshick, "Fast R-CNN" (2015); K. He et
+al., "Mask R-CNN" (2017); the ONNX operator RoiAlign for maxima; R. Keys (1981) with a = -0.75.
 """
 
 import itertools
