@@ -33,6 +33,7 @@ FLOORS = {
     "fastconv.__main__": 5,
     "fastconv.zoo": 5,
     "fastconv.vision": 5,
+    "fastconv.sklearn": 5,
     "fastconv.interop": 5,
     "fastconv.distributed": 5,
     "fastconv": 6,  # names the public API

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from math import prod
 from operator import index as operator_index
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -56,6 +56,9 @@ class Tensor:
         self.graph, self.type, self.node, self.index, self.name = graph, type_, node, index, name
         self.parameter: Any = None  # a Parameter, where the tensor is one
         self.value: Any = None  # an array, where the tensor is a constant
+
+    if TYPE_CHECKING:  # methods that the functions of fastconv.functional add
+        def __getattr__(self, name: str) -> Any: ...
 
     @property
     def shape(self) -> tuple[int, ...]:
