@@ -10,7 +10,7 @@ dtype. Every other error is a ValueError (or a MemoryError, for a problem larger
 function, the argument and its value; all are raised before anything runs.
 """
 
-from fastconv.functional import dependent
+from fastconv.functional import constants, dependent, methods  # noqa: F401  (methods: of tensors)
 from fastconv.functional.activation import (
     dropout,
     dropout_backward,
@@ -42,6 +42,7 @@ from fastconv.functional.activation import (
     tanh_backward,
 )
 from fastconv.functional.attention import *  # noqa: F403
+from fastconv.functional.constants import *  # noqa: F403
 from fastconv.functional.conv import (
     conv1d,
     conv1d_backward_bias,
@@ -76,6 +77,7 @@ from fastconv.functional.conv_transpose import (
 )
 from fastconv.functional.dependent import *  # noqa: F403
 from fastconv.functional.indexing import *  # noqa: F403
+from fastconv.functional.joining import *  # noqa: F403
 from fastconv.functional.loss import cross_entropy, cross_entropy_backward, mse_loss, mse_loss_backward
 from fastconv.functional.losses import *  # noqa: F403
 from fastconv.functional.matmul import *  # noqa: F403
@@ -115,7 +117,7 @@ from fastconv.functional.reduction import *  # noqa: F403
 from fastconv.functional.resize import *  # noqa: F403
 from fastconv.functional.roi import *  # noqa: F403
 from fastconv.functional.selection import *  # noqa: F403
-from fastconv.functional.shape import add, cat, concat, flatten, fold, unfold
+from fastconv.functional.shape import add, fold, unfold
 from fastconv.functional.structure import *  # noqa: F403
 from fastconv.graph.gradcheck import GradcheckError, gradcheck
 
@@ -142,8 +144,6 @@ __all__ = [
     "avg_pool3d_backward",
     "batch_norm",
     "batch_norm_backward",
-    "cat",
-    "concat",
     "conv1d",
     "conv1d_backward_bias",
     "conv1d_backward_data",
@@ -174,7 +174,6 @@ __all__ = [
     "dropout_backward",
     "elu",
     "elu_backward",
-    "flatten",
     "fold",
     "gelu",
     "gelu_backward",
@@ -201,7 +200,6 @@ __all__ = [
     "max_pool3d_backward",
     "mse_loss",
     "mse_loss_backward",
-    "pad",
     "pad_backward",
     "relu",
     "relu6",
@@ -217,6 +215,7 @@ __all__ = [
     "tanh_backward",
     "unfold",
     "vjp",
+    *sorted({*constants.__all__} - {*_records}),
     *dependent.__all__,
     *_records,
 ]

@@ -181,7 +181,8 @@ def take_along_dim(input: Array, indices: Array, dim: int | None = None) -> Arra
     op = "take_along_dim"
     input, indices = tensor(op, "input", input), tensor(op, "indices", indices)
     if dim is None:
-        return apply("gather", [input.reshape(-1), indices.reshape(-1)], **along(1, 0), wrap=True)  # type: ignore[attr-defined]
+        return apply("gather", [input.reshape(-1), indices.reshape(-1)], **along(1, 0),
+                     wrap=True)  # type: ignore[attr-defined]
     dim = dimension(op, dim, input.ndim)
     if indices.ndim != input.ndim:
         fail(op, f"indices of shape {extents(indices)} has {indices.ndim} dimensions: expected {input.ndim}, as input has")

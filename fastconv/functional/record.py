@@ -105,13 +105,17 @@ class Record:
         values = []
         for key, value in bound.arguments.items():
             if key in self.several and isinstance(value, (tuple, list)):
-                value = tuple(take(f"{key}[{i}]", v) for i, v in enumerate(value))
+                value = tuple(tuple(take(f"{key}[{i}]", v) for i,
+                                    v in enumerate(part)) if isinstance(part, (tuple, list)) else
+                              take(f"{key}[{k}]", part) for k, part in enumerate(value))
             elif key in self.arrays:
                 value = take(key, value)
             values.append(value)
         if not arrays and self.arrays:
             first = self.arrays[0]
-            raise TypeError(f"{self.name}: {first} is a {type(bound.arguments[first]).__name__}: expected an array")
+            given = bound.arguments[first]
+            what = "a sequence of at least one array" if given in ((), []) else "an array"
+            raise TypeError(f"{self.name}: {first} is a {type(given).__name__}: expected {what}")
         kinds = [p.kind for p in self.signature.parameters.values()]
         keys = list(bound.arguments)
 

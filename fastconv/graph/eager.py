@@ -96,7 +96,7 @@ class Compiled(Call):
         for tensor, array in zip(self.inputs, arrays, strict=True):
             if tensor.dtype != "float32":
                 place = self.program.array(self.lowered.read(tensor).ref, tensor.shape, tensor.dtype)
-                place[: len(array) if tensor.batched else None] = array  # type: ignore[misc]
+                (place[: len(array)] if tensor.batched else place)[...] = array
             else:
                 self._point(tensor.name, array, False)
         for position in self.updates:

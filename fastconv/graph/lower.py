@@ -240,6 +240,12 @@ class Lowering:
             self.step(copy_kernels.copy, x=tuple(source), y=tuple(target), shape=tuple(shape), batched=batched, op=op,
                       info={"input": tuple(shape), "output": tuple(shape)}).images = None
 
+    def constant(self, array: np.ndarray) -> Ref:
+        """Where numbers lie that the plan brings along."""
+        buffer = Buffer(array.nbytes, CONSTANT, "constant", value=array)
+        self.buffers.append(buffer)
+        return buffer.at()
+
     def write(self, tensor: Tensor, ld: int | None = None) -> View:
         """Where an output goes: its own buffer, or its channels of a concatenation."""
         view = self._views.get(tensor)

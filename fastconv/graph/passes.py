@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from fastconv.graph.autodiff import remove_dead
-from fastconv.graph.ir import FLAT, Graph, Node, Tensor, Type
+from fastconv.graph.ir import DENSE, FLAT, PIXELS, Graph, Node, Tensor, Type
 
 # operators whose kernels add a residual and apply an activation, and how many inputs they have without a residual
 FUSES_EPILOGUE = {"conv": 3, "conv_transpose": 3, "linear": 3, "batch_norm": 5}
@@ -71,6 +72,18 @@ def fuse(graph: Graph) -> None:
     """What is done while a value is at hand anyway. After differentiation."""
     fuse_epilogue(graph)
     fuse_gradient(graph)
+    lay_inputs(graph)
+
+
+def lay_inputs(graph: Graph) -> None:
+    """Inputs that nobody reads as pixels, but through views that leave no dimension in its place (an NHWC model's, which it
+    permutes), stay in C order, as users have them."""
+    users = graph.users()
+    for tensor in graph.inputs:
+        readers = users.get(tensor, [])
+        if readers and tensor.layout == PIXELS and tensor.batched and tensor not in graph.late_inputs and \
+                tensor not in graph.outputs and all(n.op.name in ("view", "reshape") and n.output.layout != PIXELS for n in readers):
+            tensor.type = replace(tensor.type, layout=DENSE)
 
 
 def fuse_epilogue(graph: Graph) -> None:

@@ -8,6 +8,7 @@ repeats. ``batched``: dimension 0 is the batch of the run, at most ``shape[0]``.
 from fastconv.kernels._args_copy cimport CopyArgs
 from fastconv.kernels._runtime cimport Step
 from fastconv.kernels.layout cimport Slot
+from fastconv.kernels.many cimport many
 
 DTYPES = ("float32", "int64", "int32", "uint8", "int8", "bool")  # in the order of FcDtype
 _BYTES = (4, 8, 4, 1, 1, 1)
@@ -34,6 +35,11 @@ def copy(*, x, y, shape, batched=False) -> Step:
     No two indices may lead to one place of y.
     """
     return bound("copy" if x[2] == y[2] or (x[2], y[2]) in _ALIKE else "cast", x, y, shape, batched)
+
+
+def copies(*, parts) -> Step:
+    """Several copies to different places as one step; each of ``parts`` is (x, y, shape, batched)."""
+    return many([copy(x=x, y=y, shape=shape, batched=batched) for x, y, shape, batched in parts])
 
 
 def add(*, x, y, shape, batched=False) -> Step:

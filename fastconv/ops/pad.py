@@ -37,8 +37,9 @@ def pairs(op: str, x: tuple[int, ...], pad) -> tuple[tuple[int, int], ...]:
     return tuple((found + [(0, 0)] * (len(x) - len(found)))[::-1])
 
 
-def padded_shape(op: str, x: tuple[int, ...], attrs: dict) -> tuple[int, ...]:
-    """The shape of the output; raises what the mode does not allow. Sets ``attrs["pads"]``."""
+def padded_shape(op: str, x: tuple[int, ...], attrs: dict, everything: bool = False) -> tuple[int, ...]:
+    """The shape of the output; raises what the mode does not allow. Sets ``attrs["pads"]``. ``everything``: of any rank,
+    along any dimensions, to nothing at all."""
     mode = attrs.setdefault("mode", "constant")
     if mode not in MODES:
         fail(op, f"mode={shown(mode)}: expected one of {', '.join(map(repr, MODES))}")
@@ -49,26 +50,30 @@ def padded_shape(op: str, x: tuple[int, ...], attrs: dict) -> tuple[int, ...]:
         fail(op, f"value={shown(value)}: mode={shown(mode)} takes no value")
     attrs["value"] = 0.0 if value is None else float(value)
     pad = attrs["pads"] = pairs(op, x, attrs["pad"])
-    if mode != "constant":
+    if mode != "constant" and not everything:
         if not 3 <= len(x) <= 5:
             fail(op, f"input of shape {x} has {len(x)} dimensions: mode={shown(mode)} expects 3 (N, C, L), 4 (N, C, H, W) "
                      "or 5 (N, C, D, H, W)")
         if len(attrs["pad"]) != 2 * len(x[2:]):
             fail(op, f"pad={tuple(attrs['pad'])} has {len(attrs['pad'])} values: mode={shown(mode)} of input of shape {x} "
                      f"expects {2 * len(x[2:])}, (front, back) per spatial dimension")
-    if any(pad[0]):
+    if not everything and any(pad[0]):
         fail(op, f"pad={tuple(attrs['pad'])}: the batch, dimension 0 of input of shape {x}, cannot be padded")
     out = []
     for i, (size, (low, high)) in enumerate(zip(x, pad, strict=True)):
         where = f"pad=({low}, {high}) of dimension {i} with {size} elements"
         if size + low + high >= LIMIT:
             fail(op, f"{where}: 2**31 elements or more")
-        if i and size + low + high < 1:
+        if i and size + low + high < 1 and not everything:
             fail(op, f"{where}: nothing would be left")
         if mode == "constant" and kept(size, low, high) < 0:
             fail(op, f"{where}: cropping takes away more than there is")
-        if mode == "reflect" and max(low, high) >= size:
+        if mode == "replicate" and size == 0 and max(low, high) > 0:
+            fail(op, f"{where}: mode='replicate' needs an element")
+        if mode == "reflect" and max(low, high, 0) >= max(size, 1):
             fail(op, f"{where}: mode='reflect' needs less padding than elements")
+        if mode != "constant" and kept(size, low, high) < 0:
+            fail(op, f"{where}: cropping takes away more than there is")
         if mode == "circular" and max(low, high) > kept(size, low, high):
             fail(op, f"{where}: mode='circular' needs at most as much padding as elements that are kept")
         out.append(size + low + high)
