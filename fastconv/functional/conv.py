@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from fastconv.functional._call import activation, define, flat, shape_like, shape_of
+from fastconv.functional.matmul import linear_any
 
 GEOMETRY = ("stride", "padding", "dilation", "groups", "algorithm", "precision")
 DIMS = (1, 2, 3)
@@ -179,15 +180,17 @@ def linear(input, weight, bias=None):
 
     Parameters
     ----------
-    input : array, shape (N, in_features), float32
+    input : array, shape (..., in_features), float32
     weight : array, shape (out_features, in_features), float32
     bias : array, shape (out_features,), float32, optional
 
     Returns
     -------
-    ndarray, shape (N, out_features), float32
+    ndarray, shape (..., out_features), float32
     """
-    return _linear(input, weight, bias)
+    if getattr(input, "ndim", 2) == 2 and getattr(weight, "ndim", 2) == 2:
+        return _linear(input, weight, bias)
+    return linear_any(input, weight, bias)
 
 
 def linear_backward_data(grad_output, weight):

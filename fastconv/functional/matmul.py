@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from math import prod
 from string import ascii_letters
 
 import numpy as np
 
-from fastconv.functional.record import Array, fail, function, sample, wrong
+from fastconv.functional.record import Array, Record, fail, function, sample, wrong
 from fastconv.graph.ir import Tensor
-from fastconv.ops.matmul import contract, one
+from fastconv.ops.matmul import contract, one, parts
 from fastconv.ops.views import tensor as as_tensor
 
-__all__ = ["addbmm", "addmm", "addmv", "addr", "baddbmm", "bilinear", "bmm", "chain_matmul", "dot", "einsum", "inner", "matmul", "mm",
-           "mv", "outer", "tensordot", "vdot"]
+__all__ = ["addbmm", "addmm", "addmv", "addr", "baddbmm", "bilinear", "bmm", "chain_matmul", "dot", "einsum", "inner",
+           "matmul", "mm", "mv", "outer", "tensordot", "vdot"]
 
 
 def taken(op: str, rank: int | None = None, **tensors) -> list[Tensor]:
@@ -32,8 +33,9 @@ def taken(op: str, rank: int | None = None, **tensors) -> list[Tensor]:
 
 def _fit(op: str, a: Tensor, b: Tensor, names: tuple[str, str], dims: tuple[int, int]) -> None:
     if a.type.shape[dims[0]] != b.type.shape[dims[1]]:
-        fail(op, f"{names[0]} of shape {tuple(a.shape)} and {names[1]} of shape {tuple(b.shape)}: extent {a.type.shape[dims[0]]} of "
-                 f"dimension {dims[0]} of the first must be that of dimension {dims[1]} of the second")
+        fail(op, f"{names[0]} of shape {tuple(a.shape)} and {names[1]} of shape {tuple(b.shape)}: extent "
+                 f"{a.type.shape[dims[0]]} of dimension {dims[0]} of the first must be that of dimension {dims[1]} of the "
+                 "second")
 
 
 def _number(op: str, name: str, value) -> float:
@@ -44,8 +46,9 @@ def _number(op: str, name: str, value) -> float:
 
 def _added(op: str, input, a: Tensor, b: Tensor, spec: str, beta, alpha) -> Tensor:
     (input,) = taken(op, input=input)
-    sizes = dict(zip(spec.split(",")[0], a.type.shape, strict=True)) | dict(zip(spec.split("->")[0].split(",")[1], b.type.shape, strict=True))
-    shape = tuple(sizes[label] for label in spec.split("->")[1])
+    left, right, out = parts(spec)
+    sizes = dict(zip(left, a.type.shape, strict=True)) | dict(zip(right, b.type.shape, strict=True))
+    shape = tuple(sizes[label] for label in out)
     given = input.type.shape
     if len(given) > len(shape) or any(x not in (1, y) for x, y in zip(given[::-1], shape[::-1], strict=False)):
         fail(op, f"input of shape {tuple(given)} cannot be broadcast to the shape of the product, {shape}")
@@ -54,7 +57,8 @@ def _added(op: str, input, a: Tensor, b: Tensor, spec: str, beta, alpha) -> Tens
 
 @function(samples=lambda: [sample((3, 4), (4, 5)), sample((4,), (4,)), sample((2, 3, 4), (4,)), sample((4,), (2, 4, 3)),
                            sample((2, 1, 3, 4), (5, 4, 2)), sample((70, 65), (65, 33)), sample((2, 3, 1), (2, 1, 4))],
-          wrong=lambda: [wrong(ValueError, "input of shape (2, 3)", (2, 3), (2, 3)), wrong(ValueError, "0 dimensions", (), (3,)),
+          wrong=lambda: [wrong(ValueError, "input of shape (2, 3)", (2, 3), (2, 3)),
+                         wrong(ValueError, "0 dimensions", (), (3,)),
                          wrong(ValueError, "(2,) and (3,)", (2, 3, 4), (3, 4, 5))], method="matmul")
 def matmul(input: Array, other: Array) -> Array:
     """Matrix product, as :func:`torch.matmul`.
@@ -92,7 +96,8 @@ def matmul(input: Array, other: Array) -> Array:
 
 
 @function(samples=lambda: [sample((3, 4), (4, 5)), sample((300, 5), (5, 2))],
-          wrong=lambda: [wrong(ValueError, "mat2 of shape (3, 5)", (3, 4), (3, 5)), wrong(ValueError, "expected 2", (2, 3, 4), (4, 5))],
+          wrong=lambda: [wrong(ValueError, "mat2 of shape (3, 5)", (3, 4), (3, 5)),
+                         wrong(ValueError, "expected 2", (2, 3, 4), (4, 5))],
           method="mm")
 def mm(input: Array, mat2: Array) -> Array:
     """Product of two matrices (M, K) and (K, N), float32. Raises ValueError where shapes do not fit."""
@@ -102,7 +107,8 @@ def mm(input: Array, mat2: Array) -> Array:
 
 
 @function(samples=lambda: [sample((3, 4, 5), (3, 5, 2)), sample((2, 1, 70), (2, 70, 1))],
-          wrong=lambda: [wrong(ValueError, "mat2 of shape (2, 5, 2)", (3, 4, 5), (2, 5, 2)), wrong(ValueError, "expected 3", (4, 5), (5, 2))],
+          wrong=lambda: [wrong(ValueError, "mat2 of shape (2, 5, 2)", (3, 4, 5), (2, 5, 2)),
+                         wrong(ValueError, "expected 3", (4, 5), (5, 2))],
           method="bmm")
 def bmm(input: Array, mat2: Array) -> Array:
     """Products of B pairs of matrices (B, M, K) and (B, K, N), float32. Raises ValueError where shapes do not fit."""
@@ -112,7 +118,8 @@ def bmm(input: Array, mat2: Array) -> Array:
     return contract(a, b, "abc,acd->abd")
 
 
-@function(samples=lambda: [sample((3, 4), (4,)), sample((70, 130), (130,))], wrong=lambda: [wrong(ValueError, "vec of shape (3,)", (3, 4), (3,))],
+@function(samples=lambda: [sample((3, 4), (4,)),
+                           sample((70, 130), (130,))], wrong=lambda: [wrong(ValueError, "vec of shape (3,)", (3, 4), (3,))],
           method="mv")
 def mv(input: Array, vec: Array) -> Array:
     """Product of a matrix (M, K) and a vector (K,), float32. Raises ValueError where shapes do not fit."""
@@ -122,7 +129,8 @@ def mv(input: Array, vec: Array) -> Array:
 
 
 @function(samples=lambda: [sample((5,), (5,)), sample((3000,), (3000,))],
-          wrong=lambda: [wrong(ValueError, "tensor of shape (4,)", (5,), (4,)), wrong(ValueError, "expected 1", (2, 2), (2, 2))], method="dot")
+          wrong=lambda: [wrong(ValueError, "tensor of shape (4,)", (5,), (4,)),
+                         wrong(ValueError, "expected 1", (2, 2), (2, 2))], method="dot")
 def dot(input: Array, tensor: Array) -> Array:
     """Sum of the products of two vectors (K,), float32. Raises ValueError where shapes do not fit."""
     a, b = taken("dot", 1, input=input, tensor=tensor)
@@ -130,7 +138,8 @@ def dot(input: Array, tensor: Array) -> Array:
     return contract(a, b, "a,a->")
 
 
-@function(samples=lambda: [sample((5,), (5,))], wrong=lambda: [wrong(ValueError, "other of shape (4,)", (5,), (4,))], method="vdot")
+@function(samples=lambda: [sample((5,), (5,))], wrong=lambda: [wrong(ValueError, "other of shape (4,)", (5,), (4,))],
+          method="vdot")
 def vdot(input: Array, other: Array) -> Array:
     """:func:`dot`; of real numbers, the two are one."""
     a, b = taken("vdot", 1, input=input, other=other)
@@ -153,7 +162,8 @@ def inner(input: Array, other: Array) -> Array:
     return contract(a, b, f"{left}a,{right}a->{left}{right}")
 
 
-@function(samples=lambda: [sample((3,), (4,)), sample((100,), (70,))], wrong=lambda: [wrong(ValueError, "expected 1", (3, 2), (4,))],
+@function(samples=lambda: [sample((3,), (4,)),
+                           sample((100,), (70,))], wrong=lambda: [wrong(ValueError, "expected 1", (3, 2), (4,))],
           method="outer")
 def outer(input: Array, vec2: Array) -> Array:
     """All products of the elements of two vectors, (M,) and (N,), as (M, N); float32."""
@@ -161,11 +171,13 @@ def outer(input: Array, vec2: Array) -> Array:
     return contract(a, b, "a,b->ab")
 
 
-@function(samples=lambda: [sample((3, 5), (3, 4), (4, 5)), sample((5,), (3, 4), (4, 5), beta=0.5, alpha=2.0), sample((), (3, 4), (4, 5), beta=0)],
-          wrong=lambda: [wrong(ValueError, "mat2 of shape (3, 5)", (3, 5), (3, 4), (3, 5)), wrong(ValueError, "cannot be broadcast", (2, 5), (3, 4), (4, 5)),
+@function(samples=lambda: [sample((3, 5), (3, 4), (4, 5)), sample((5,), (3, 4), (4, 5), beta=0.5, alpha=2.0),
+                           sample((), (3, 4), (4, 5), beta=0)],
+          wrong=lambda: [wrong(ValueError, "mat2 of shape (3, 5)", (3, 5), (3, 4), (3, 5)),
+                         wrong(ValueError, "cannot be broadcast", (2, 5), (3, 4), (4, 5)),
                          wrong(TypeError, "beta='a'", (3, 5), (3, 4), (4, 5), beta="a")], method="addmm")
 def addmm(input: Array, mat1: Array, mat2: Array, *, beta: float = 1, alpha: float = 1) -> Array:
-    """``beta * input + alpha * mat1 @ mat2`` of (M, K) and (K, N); input is broadcast to (M, N), and ignored where beta is 0."""
+    """``beta * input + alpha * mat1 @ mat2`` of (M, K) and (K, N); input is broadcast to (M, N), ignored where beta is 0."""
     a, b = taken("addmm", 2, mat1=mat1, mat2=mat2)
     _fit("addmm", a, b, ("mat1", "mat2"), (1, 0))
     return _added("addmm", input, a, b, "ab,bc->ac", beta, alpha)
@@ -188,7 +200,8 @@ def addr(input: Array, vec1: Array, vec2: Array, *, beta: float = 1, alpha: floa
     return _added("addr", input, a, b, "a,b->ab", beta, alpha)
 
 
-@function(samples=lambda: [sample((2, 3, 5), (2, 3, 4), (2, 4, 5)), sample((1, 5), (2, 3, 4), (2, 4, 5), beta=0.5, alpha=2.0)],
+@function(samples=lambda: [sample((2, 3, 5), (2, 3, 4), (2, 4, 5)),
+                           sample((1, 5), (2, 3, 4), (2, 4, 5), beta=0.5, alpha=2.0)],
           wrong=lambda: [wrong(ValueError, "batch2 of shape (3, 4, 5)", (2, 3, 5), (2, 3, 4), (3, 4, 5))], method="baddbmm")
 def baddbmm(input: Array, batch1: Array, batch2: Array, *, beta: float = 1, alpha: float = 1) -> Array:
     """``beta * input + alpha * bmm(batch1, batch2)``; input is broadcast to (B, M, N)."""
@@ -208,9 +221,11 @@ def addbmm(input: Array, batch1: Array, batch2: Array, *, beta: float = 1, alpha
     return _added("addbmm", input, a, b, "abc,acd->bd", beta, alpha)
 
 
-@function(samples=lambda: [sample((2, 3, 4), (3, 4, 5), dims=2), sample((2, 3, 4), (5, 4, 3), dims=((1, 2), (2, 1))), sample((2, 3), (4,), dims=0),
+@function(samples=lambda: [sample((2, 3, 4), (3, 4, 5), dims=2), sample((2, 3, 4), (5, 4, 3), dims=((1, 2), (2, 1))),
+                           sample((2, 3), (4,), dims=0),
                            sample((3, 4, 5), (4, 3, 2), dims=([1, 0], [0, 1]))],
-          wrong=lambda: [wrong(ValueError, "dims=5", (2, 3), (3, 2), dims=5), wrong(ValueError, "dims=-1", (2, 3), (3, 2), dims=-1),
+          wrong=lambda: [wrong(ValueError, "dims=5", (2, 3), (3, 2), dims=5),
+                         wrong(ValueError, "dims=-1", (2, 3), (3, 2), dims=-1),
                          wrong(ValueError, "dimension 0 of the second", (2, 3), (2, 3), dims=1)])
 def tensordot(a: Array, b: Array, dims=2, out=None) -> Array:
     """Sums of products over pairs of dimensions, as :func:`torch.tensordot`.
@@ -231,7 +246,8 @@ def tensordot(a: Array, b: Array, dims=2, out=None) -> Array:
     x, y = taken("tensordot", a=a, b=b)
     if isinstance(dims, (int, np.integer)) and not isinstance(dims, bool):
         if not 0 <= dims <= min(x.ndim, y.ndim):
-            fail("tensordot", f"dims={dims}: expected 0 to {min(x.ndim, y.ndim)}, for operands of shapes {tuple(x.shape)} and {tuple(y.shape)}")
+            fail("tensordot", f"dims={dims}: expected 0 to {min(x.ndim, y.ndim)}, for operands of shapes {tuple(x.shape)} "
+                              f"and {tuple(y.shape)}")
         first, second = list(range(x.ndim - dims, x.ndim)), list(range(dims))
     else:
         try:
@@ -243,7 +259,8 @@ def tensordot(a: Array, b: Array, dims=2, out=None) -> Array:
     for name, t, chosen in (("a", x, first), ("b", y, second)):
         for d in chosen:
             if not isinstance(d, (int, np.integer)) or not -t.ndim <= d < t.ndim:
-                fail("tensordot", f"dims={dims!r}: {name} of shape {tuple(t.shape)} has no dimension {d}", IndexError if isinstance(d, int) else TypeError)
+                fail("tensordot", f"dims={dims!r}: {name} of shape {tuple(t.shape)} has no dimension {d}",
+                     IndexError if isinstance(d, int) else TypeError)
     first, second = [d % x.ndim for d in first], [d % y.ndim for d in second]
     for name, chosen in (("a", first), ("b", second)):
         if len(set(chosen)) < len(chosen):
@@ -265,10 +282,11 @@ def _unused(op: str, **arguments) -> None:
             fail(op, f"{name}={value!r}: expected None", TypeError)
 
 
-@function(samples=lambda: [sample((3, 4), (4, 5), (5, 2)), sample((3, 4))], wrong=lambda: [wrong(ValueError, "must be that", (3, 4), (5, 2))],
+@function(samples=lambda: [sample((3, 4), (4, 5), (5, 2)),
+                           sample((3, 4))], wrong=lambda: [wrong(ValueError, "must be that", (3, 4), (5, 2))],
           reference=lambda *m: np.linalg.multi_dot(m) if len(m) > 1 else m[0])
 def chain_matmul(*matrices: Array) -> Array:
-    """Product of several matrices, in the order of the fewest multiplications (dynamic programming over all ways of bracketing)."""
+    """Product of several matrices, in the order of the fewest multiplications (of all ways of bracketing)."""
     found = [taken("chain_matmul", 2, **{f"matrices[{i}]": m})[0] for i, m in enumerate(matrices)]
     if not found:
         fail("chain_matmul", "no matrices given: expected at least 1")
@@ -281,7 +299,8 @@ def chain_matmul(*matrices: Array) -> Array:
     for length in range(1, len(found)):
         for i in range(len(found) - length):
             j = i + length
-            cost[i, j] = min((cost[i, k][0] + cost[k + 1, j][0] + size[i] * size[k + 1] * size[j + 1], k) for k in range(i, j))
+            cost[i, j] = min((cost[i, k][0] + cost[k + 1, j][0] + size[i] * size[k + 1] * size[j + 1], k)
+                             for k in range(i, j))
 
     def product(i: int, j: int) -> Tensor:
         return found[i] if i == j else contract(product(i, cost[i, j][1]), product(cost[i, j][1] + 1, j), "ab,bc->ac")
@@ -289,8 +308,10 @@ def chain_matmul(*matrices: Array) -> Array:
     return product(0, len(found) - 1)
 
 
-@function(samples=lambda: [sample((3, 4), (3, 5), (2, 4, 5)), sample((2, 3, 4), (2, 3, 5), (2, 4, 5), (2,)), sample((4,), (5,), (2, 4, 5), (2,))],
-          wrong=lambda: [wrong(ValueError, "input2 of shape (2, 5)", (3, 4), (2, 5), (2, 4, 5)), wrong(ValueError, "weight of shape (2, 5, 5)", (3, 4), (3, 5), (2, 5, 5)),
+@function(samples=lambda: [sample((3, 4), (3, 5), (2, 4, 5)), sample((2, 3, 4), (2, 3, 5), (2, 4, 5), (2,)),
+                           sample((4,), (5,), (2, 4, 5), (2,))],
+          wrong=lambda: [wrong(ValueError, "input2 of shape (2, 5)", (3, 4), (2, 5), (2, 4, 5)),
+                         wrong(ValueError, "weight of shape (2, 5, 5)", (3, 4), (3, 5), (2, 5, 5)),
                          wrong(ValueError, "bias of shape (3,)", (3, 4), (3, 5), (2, 4, 5), (3,))])
 def bilinear(input1: Array, input2: Array, weight: Array, bias: Array | None = None) -> Array:
     """``y[k] = x1^T weight[k] x2 + bias[k]``, as :func:`torch.nn.functional.bilinear`.
@@ -305,9 +326,11 @@ def bilinear(input1: Array, input2: Array, weight: Array, bias: Array | None = N
     x, y = taken("bilinear", input1=input1, input2=input2)
     (w,) = taken("bilinear", 3, weight=weight)
     if x.ndim < 1 or x.type.shape[:-1] != y.type.shape[:-1] or x.ndim != y.ndim:
-        fail("bilinear", f"input1 of shape {tuple(x.shape)} and input2 of shape {tuple(y.shape)}: all but the last extents must be equal")
+        fail("bilinear", f"input1 of shape {tuple(x.shape)} and input2 of shape {tuple(y.shape)}: all but the last extents "
+                         "must be equal")
     if w.type.shape[1:] != (x.type.shape[-1], y.type.shape[-1]):
-        fail("bilinear", f"weight of shape {tuple(w.shape)}: expected (out_features, {x.type.shape[-1]}, {y.type.shape[-1]})")
+        fail("bilinear", f"weight of shape {tuple(w.shape)}: expected (out_features, {x.type.shape[-1]}, "
+                         f"{y.type.shape[-1]})")
     d = None
     if bias is not None:
         (d,) = taken("bilinear", 1, bias=bias)
@@ -318,26 +341,59 @@ def bilinear(input1: Array, input2: Array, weight: Array, bias: Array | None = N
     return contract(half, y, f"{batch}ac,{batch}c->{batch}a", d)
 
 
+setattr(Tensor, "__matmul__", matmul)  # noqa: B010  (mypy)
+setattr(Tensor, "__rmatmul__", lambda self, other: matmul(other, self))  # noqa: B010
+
+
+def _linear(input: Array, weight: Array, bias: Array | None = None) -> Array:
+    """``input @ weight.T + bias`` where input has any number of dimensions, (..., in_features)."""
+    x, w = taken("linear", input=input, weight=weight)
+    if x.ndim < 1:
+        fail("linear", "input has 0 dimensions: expected at least 1 (..., in_features)")
+    if w.ndim not in (1, 2):
+        fail("linear", f"weight of shape {tuple(w.shape)}: expected (out_features, in_features) or (in_features,)")
+    if w.type.shape[-1] != x.type.shape[-1]:
+        fail("linear", f"input of shape {tuple(x.shape)} has {x.type.shape[-1]} features: weight of shape {tuple(w.shape)} "
+                       f"expects in_features={w.type.shape[-1]}")
+    d = None
+    if bias is not None:
+        (d,) = taken("linear", bias=bias)
+        if d.type.shape != w.type.shape[:-1]:
+            fail("linear", f"bias of shape {tuple(d.shape)}: expected {w.type.shape[:-1]}, one per output feature")
+    batch, out = ascii_letters[2:1 + x.ndim], "a" if w.ndim == 2 else ""
+    return contract(x, w, f"{batch}b,{out}b->{batch}{out}", d)
+
+
+linear_any = Record(_linear, "linear", list, list, None, True)
+
+
 # ---- einsum -------------------------------------------------------------------------------------------------------------
 
 
-@function(samples=lambda: [sample("ij,jk->ik", (3, 4), (4, 5)), sample("ii->i", (4, 4)), sample("ii", (4, 4)), sample("ij->ji", (3, 4)), sample("ij->", (3, 4)),
-                           sample("...ij,...jk", (2, 1, 3, 4), (5, 4, 2)), sample("bhqd,bhkd->bhqk", (2, 2, 5, 3), (2, 2, 4, 3)), sample("i,j,k->kij", (2,), (3,), (4,)),
-                           sample("bn,anm,bm->ba", (2, 5), (3, 5, 4), (2, 4)), sample("ij , jk", (3, 4), (4, 5)), sample("iji,j->i", (3, 4, 3), (4,)),
-                           sample("i...->...", (3, 4, 2)), sample("ab,ab,ab->", (3, 4), (3, 4), (3, 4)), sample("ijk,kji->", (3, 4, 5), (5, 4, 3))],
-          wrong=lambda: [wrong(ValueError, "'i,j'", "i,j", (3,)), wrong(ValueError, "'ij->k'", "ij->k", (3, 4)), wrong(ValueError, "extents 4 and 3", "ij,jk->ik", (3, 4), (3, 5)),
-                         wrong(ValueError, "'ijk'", "ijk", (3, 4)), wrong(ValueError, "'i+'", "i+", (3, 4)), wrong(ValueError, "'ij->ii'", "ij->ii", (3, 4))])
-def einsum(equation, *operands: Array) -> Array:
+@function(samples=lambda: [sample("ij,jk->ik", (3, 4), (4, 5)), sample("ii->i", (4, 4)), sample("ii", (4, 4)),
+                           sample("ij->ji", (3, 4)), sample("ij->", (3, 4)),
+                           sample("...ij,...jk", (2, 1, 3, 4), (5, 4, 2)),
+                           sample("bhqd,bhkd->bhqk", (2, 2, 5, 3), (2, 2, 4, 3)), sample("i,j,k->kij", (2,), (3,), (4,)),
+                           sample("bn,anm,bm->ba", (2, 5), (3, 5, 4), (2, 4)), sample("ij , jk", (3, 4), (4, 5)),
+                           sample("iji,j->i", (3, 4, 3), (4,)),
+                           sample("i...->...", (3, 4, 2)), sample("ab,ab,ab->", (3, 4), (3, 4), (3, 4)),
+                           sample("ijk,kji->", (3, 4, 5), (5, 4, 3))],
+          wrong=lambda: [wrong(ValueError, "'i,j'", "i,j", (3,)), wrong(ValueError, "'ij->k'", "ij->k", (3, 4)),
+                         wrong(ValueError, "extents 4 and 3", "ij,jk->ik", (3, 4), (3, 5)),
+                         wrong(ValueError, "'ijk'", "ijk", (3, 4)), wrong(ValueError, "'i+'", "i+", (3, 4)),
+                         wrong(ValueError, "'ij->ii'", "ij->ii", (3, 4))])
+def einsum(equation: str, *operands: Array) -> Array:
     """Sums of products by Einstein's convention, as :func:`torch.einsum`.
 
     Parameters
     ----------
     equation : str
-        As ``"bik,bkj->bij"``: a letter per dimension. What is not behind the arrow is summed over; without an arrow the letters that
-        occur once are kept, in alphabetical order. ``...`` stands for dimensions that are broadcast. A letter twice in an
-        operand takes the diagonal.
+        As ``"bik,bkj->bij"``: a letter per dimension. What is not behind the arrow is summed over; without an arrow the
+        letters that occur once are kept, in alphabetical order. ``...`` stands for dimensions that are broadcast. A letter
+        twice in an operand takes the diagonal.
     operands : arrays
-        float32. Contracted two at a time, the cheapest pair first. Or operands and lists of integers 0 to 51 in turn, without an equation.
+        float32. Contracted two at a time, the cheapest pair first. Or operands and lists of integers 0 to 51 in turn,
+        without an equation.
 
     Raises
     ------
@@ -345,9 +401,7 @@ def einsum(equation, *operands: Array) -> Array:
         For an equation that the operands do not fit.
     """
     if not isinstance(equation, str):
-        equation, operands = _sublists(equation, operands)
-    if len(operands) == 1 and isinstance(operands[0], (list, tuple)):
-        operands = tuple(operands[0])
+        fail("einsum", f"equation is a {type(equation).__name__}: expected a string", TypeError)
     tensors = [taken("einsum", **{f"operands[{i}]": t})[0] for i, t in enumerate(operands)]
     terms, out = _parsed(equation, tensors)
     extents: dict[str, int] = {}
@@ -363,7 +417,7 @@ def einsum(equation, *operands: Array) -> Array:
         return contract(pairs[0][0], unit, f"{pairs[0][1]},->{out}")
     while len(pairs) > 1:
         best = min(((i, j) for j in range(len(pairs)) for i in range(j)),
-                   key=lambda ij: (_cost(pairs, *ij, extents), ij)) if len(pairs) > 2 else (0, 1)
+                   key=lambda ij: (_cost(pairs[ij[0]][1], pairs[ij[1]][1], extents), ij)) if len(pairs) > 2 else (0, 1)
         (a, left), (b, right) = pairs[best[0]], pairs[best[1]]
         rest = [p for k, p in enumerate(pairs) if k not in best]
         kept = out if not rest else "".join(c for c in dict.fromkeys(left + right) if c in out + "".join(p[1] for p in rest))
@@ -371,15 +425,28 @@ def einsum(equation, *operands: Array) -> Array:
     return pairs[0][0]
 
 
-def _cost(pairs: list, i: int, j: int, extents: dict[str, int]) -> float:
-    return prod(extents[c] for c in set(pairs[i][1] + pairs[j][1])) if set(pairs[i][1]) & set(pairs[j][1]) else float("inf")
+_einsum = einsum
+
+
+@functools.wraps(_einsum)
+def einsum(equation, *operands):  # type: ignore[no-redef]
+    if not isinstance(equation, str):
+        equation, operands = _sublists(equation, operands)
+    if len(operands) == 1 and isinstance(operands[0], (list, tuple)):
+        operands = tuple(operands[0])
+    return _einsum(equation, *operands)
+
+
+def _cost(left: str, right: str, extents: dict[str, int]) -> float:
+    return prod(extents[c] for c in set(left + right)) if set(left) & set(right) else float("inf")
 
 
 def _sublists(first, rest: tuple) -> tuple[str, tuple]:
     """The form of operands and lists of integers in turn."""
     values = [first, *rest]
     lists = values[1::2] + ([values[-1]] if len(values) % 2 else [])
-    if any(not isinstance(some, (list, tuple)) or any(i is not Ellipsis and (not isinstance(i, int) or not 0 <= i < 52) for i in some) for some in lists):
+    if any(not isinstance(some, (list, tuple)) or not all(i is Ellipsis or isinstance(i, int) and 0 <= i < 52 for i in some)
+           for some in lists):
         fail("einsum", "equation: expected a string, or operands and lists of integers from 0 to 51 in turn", TypeError)
     text = ["".join("..." if i is Ellipsis else ascii_letters[i] for i in some) for some in lists]
     operands = tuple(values[: len(values) // 2 * 2: 2])
@@ -401,7 +468,8 @@ def _parsed(equation: str, tensors: Sequence[Tensor]) -> tuple[list[str], str]:
         if any(c not in ascii_letters for c in plain):
             refuse("expected letters, one '...' per operand, ',' and '->'")
     unused = [c for c in reversed(ascii_letters) if c not in text]
-    most = max((t.ndim - len(term.replace("...", "")) for term, t in zip(terms, tensors, strict=True) if "..." in term), default=0)
+    most = max((t.ndim - len(term.replace("...", "")) for term, t in zip(terms, tensors, strict=True) if "..." in term),
+               default=0)
     if len(unused) < most:
         refuse("no letters are left for the dimensions of '...'")
     dots = "".join(unused[:max(0, most)])

@@ -1,5 +1,5 @@
-"""How a contraction of two operands is worked off: which dimensions are rows, columns, sum and batch of the matrix product, how its
-operands are read, and into what it is cut. By the problem alone, never by threads."""
+"""How a contraction of two operands is worked off: which dimensions are rows, columns, sum and batch of the matrix product,
+how its operands are read, and into what it is cut. By the problem alone, never by threads."""
 
 from __future__ import annotations
 
@@ -35,7 +35,8 @@ class Dim(NamedTuple):
 
     def onto(self, inner: Dim) -> Dim | None:
         """This dimension and the one that it steps over, as one."""
-        if inner.vary or self.kind != inner.kind or any(s != t * inner.extent for s, t in zip(self[2:6], inner[2:6], strict=True)):
+        steps = zip(self[2:6], inner[2:6], strict=True)
+        if inner.vary or self.kind != inner.kind or any(s != t * inner.extent for s, t in steps):
             return None
         return inner._replace(extent=self.extent * inner.extent, vary=self.vary)
 
@@ -64,7 +65,8 @@ class Contraction(NamedTuple):
     @property
     def packed_steps(self) -> list[int]:
         """The step of each batch dimension over packed matrices; 0 where they are the same."""
-        return _dense([0 if d.b == 0 else d.extent for d in self.batch], self.k.extent * self.e.extent * packed_columns(self.n.extent))
+        size = self.k.extent * self.e.extent * packed_columns(self.n.extent)
+        return _dense([0 if d.b == 0 else d.extent for d in self.batch], size)
 
     @property
     def partial_steps(self) -> list[int]:
@@ -113,16 +115,20 @@ def contraction(shape, kinds: str, a, b, c, d=None, batched: bool = False, const
         Where the strides leave more dimensions than the kernel has: operands are to be copied then.
     """
     d = d if d is not None else [0] * len(shape)
-    dims = [Dim(_kind(kind, extent, *strides), extent, *strides, batched and i == 0)
-            for i, (kind, extent, *strides) in enumerate(zip(kinds, shape, a, b, c, d, strict=True)) if extent != 1 or batched and i == 0]
+    dims = [Dim(_kind(kind, extent, *steps), extent, *steps, batched and i == 0)
+            for i, (kind, extent, steps) in enumerate(zip(kinds, shape, zip(a, b, c, d, strict=True), strict=True))
+            if extent != 1 or batched and i == 0]
     dims = _merged(dims)
     vary = next((dim for dim in dims if dim.vary), None)
     rows, columns, sums, batch = ([dim for dim in dims if dim.kind == kind] for kind in "mnkb")
     m, n = (_taken(some, lambda dim: (dim.c == 1, dim.extent), batch) for some in (rows, columns))
-    k = _taken(sums, lambda dim: (dim.a == 1 or dim.b == 1, dim.extent), sums_left := [])
-    e = _taken(sums_left, lambda dim: dim.extent, too_many := [])
+    sums_left: list[Dim] = []
+    too_many: list[Dim] = []
+    k = _taken(sums, lambda dim: (dim.a == 1 or dim.b == 1, dim.extent), sums_left)
+    e = _taken(sums_left, lambda dim: dim.extent, too_many)
     if too_many or len(batch) > MOST_DIMS:
-        raise ValueError(f"shape={tuple(shape)}: strides that leave {len(batch)} dimensions of a batch and {2 + len(too_many)} of a sum")
+        raise ValueError(f"shape={tuple(shape)}: strides that leave {len(batch)} dimensions of a batch and "
+                         f"{2 + len(too_many)} of a sum")
     if vary is not None and vary is not k and vary is not e and vary in sums:
         raise ValueError("the batch of the run is in the middle of a sum")
     if vary is not None and e.extent > 1 and vary is k:

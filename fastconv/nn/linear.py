@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fastconv.functional.matmul import linear_any
 from fastconv.graph.ir import apply, fail
 from fastconv.graph.parameter import filled
 from fastconv.nn import init
@@ -10,7 +11,7 @@ from fastconv.nn.module import Module
 
 
 class Linear(Module):
-    """``x @ weight.T + bias`` over (N, in_features).
+    """``x @ weight.T + bias`` over (..., in_features).
 
     Parameters
     ----------
@@ -40,12 +41,11 @@ class Linear(Module):
         init.layer_defaults(self.weight, self.bias)
 
     def forward(self, x):
-        if x.ndim != 2:
-            fail("Linear", f"input of shape {x.shape} has {x.ndim} dimensions: expected 2 (N, in_features); put "
-                           "nn.Flatten in front")
-        if x.shape[1] != self.in_features:
-            fail("Linear", f"input of shape {x.shape} has {x.shape[1]} features: expected "
+        if x.ndim < 1 or x.shape[-1] != self.in_features:
+            fail("Linear", f"input of shape {tuple(x.shape)} has {x.shape[-1] if x.ndim else 1} features: expected "
                            f"in_features={self.in_features}")
+        if x.ndim != 2:
+            return linear_any(x, self.weight, self.bias)
         return apply("linear", [x, self.weight] if self.bias is None else [x, self.weight, self.bias])
 
     def extra_repr(self) -> str:

@@ -1,7 +1,8 @@
-"""Contractions of two tensors: out = alpha * sum of left * right (+ beta * addend), dimensions named by letters as in einsum.
+"""Contractions of two tensors: out = alpha * sum of left * right + beta * addend, dimensions named by letters as in einsum.
 
-A letter of extent 1 in one operand only is repeated there. A letter of ``out`` that no operand has is a dimension along which the
-result is repeated; its extent is in ``extents``. So the gradient of a contraction is one again, broadcasting included.
+A letter of extent 1 in one operand only is repeated there. A letter of ``out`` that no operand has is a dimension along
+which the result is repeated; its extent is in ``extents``. So the gradient of a contraction is one again, broadcasting
+included.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import prod
 from string import ascii_letters
+from typing import Any
 
 import numpy as np
 
@@ -44,8 +46,8 @@ def sizes(node_inputs: Sequence[Tensor], attrs: dict) -> dict[str, int]:
             if found.get(label, 1) == 1:
                 found[label] = extent
             elif extent not in (1, found[label]):
-                fail("contract", f"operands of shapes {node_inputs[0].shape} and {node_inputs[1].shape}: {attrs['spec']} gives "
-                                 f"{label!r} the extents {found[label]} and {extent}")
+                fail("contract", f"operands of shapes {node_inputs[0].shape} and {node_inputs[1].shape}: {attrs['spec']} "
+                                 f"gives {label!r} the extents {found[label]} and {extent}")
     return found
 
 
@@ -63,7 +65,6 @@ def infer(inputs: list, attrs: dict) -> list[Type]:
         if len(given) > len(out) or any(a not in (1, b) for a, b in zip(given[::-1], shape[::-1], strict=False)):
             fail("contract", f"input of shape {addend.shape} cannot be broadcast to the shape of the product, {shape}")
         labelled.append((addend, out[len(out) - len(given):]))
-    labelled = [(tensor, labels) for tensor, labels in labelled]
     batched = [(tensor, labels) for tensor, labels in labelled if tensor.batched]
     attrs["vary"] = ""
     if not batched:
@@ -80,7 +81,8 @@ def infer(inputs: list, attrs: dict) -> list[Type]:
     return [Type(shape, FLAT)]
 
 
-def _gradient_of(grad: Tensor, other: Tensor, out: str, others: str, like: Tensor, labels: str, found: dict[str, int], alpha: float):
+def _gradient_of(grad: Tensor, other: Tensor, out: str, others: str, like: Tensor, labels: str, found: dict[str, int],
+                 alpha: float) -> Tensor:
     """The gradient of an operand: the contraction of that of the result with the other operand."""
     free = iter(letter for letter in ascii_letters if letter not in found)
     wanted, extents = "", {}
@@ -98,7 +100,8 @@ def gradient(node: Node, grads: list) -> list:
     (g,), (a, b, d) = grads, node.inputs
     left, right, out = parts(node.attrs["spec"])
     found, alpha = sizes(node.inputs, node.attrs), node.attrs["alpha"]
-    result = [_gradient_of(g, b, out, right, a, left, found, alpha), _gradient_of(g, a, out, left, b, right, found, alpha)]
+    result = [_gradient_of(g, b, out, right, a, left, found, alpha),
+              _gradient_of(g, a, out, left, b, right, found, alpha)]
     if d is None:
         return [*result, None]
     unit = g.graph.constant(one())
@@ -120,12 +123,12 @@ def lower(node: Node, cx: Lowering) -> None:
     target = cx.view(node.output, write=True)
 
     def operand(view: Strided, names: str, extents: Sequence[int]) -> tuple:
-        strides = [sum(s for s, name, extent in zip(view.strides, names, extents, strict=True) if name == label and extent != 1)
-                   for label in labels]
-        return view.ref, strides, view.dtype
+        dims = list(zip(view.strides, names, extents, strict=True))
+        return view.ref, [sum(s for s, name, n in dims if name == label and n != 1) for label in labels], view.dtype
 
-    problem = {"shape": shape, "kinds": kinds, "batched": bool(vary), "c": operand(target, out, node.output.type.shape),
-               "a": operand(cx.view(a), left, a.type.shape), "b": operand(cx.view(b), right, b.type.shape)}
+    problem: dict[str, Any] = {
+        "shape": shape, "kinds": kinds, "batched": bool(vary), "a": operand(cx.view(a), left, a.type.shape),
+        "b": operand(cx.view(b), right, b.type.shape), "c": operand(target, out, node.output.type.shape)}
     if d is not None and attrs["beta"] != 0:
         problem["d"] = operand(cx.view(d), out[len(out) - d.ndim:], d.type.shape)
     constant = [not cx.training and cx.is_constant(t) for t in (a, b)]
@@ -146,7 +149,8 @@ def lower(node: Node, cx: Lowering) -> None:
     sums = cx.temp(4 * partials, "partial sums") if partials else 0
     last = {"alpha": attrs["alpha"], "beta": attrs["beta"]}
     cx.step(kernels.product, **problem, packed=blocks, partials=sums, **last, algorithm="gemm",
-            info={"input": a.type.shape, "output": node.output.type.shape, "weight": b.type.shape, "multiply_adds": prod(shape)})
+            info={"input": a.type.shape, "output": node.output.type.shape, "weight": b.type.shape,
+                  "multiply_adds": prod(shape)})
     if partials:
         cx.step(kernels.sum_parts, **problem, partials=sums, **last, op="sum")
 
