@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from fastconv.graph.parameter import Parameter
     from fastconv.graph.random import initial_seed, manual_seed
     from fastconv.graph.summary import summary
-    from fastconv.interop.native import load
+    from fastconv.interop.native import load, save
     from fastconv.kernels.threads import get_num_threads, set_num_threads
     from fastconv.train.trainer import Trainer
 
@@ -35,6 +35,7 @@ _NAMES = {
     "initial_seed": "graph.random",
     "load": "interop.native",
     "manual_seed": "graph.random",
+    "save": "interop.native",
     "set_num_threads": "kernels.threads",
     "show_config": "config",
     "summary": "graph.summary",
@@ -57,6 +58,7 @@ __all__ = [  # noqa: PLE0604
     "manual_seed",
     "nn",
     "optim",
+    "save",
     "set_num_threads",
     "show_config",
     "summary",

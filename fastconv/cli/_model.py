@@ -43,9 +43,11 @@ def open_model(name: str, input_size: tuple[int, int] | None = None) -> Model:
         if not os.path.exists(name):
             raise FileNotFoundError(f"{name!r}: No such file, and no network of that name "
                                     f"({', '.join(sorted(zoo.NETWORKS))})")
-        if not os.path.isdir(name) and KEY in load_metadata(name):
+        if not os.path.isdir(name) and not name.lower().endswith(".onnx") and KEY in load_metadata(name):
             raise ValueError(f"{name!r} is a checkpoint of a training, not a model: fastconv train --resume finishes it")
         network = load(name)
+        if hasattr(network, "input_names"):
+            return _onnx(name, network, input_size)
     else:
         network = zoo.create(name)
     kind = describe(network).get("name", type(network).__name__)
@@ -60,6 +62,22 @@ def open_model(name: str, input_size: tuple[int, int] | None = None) -> Model:
                              f"{known.size}x{known.size} alone")
         size = input_size
     return Model(name, network, (_channels(network, preprocessing), *size), preprocessing, trained)
+
+
+def _onnx(name: str, network, input_size: tuple[int, int] | None) -> Model:
+    """A network read from an ONNX file; extents that may be any are those of ``input_size``, in order."""
+    if len(network.inputs) != 1:
+        raise ValueError(f"{name!r} takes {', '.join(network.input_names)}: expected a model of one input")
+    shape = network.inputs[0].shape
+    if shape is None:
+        raise ValueError(f"{name!r} does not say the shape of its input")
+    left, sizes = list(input_size or ()), []
+    for i, extent in enumerate(shape[1:]):
+        if extent is None and not left:
+            raise UsageError(f"{name}: dimension {i + 1} of its input {network.input_names[0]} of shape {shape} may be any: "
+                             "--input-size says which height and width")
+        sizes.append(left.pop(0) if extent is None else extent)
+    return Model(name, network, tuple(sizes), network.preprocessing, True)  # type: ignore[arg-type]
 
 
 def _channels(network, preprocessing) -> int:

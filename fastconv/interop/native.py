@@ -9,9 +9,11 @@ import numpy as np
 
 from fastconv import zoo
 from fastconv.graph.parameter import unallocated
+from fastconv.interop.weights import PICKLED, write_weights
 from fastconv.nn import Module, describe, state
 from fastconv.train.files import load_model, read_header
-from fastconv.train.model import NETWORK, PREPROCESSING, UNNAMED, attach
+from fastconv.train.model import NETWORK, PREPROCESSING, UNNAMED, attach, preprocessing_of
+from fastconv.train.model import save as save_native
 
 
 def load(path) -> Module:
@@ -66,3 +68,47 @@ def load(path) -> Module:
         raise ValueError(f"load {name!r}: {error}") from error
     attach(module, description, preprocessing)
     return module
+
+
+def save(module, path, input_shape=None, *, preprocessing: dict | None = None,
+         metadata: dict[str, str] | None = None) -> None:
+    """Writes a network, in the format that the file's ending names.
+
+    Parameters
+    ----------
+    module : nn.Module
+    path : str or os.PathLike
+        ``.onnx``: the whole network (see :func:`fastconv.interop.onnx.save_onnx`). ``.safetensors``, or any other: its
+        parameters and, of a network of :mod:`fastconv.zoo`, how it is made (see :func:`fastconv.train.save`). ``.npz``,
+        ``.pt``, ``.pth``: its parameters and buffers by name, as NumPy and PyTorch read them. An existing file is replaced
+        at once when the new one is complete.
+    input_shape : tuple of int, sequence of tuples, or dict, optional
+        For ONNX, as for :func:`fastconv.compile`; not needed for what was read from ONNX.
+    preprocessing : dict, optional
+        What an input needs before the network sees it; kept in safetensors and ONNX files.
+    metadata : dict of str to str, optional
+        For ONNX, entries of the file.
+
+    Raises
+    ------
+    TypeError, ValueError, NotImplementedError
+        For wrong arguments; what an ONNX model cannot say.
+    ImportError, OSError
+        The package that writes this format is not installed; the file cannot be written.
+    """
+    if not isinstance(module, Module):
+        raise TypeError(f"save: module is a {type(module).__name__}: expected an nn.Module")
+    ending = os.path.splitext(os.fsdecode(path))[1].lower()
+    if ending == ".onnx":
+        from fastconv.interop.onnx import save_onnx
+
+        entries = dict(metadata or getattr(module, "metadata", None) or {})
+        if preprocessing is None:
+            preprocessing = preprocessing_of(module)
+        if preprocessing is not None:
+            entries[PREPROCESSING] = json.dumps(describe.plain(preprocessing))
+        save_onnx(module, path, input_shape, entries)
+    elif ending == ".npz" or ending in PICKLED:
+        write_weights(path, module.state_dict())
+    else:
+        save_native(module, path, preprocessing)

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from fastconv._atomic import open_regular
+from fastconv._atomic import open_regular, write_atomic
 
 MAGIC = 0x1950A86A20F9469CFC6C  # of the older format
 STORAGES = {"FloatStorage": "float32", "DoubleStorage": "float64", "HalfStorage": "float16", "BFloat16Storage": "bfloat16",
@@ -252,3 +252,57 @@ def _arrays(value, depth: int) -> Any:
     if isinstance(value, (list, tuple)):
         return type(value)(_arrays(v, depth + 1) for v in value)
     return value
+
+
+# ---- writing ------------------------------------------------------------------------------------------------------------
+
+
+NAMES = {kind: name for name, kind in STORAGES.items()}
+
+
+def write_state_dict(path, arrays) -> None:
+    """Writes arrays as a state dict that ``torch.load`` reads, without PyTorch.
+
+    Parameters
+    ----------
+    path : str or os.PathLike
+        Written whole or not at all.
+    arrays : dict of str to ndarray
+        Of float16, float32, float64, integers up to 64 bits with a sign, uint8, bool.
+
+    Raises
+    ------
+    TypeError
+        For another dtype.
+    OSError
+        The file cannot be written.
+    """
+    contents, data = [], bytearray(b"\x80\x02}")
+    for i, (name, value) in enumerate(arrays.items()):
+        array = np.ascontiguousarray(value).reshape(np.shape(value))
+        if array.dtype.name not in NAMES:
+            raise TypeError(f"write_state_dict: {name!r} has dtype {array.dtype}: expected one of {', '.join(NAMES)}")
+        contents.append((f"archive/data/{i}", array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes()))
+        strides = [prod(array.shape[d + 1:]) for d in range(array.ndim)]
+        data += _text(name) + b"ctorch._utils\n_rebuild_tensor_v2\n(("
+        data += _text("storage") + f"ctorch\n{NAMES[array.dtype.name]}\n".encode() + _text(str(i)) + _text("cpu")
+        data += _number(array.size) + b"tQ" + _number(0) + _numbers(array.shape) + _numbers(strides)
+        data += b"\x89ccollections\nOrderedDict\n)RtRs"
+    data += b"."
+    with write_atomic(path) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+        for name, content in (("archive/data.pkl", bytes(data)), ("archive/byteorder", b"little"), *contents,
+                              ("archive/version", b"3\n")):
+            archive.writestr(zipfile.ZipInfo(name), content)
+
+
+def _text(value: str) -> bytes:
+    encoded = value.encode()
+    return b"X" + struct.pack("<I", len(encoded)) + encoded
+
+
+def _number(value: int) -> bytes:
+    return b"J" + struct.pack("<i", value) if value < 2**31 else b"\x8a\x08" + struct.pack("<q", value)
+
+
+def _numbers(values) -> bytes:
+    return b"(" + b"".join(map(_number, values)) + b"t"

@@ -6,10 +6,11 @@ import os
 
 import numpy as np
 
-from fastconv._atomic import open_regular
-from fastconv.interop.pickled import read_state_dict
-from fastconv.train.files import load_model
+from fastconv._atomic import open_regular, write_atomic
+from fastconv.interop.pickled import read_state_dict, write_state_dict
+from fastconv.train.files import load_model, save_model
 
+PICKLED = (".pt", ".pth", ".bin")
 PREFIXES = ("module.", "model.", "_orig_mod.")  # of wrappers for training on several devices, and compiled modules
 NESTED = ("state_dict", "model_state_dict", "model", "net", "weights")  # where checkpoints of trainings keep them
 
@@ -38,7 +39,7 @@ def read_weights(path) -> dict[str, np.ndarray]:
         pass
     if ending == ".npz":
         found = _npz(name)
-    elif ending in (".pt", ".pth", ".bin"):
+    elif ending in PICKLED:
         found = _torch(name)
     else:
         found = load_model(name)[0]
@@ -53,6 +54,26 @@ def read_weights(path) -> dict[str, np.ndarray]:
     if not arrays:
         raise ValueError(f"{name!r} has no weights: no floating-point array")
     return arrays
+
+
+def write_weights(path, arrays: dict[str, np.ndarray], metadata: dict[str, str] | None = None) -> None:
+    """Writes arrays by name: ``.npz``, ``.pt``, ``.pth`` and ``.bin`` (a state dict of PyTorch), else safetensors.
+
+    Raises
+    ------
+    OSError
+        The file cannot be written.
+    ImportError
+        safetensors is not installed.
+    """
+    ending = os.path.splitext(os.fsdecode(path))[1].lower()
+    if ending == ".npz":
+        with write_atomic(path) as file:
+            np.savez(file, **arrays)  # type: ignore[arg-type]
+    elif ending in PICKLED:
+        write_state_dict(path, arrays)
+    else:
+        save_model(path, arrays, metadata)
 
 
 def _npz(name: str) -> dict:

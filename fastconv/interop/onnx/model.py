@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 from collections.abc import Iterable, Mapping, Sequence
@@ -138,6 +139,15 @@ def _if(node: Node, values: list, known: dict[str, Any]) -> list:
     return [inside[name] for name in branch.outputs]
 
 
+def preprocessing(metadata: Mapping[str, str]) -> dict | None:
+    """What the file says an input needs, if fastconv wrote it."""
+    try:
+        found = json.loads(metadata.get("preprocessing", "null"))
+    except (ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
 class Subgraph:
     """The body of an If."""
 
@@ -224,6 +234,7 @@ class Builder:
         metadata = {"producer": f"{self.proto.producer_name} {self.proto.producer_version}".strip(),
                     **{e.key: e.value for e in self.proto.metadata_props}}
         module = OnnxModel(taken, outputs, self.opset, metadata)
+        module.preprocessing = preprocessing(metadata)
         read = {name for n in nodes for name in n.input} | set(outputs)
         constants = {name: self.array(t) for name, t in weights.items() if name in read and name not in self.given}
         constants.update(self.given)
