@@ -61,10 +61,14 @@ COMMON = ["-std=c++17", "-fPIC", "-fvisibility=hidden", "-ffp-contract=off", "-f
 # 0.3 MB, plain functions in place of Cython's own kind (binding) 0.13 MB, no tables for unwinding 0.05 MB.
 HOT = ("_runtime", "layout", "call")
 MODULE = ["-fno-exceptions", "-fno-asynchronous-unwind-tables", "-fno-unwind-tables"]
-# How the kernels are compiled; their bits do not depend on it. At -O2 the wheel is 0.25 MB smaller than at -O3, and what does
-# not say otherwise here takes as long (each step of training ResNet-18, MobileNet v2 and LeNet-5, and of what they lack, at
-# AVX-512 and AVX2): norm would take up to 30 % longer, fft and elementwise with short loops not unrolled up to 20 %.
-LEVELS = {"conv": ["-O3"], "norm": ["-O3"], "fft": ["-O2", "-fpeel-loops"], "elementwise": ["-O2", "-fpeel-loops"]}
+# How kernels are compiled, by family, or by instruction set and family; their bits do not depend on it. At -O2 the wheel is
+# 0.25 MB smaller than at -O3, and what does not say otherwise here takes as long (each step of training ResNet-18, MobileNet
+# v2 and LeNet-5, and of what they lack, at AVX-512 and AVX2, interleaved). norm would take up to 30 % longer, fft and
+# elementwise with short loops not unrolled up to 20 %. At -Os depthwise takes as long as at -O3 (at -O2 5 % longer) and is
+# 0.09 MB smaller; pool takes 4 to 17 % less with AVX-512 and is 0.03 MB smaller, but with AVX2 averages take 12 % longer.
+UNROLLED = ["-O2", "-fpeel-loops"]
+LEVELS = {"conv": ["-O3"], "norm": ["-O3"], "fft": UNROLLED, "elementwise": UNROLLED, "depthwise": ["-Os"],
+          "avx512_pool": ["-Os"]}
 # Where there are others, the portable kernels are for processors without AVX2: for size, 0.2 MB of the wheel, but in the
 # families where that takes longer (10 % for resnet18).
 PORTABLE_FAST = ("conv", "winograd")
@@ -225,7 +229,8 @@ class Build(build_ext):
                 defines = [f"-DFC_ISA={isa}", f"-DFC_FAMILY={family}", f'-DFC_BODY="fastconv/family_{family}.inl.h"']
                 target = self.objects_dir / f"{isa}_{family}.o"
                 small = isas and isa == "portable" and family not in PORTABLE_FAST
-                command = [*self.cxx, *(["-Os"] if small else LEVELS.get(family, ["-O2"])), *flags,
+                level = ["-Os"] if small else LEVELS.get(f"{isa}_{family}", LEVELS.get(family, ["-O2"]))
+                command = [*self.cxx, *level, *flags,
                            *ISA_FLAGS.get(isa, []), *defines,
                            f"-I{INCLUDE}", "-MMD", "-MF", f"{target}.d", "-c", str(KERNELS / "isa" / "kernels.cpp"),
                            "-o", str(target)]

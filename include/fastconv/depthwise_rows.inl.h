@@ -57,6 +57,25 @@ FC_INLINE Vf<kWidth> row_values(const DepthwiseArgs* a, const float* p, int64_t 
 
 // ---- forward ----------------------------------------------------------------------------------------------------------
 
+// Bias, residual and activation of a tile's sums, and their places.
+FC_NOINLINE void row_finish(const DepthwiseArgs* a, const int64_t* out, const float* sums, int count, const float* bias, int n) {
+    constexpr int W = kWidth;
+    const float lo = static_cast<float>(a->act_a), hi = static_cast<float>(a->act_b);
+    for (int m = 0; m < count; ++m) {
+        Vf<W> v = load<W>(sums + m * W);
+        if (bias) v = v + load<W>(bias);
+        if (a->residual) v = v + row_values(a, a->residual, a->ldr, out[m], n);
+        v = activate<W>(v, a->act, lo, hi);
+        if (a->ldy == a->G) {
+            store_n<W>(a->y + out[m], v, n);
+        } else {
+            float t[W];
+            store<W>(t, v);
+            for (int i = 0; i < n; ++i) a->y[(out[m] + i) / a->G * a->ldy + (out[m] + i) % a->G] = t[i];
+        }
+    }
+}
+
 template <int M>
 FC_NOINLINE void row_tile(const DepthwiseArgs* a, const RowShape& s, const int64_t* at, const float* const* x,
                           const int64_t* out, const float* w, const float* bias, int n) {
@@ -78,21 +97,19 @@ FC_NOINLINE void row_tile(const DepthwiseArgs* a, const RowShape& s, const int64
             for (int m = 0; m < M; ++m) acc[m] = mul_add<W>(Ops<W>::load_n(x[m] + at[t], n), f, acc[m]);
         }
     }
-    const float lo = static_cast<float>(a->act_a), hi = static_cast<float>(a->act_b);
+    if (n == W && !a->residual && a->ldy == a->G && (!a->act || a->act == FC_ACT_RELU)) {
+        const Vf<W> b = bias ? load<W>(bias) : Vf<W>{};
 #pragma GCC unroll 8
-    for (int m = 0; m < M; ++m) {
-        Vf<W> v = acc[m];
-        if (bias) v = v + load<W>(bias);
-        if (a->residual) v = v + row_values(a, a->residual, a->ldr, out[m], n);
-        v = activate<W>(v, a->act, lo, hi);
-        if (a->ldy == a->G) {
-            store_n<W>(a->y + out[m], v, n);
-        } else {
-            float t[W];
-            store<W>(t, v);
-            for (int i = 0; i < n; ++i) a->y[(out[m] + i) / a->G * a->ldy + (out[m] + i) % a->G] = t[i];
+        for (int m = 0; m < M; ++m) {
+            const Vf<W> v = bias ? acc[m] + b : acc[m];
+            store<W>(a->y + out[m], a->act ? vmax<W>(Vf<W>{}, v) : v);
         }
+        return;
     }
+    alignas(64) float sums[M * W];
+#pragma GCC unroll 8
+    for (int m = 0; m < M; ++m) store<W>(sums + m * W, acc[m]);
+    row_finish(a, out, sums, M, bias, n);
 }
 
 FC_INLINE int64_t f32_conv_depthwise_rows_tiles(const DepthwiseArgs* a) {

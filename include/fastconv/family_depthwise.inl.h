@@ -3,4 +3,3 @@
 #include "fastconv/depthwise_forward.inl.h"
 #include "fastconv/depthwise_transposed.inl.h"
 #include "fastconv/depthwise_backward_weight.inl.h"
-#include "fastconv/depthwise_rows.inl.h"
