@@ -19,9 +19,9 @@ G = ones(2, 6, 6, 7)
 
 CONV = {
     "rank of input": (
-        lambda: F.conv2d(X[0], W),
+        lambda: F.conv2d(X[0, 0], W),
         ValueError,
-        r"conv2d: input of shape \(4, 8, 9\) has 3 dimensions: expected 4",
+        r"conv2d: input of shape \(8, 9\) has 2 dimensions: expected 4",
     ),
     "rank of input, 1d": (
         lambda: F.conv1d(X, W),
@@ -29,9 +29,9 @@ CONV = {
         r"conv1d: input of shape \(2, 4, 8, 9\) has 4 dimensions",
     ),
     "rank of input, 3d": (
-        lambda: F.conv3d(X, W),
+        lambda: F.conv3d(X[0], ones(6, 4, 3, 3, 3)),
         ValueError,
-        r"conv3d: input of shape \(2, 4, 8, 9\) has 4 dimensions",
+        r"conv3d: input of shape \(4, 8, 9\) has 3 dimensions",
     ),
     "rank 0": (lambda: F.conv2d(ones(), W), ValueError, r"conv2d: input of shape \(\) has 0 dimensions"),
     "rank of weight": (lambda: F.conv2d(X, W[0]), ValueError, r"conv2d: weight of shape \(4, 3, 3\) has 3 dimensions"),
@@ -250,7 +250,7 @@ NORM = {
 }
 
 POOL = {
-    "rank": (lambda: F.max_pool2d(X[0], 2), ValueError, r"max_pool2d: input of shape \(4, 8, 9\) has 3 dimensions"),
+    "rank": (lambda: F.max_pool2d(X[0, 0], 2), ValueError, r"max_pool2d: input of shape \(8, 9\) has 2 dimensions"),
     "zero kernel": (lambda: F.max_pool2d(X, 0), ValueError, "max_pool2d: kernel_size=0 must be at least 1"),
     "negative kernel": (lambda: F.avg_pool2d(X, (2, -1)), ValueError, r"avg_pool2d: kernel_size=\(2, -1\)"),
     "zero stride": (lambda: F.max_pool2d(X, 2, 0), ValueError, "max_pool2d: stride=0 must be at least 1"),
@@ -264,7 +264,7 @@ POOL = {
     ),
     "indices": (lambda: F.max_pool2d(X, 2, return_indices=1), TypeError, "max_pool2d: return_indices=1"),
     "indices, kernel": (lambda: F.max_pool2d(X, 0, return_indices=True), ValueError, "max_pool2d: kernel_size=0"),
-    "indices, rank": (lambda: F.max_pool2d(X[0], 2, return_indices=True), ValueError, "max_pool2d: input of shape"),
+    "indices, rank": (lambda: F.max_pool2d(X[0, 0], 2, return_indices=True), ValueError, "max_pool2d: input of shape"),
     "empty output": (
         lambda: F.max_pool2d(X, 10),
         ValueError,

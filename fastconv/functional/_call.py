@@ -17,14 +17,18 @@ from fastconv.graph.ir import FLAT, PIXELS, Tensor, Type, apply, as_pixels, show
 from fastconv.kernels.call import Function
 
 
-def define(op: str, shown: str, *parameters: Argument, attrs: Sequence[str] = (), check: Callable | None = None) -> Any:
+def define(op: str, shown: str, *parameters: Argument, attrs: Sequence[str] = (), check: Callable | None = None,
+           unbatched: bool = False) -> Any:
     """The function ``shown``: an operator of some arrays with these attributes.
 
     ``check(shown, attrs)`` gives the operator's attributes for those of a call, or raises what is wrong with them.
+    ``unbatched``: whether the first array may be one image, without the batch's dimension; so is then the result.
     """
     names, count = tuple(attrs), len(parameters)
 
     def careful(*values):
+        if unbatched and getattr(values[0], "ndim", 0) == parameters[0].ndim - 1:
+            return one_image(made, values)
         given = dict(zip(names, values[count:], strict=True))
         if check is not None:
             given = check(shown, given)
@@ -33,7 +37,18 @@ def define(op: str, shown: str, *parameters: Argument, attrs: Sequence[str] = ()
             return symbolic(op, shown, arguments, given)
         return run_op(op, arguments, given, shown, tag=(shown, values[count:]))
 
-    return Function(cache.problems, shown, count, careful)
+    made = Function(cache.problems, shown, count, careful)
+    return made
+
+
+def one_image(function: Callable, values: Sequence) -> Any:
+    """A function of a batch on one image, which is its first argument."""
+    image, *rest = values
+    if not isinstance(image, Tensor):
+        results = function(image[None], *rest)
+        return tuple(r[0] for r in results) if isinstance(results, tuple) else results[0]
+    results = function(image.unsqueeze(0), *rest)  # type: ignore[attr-defined]
+    return tuple(r.squeeze(0) for r in results) if isinstance(results, tuple) else results.squeeze(0)
 
 
 def define_gradient(op: str, shown: str, grad_output: Argument, *parameters: Argument, attrs: Sequence[str] = (),

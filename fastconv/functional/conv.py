@@ -27,7 +27,8 @@ def declared(op: str, ending: str, arrays: Sequence[str], geometry: Sequence[str
     for d in DIMS:
         made = {"weight": flat("weight", ndim=d + 2), "bias": flat("bias", ndim=1, optional=True)}
         yield define(op + ending, f"{op}{d}d{ending}", *(made.get(name) or activation(name, ndim=d + 2) for name in arrays),
-                     attrs=(shape, *geometry) if shape else geometry, check=shaped(shape, d + 2) if shape else given)
+                     attrs=(shape, *geometry) if shape else geometry, check=shaped(shape, d + 2) if shape else given,
+                     unbatched=not ending)
 
 
 def sums(op: str) -> Iterator[Any]:

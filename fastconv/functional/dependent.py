@@ -106,7 +106,8 @@ def unique_consecutive(input, return_inverse: bool = False, return_counts: bool 
     inverse, counts = flag(op, "return_inverse", return_inverse), flag(op, "return_counts", return_counts)
     axis = 0 if dim is None else dimension(op, dim, input.ndim)
     line = input.reshape(-1) if dim is None else input
-    rows = np.moveaxis(line, axis, 0).reshape(line.shape[axis], -1)
+    rows = np.moveaxis(line, axis, 0)
+    rows = rows.reshape(len(rows), int(np.prod(rows.shape[1:])))
     starts = np.flatnonzero(np.concatenate([[True], (rows[1:] != rows[:-1]).any(1)])[: len(rows)])
     where = np.cumsum(np.isin(np.arange(len(rows)), starts)) - 1
     results = (np.take(line, starts, axis),

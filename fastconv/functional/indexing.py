@@ -32,7 +32,7 @@ def along(rank: int, dim: int) -> dict:
 
 def check_along(op: str, input: Tensor, dim: int, index: Tensor, source: Tensor | None = None) -> dict:
     """Refuses an index whose shape is not one that a gather or scatter along ``dim`` takes; the maps."""
-    if max(index.ndim, 1) != max(input.ndim, 1):
+    if max(index.ndim, 1) != max(input.ndim, 1) and not (op == "gather" and 0 in extents(index)):
         fail(op, f"index of shape {extents(index)} has {index.ndim} dimensions: expected {input.ndim}, as input of shape "
                  f"{extents(input)} has")
     if source is not None and max(source.ndim, 1) != max(index.ndim, 1):
@@ -53,11 +53,11 @@ def check_source(op: str, input: Tensor, source: Tensor, name: str = "src") -> N
 
 
 def scalar(op: str, name: str, value, dtype: str) -> np.ndarray:
-    """A number as an array without dimensions of this dtype; refused where it has none."""
+    """A number as an array without dimensions of this dtype, to which it is converted."""
+    if isinstance(value, np.ndarray) and value.ndim == 0:
+        value = value.item()
     if not isinstance(value, (bool, np.bool_)):
         value = number(op, name, value)
-    if dtype != "float32" and isinstance(value, float) and not value.is_integer():
-        fail(op, f"{name}={shown(value)}: expected an integer, as input has dtype {dtype}", TypeError)
     return np.array(value).astype(dtype)
 
 
@@ -101,6 +101,9 @@ def gather(input: Array, dim: int, index: Array, *, sparse_grad: bool = False) -
     input, index = tensor("gather", "input", input), tensor("gather", "index", index)
     flag("gather", "sparse_grad", sparse_grad)
     dim = dimension("gather", dim, input.ndim)
+    if index.ndim != input.ndim and 0 in extents(index):  # nothing, whatever its dimensions
+        check_along("gather", input, dim, index)
+        return tensor("gather", "nothing", np.zeros(extents(index), input.dtype))
     return apply("gather", [input, index], **check_along("gather", input, dim, index))
 
 
@@ -231,10 +234,10 @@ def indexed(op: str, how: str, input, dim, index, source, name: str) -> Array:
         return apply("scatter", [input, source, index], op=how, **maps, wrap=op == "index_fill")
     source = tensor(op, name, source)
     check_source(op, input, source, name)
-    if input.ndim == 0:
-        fail(op, "input has no dimensions: expected one at least")
+    if input.ndim == 0:  # one element
+        return indexed(op, how, input.reshape(1), 0, index, source.reshape(-1), name).reshape(())  # type: ignore[attr-defined]
     if source.ndim == 0 and index.type.shape == (1,) and input.ndim == 1:
-        source = source.reshape(1)
+        source = source.reshape(1)  # type: ignore[attr-defined]
     expected = (*extents(input)[:dim], extents(index)[0], *extents(input)[dim + 1:])
     if extents(source) != expected:
         fail(op, f"{name} of shape {extents(source)}: expected {expected}, an index of {extents(index)[0]} elements in "

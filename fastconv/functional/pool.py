@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from math import prod
 from typing import Any
 
-import numpy as np
-
-from fastconv.functional._call import activation, call, define, define_gradient, flag, shape_like
-from fastconv.graph.eager import check_array, planned_shape, run_op
-from fastconv.graph.ir import PIXELS, Tensor, showing
+from fastconv.functional._call import activation, call, define, define_gradient, flag, one_image, shape_like
+from fastconv.graph.general import Place, as_array, run
+from fastconv.graph.ir import Tensor, showing
 
 # ---- declarations ---------------------------------------------------------------------------------------------------------
 
@@ -20,7 +17,7 @@ MEANS = ("kernel_size", "stride", "padding", "ceil_mode", "count_include_pad", "
 
 
 def _windows(op: str, attrs: Sequence[str]) -> Iterator[Any]:
-    return (define(op, f"{op}{d}d", activation("input", ndim=d + 2), attrs=attrs) for d in DIMS)
+    return (define(op, f"{op}{d}d", activation("input", ndim=d + 2), attrs=attrs, unbatched=True) for d in DIMS)
 
 
 def _backward_of_max(op: str, attrs: Sequence[str]) -> Iterator[Any]:
@@ -50,38 +47,33 @@ _adaptive_max_pool1d_backward, _adaptive_max_pool2d_backward, _adaptive_max_pool
 # ---- maximum --------------------------------------------------------------------------------------------------------------
 
 
-def _max(op, shown, dims, input, attrs, return_indices):
+def positions(values: Tensor) -> Tensor:
+    """Where in its image each value of a symbolic max pool was: int64, row-major."""
     from fastconv.ops import pool
 
-    x = activation("input", input, dims + 2)
+    return pool.positions(values)
+
+
+def _max(op, shown, dims, input, attrs, return_indices=True):
+    """A max pool, or with each winner's row-major position in its image, int64."""
     flag(shown, "return_indices", return_indices)
+
+    def body(x, *values):
+        given = dict(zip(attrs, values, strict=True))
+        if x.ndim == dims + 1:
+            return tuple(y.squeeze(0) for y in body(x.unsqueeze(0), *values))
+        out = call(op, shown, activation("input", x, dims + 2), **given)
+        return out, positions(out)
+
     if not return_indices:
-        return call(op, shown, x, **attrs)
+        if getattr(input, "ndim", 0) == dims + 1:
+            return one_image(lambda x: _max(op, shown, dims, x, attrs, False), [input])
+        return call(op, shown, activation("input", input, dims + 2), **attrs)
     if isinstance(input, Tensor):
-        raise ValueError(f"{shown}: return_indices=True works on arrays only")
-    shape = planned_shape(check_array(shown, x).shape, PIXELS)
-    normal = dict(attrs)
-    with showing(shown):
-        out = (pool.max_shape if op == "max_pool" else pool.adaptive_shape)(op, shape, normal)
-    values, taps = run_op(op, [x], attrs, shown, also=pool.argmax)
-    geometry, _ = pool.problem(shape, out, normal)
-    return values, _flat_indices(taps, geometry, dims)
-
-
-def _flat_indices(taps: np.ndarray, geometry: dict, dims: int) -> np.ndarray:
-    """From the winner's tap in each window to its row-major position in the image; -1 where there is none."""
-    none = taps == (255 if taps.dtype == np.uint8 else -1)
-    if geometry.get("adaptive"):
-        return taps.astype(np.int64)
-    size, kernel, stride = (geometry[key][3 - dims:] for key in ("input", "kernel", "stride"))
-    dilation, low = geometry.get("dilation", (1,) * 3)[3 - dims:], geometry.get("low", (0,) * 3)[3 - dims:]
-    flat, rest, below = np.zeros(taps.shape, np.int64), np.where(none, 0, taps).astype(np.int64), prod(kernel)
-    for axis, k in enumerate(kernel):
-        below //= k
-        tap, rest = np.divmod(rest, below)  # np.unravel_index is wrong on large arrays with a last extent of 1 (NumPy 2.4.6)
-        window = np.arange(taps.shape[2 + axis]).reshape(-1, *(1,) * (dims - 1 - axis))
-        flat = flat * size[axis] + (window * stride[axis] - low[axis] + tap * dilation[axis])
-    return np.where(none, -1, flat)
+        with showing(shown):
+            return body(input, *attrs.values())
+    x = as_array(shown, "input", input)
+    return run(shown, body, (Place(0, x.shape, x.dtype.name), *attrs.values()), [x])
 
 
 def _window(*values) -> dict:

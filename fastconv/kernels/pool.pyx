@@ -43,6 +43,11 @@ def max_forward(dict geometry, *, size_t x, ldx, size_t y, ldy, size_t index=0, 
     return bound(f"f32_maxpool_argmax_{index_type}" if index else "f32_maxpool", geometry, x, ldx, y, ldy, index, ldi)
 
 
+def max_positions(dict geometry, *, size_t y, ldy, size_t index, ldi, index_type="u8") -> Step:
+    """From the index that a max pool stored to positions in the image, int64 (y), row-major; -1 for windows without a tap."""
+    return bound(f"max_positions_{index_type}", geometry, 0, 0, y, ldy, index, ldi)
+
+
 def max_backward(dict geometry, *, size_t gx, ldx, size_t gy, ldy, size_t index, ldi, index_type="u8") -> Step:
     """Gradient of max pooling: writes all of gx from gy and the index that the forward stored."""
     return bound(f"f32_maxpool_backward_{index_type}", geometry, gx, ldx, gy, ldy, index, ldi)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 import operator
+from collections.abc import Callable
 from numbers import Real
-from typing import Any
+from typing import Any, TypeVar
 
 from fastconv._values import shown
 
+Forward = TypeVar("Forward", bound=Callable)
 LARGEST = 3.4028234663852886e38  # float32
 
 
@@ -60,3 +63,16 @@ def choice(layer: str, name: str, value: Any, options: tuple[str, ...]) -> str:
     if not isinstance(value, str) or value not in options:
         raise ValueError(f"{layer}: {name}={shown(value)}: expected one of {', '.join(map(repr, options))}")
     return value
+
+
+def one_image_too(forward: Forward) -> Forward:
+    """A layer's ``forward`` of (N, C, spatial...) that takes one image, (C, spatial...), as well; it has ``self.dims``."""
+
+    @functools.wraps(forward)
+    def call(self, x, *rest, **keywords):
+        if x.ndim != self.dims + 1:
+            return forward(self, x, *rest, **keywords)
+        made = forward(self, x.unsqueeze(0), *rest, **keywords)
+        return tuple(y.squeeze(0) for y in made) if isinstance(made, tuple) else made.squeeze(0)
+
+    return call  # type: ignore[return-value]

@@ -6,7 +6,7 @@ from fastconv._values import shown
 from fastconv.graph.ir import apply, fail
 from fastconv.graph.parameter import filled
 from fastconv.nn import init
-from fastconv.nn._check import choice, flag, integer, sizes
+from fastconv.nn._check import choice, flag, integer, one_image_too, sizes
 from fastconv.nn.module import Module
 
 PADDING_MODES = ("reflect", "replicate", "circular")
@@ -49,6 +49,7 @@ class _Conv(Module):
         """PyTorch's initial values."""
         init.layer_defaults(self.weight, self.bias)
 
+    @one_image_too
     def forward(self, x):
         layer = type(self).__name__
         if x.ndim != self.dims + 2:

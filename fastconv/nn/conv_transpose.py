@@ -8,7 +8,7 @@ from fastconv._values import shown
 from fastconv.graph.ir import apply, fail
 from fastconv.graph.parameter import filled
 from fastconv.nn import init
-from fastconv.nn._check import flag, integer, sizes
+from fastconv.nn._check import flag, integer, one_image_too, sizes
 from fastconv.nn.conv import SHAPES
 from fastconv.nn.module import Module
 
@@ -45,6 +45,7 @@ class _ConvTranspose(Module):
         """PyTorch's initial values."""
         init.layer_defaults(self.weight, self.bias)
 
+    @one_image_too
     def forward(self, x, output_size=None):
         """Adds the layer to the graph.
 

@@ -6,7 +6,7 @@ import operator
 
 from fastconv._values import shown
 from fastconv.graph.ir import apply, fail
-from fastconv.nn._check import number
+from fastconv.nn._check import number, one_image_too
 from fastconv.nn.conv import SHAPES
 from fastconv.nn.module import Module
 
@@ -32,6 +32,7 @@ class _Pad(Module):
             raise ValueError(f"{layer}: padding={shown(padding)} has {len(self.padding)} values: expected 1 or {count}, "
                              "(front, back) of the last dimension first")
 
+    @one_image_too
     def forward(self, x):
         if x.ndim != self.dims + 2:
             fail(type(self).__name__, f"input of shape {x.shape} has {x.ndim} dimensions: expected {SHAPES[self.dims]}")

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from fastconv._values import plain, shown
+from fastconv.functional.pool import positions
 from fastconv.graph.ir import apply, fail
-from fastconv.nn._check import flag, integer, sizes
+from fastconv.nn._check import flag, integer, one_image_too, sizes
 from fastconv.nn.conv import SHAPES
 from fastconv.nn.module import Module
 
@@ -37,14 +38,14 @@ class _MaxPool(_Pool):
         self._window(kernel_size, stride, padding, ceil_mode)
         sizes(type(self).__name__, "dilation", dilation, self.dims, 1)
         self.dilation = plain(dilation)
-        self.return_indices = False
-        if flag(type(self).__name__, "return_indices", return_indices):
-            raise ValueError(f"{type(self).__name__}: return_indices=True is not supported")
+        self.return_indices = flag(type(self).__name__, "return_indices", return_indices)
 
+    @one_image_too
     def forward(self, x):
         self._check_input(x)
-        return apply("max_pool", [x], kernel_size=self.kernel_size, stride=self.stride, padding=self.padding,
-                     dilation=self.dilation, ceil_mode=self.ceil_mode)
+        y = apply("max_pool", [x], kernel_size=self.kernel_size, stride=self.stride, padding=self.padding,
+                  dilation=self.dilation, ceil_mode=self.ceil_mode)
+        return (y, positions(y)) if self.return_indices else y
 
     def extra_repr(self) -> str:
         return (f"kernel_size={self.kernel_size}, stride={self.stride}, padding={self.padding}, "
@@ -68,7 +69,8 @@ class MaxPool2d(_MaxPool):
     padding : int or tuple, default 0
         At most half of the kernel; what is added is never the maximum.
     dilation : int or tuple, default 1
-    return_indices : False
+    return_indices : bool, default False
+        Whether the result is a pair: also each winner's row-major position in its image, int64.
     ceil_mode : bool, default False
         Whether a last window that is only partly inside counts.
     """
@@ -91,6 +93,7 @@ class _AvgPool(_Pool):
         self.divisor_override = divisor_override if divisor_override is None else \
             integer(type(self).__name__, "divisor_override", divisor_override, 1)
 
+    @one_image_too
     def forward(self, x):
         self._check_input(x)
         return apply("avg_pool", [x], kernel_size=self.kernel_size, stride=self.stride, padding=self.padding,
@@ -139,6 +142,7 @@ class AvgPool3d(_AvgPool):
 
 class _AdaptivePool(_Pool):
     op: str
+    return_indices = False
 
     def __init__(self, output_size):
         super().__init__()
@@ -152,11 +156,13 @@ class _AdaptivePool(_Pool):
                 integer(layer, "output_size", v, 1)
         self.output_size = plain(output_size)
 
+    @one_image_too
     def forward(self, x):
         self._check_input(x)
         size = self.output_size if isinstance(self.output_size, (tuple, list)) else (self.output_size,) * self.dims
         size = tuple(have if want is None else want for want, have in zip(size, x.shape[2:], strict=True))
-        return apply(self.op, [x], output_size=size)
+        y = apply(self.op, [x], output_size=size)
+        return (y, positions(y)) if self.return_indices else y
 
     def extra_repr(self) -> str:
         return f"output_size={self.output_size}"
@@ -180,19 +186,28 @@ class AdaptiveAvgPool3d(_AdaptivePool):
     dims, op = 3, "adaptive_avg_pool"
 
 
-class AdaptiveMaxPool1d(_AdaptivePool):
-    """Maximum over windows that divide (N, C, L) into ``output_size`` parts; None keeps the size."""
+class _AdaptiveMaxPool(_AdaptivePool):
+    op = "adaptive_max_pool"
 
-    dims, op = 1, "adaptive_max_pool"
+    def __init__(self, output_size, return_indices: bool = False):
+        super().__init__(output_size)
+        self.return_indices = flag(type(self).__name__, "return_indices", return_indices)
 
 
-class AdaptiveMaxPool2d(_AdaptivePool):
+class AdaptiveMaxPool1d(_AdaptiveMaxPool):
+    """Maximum over windows that divide (N, C, L) into ``output_size`` parts; None keeps the size. With ``return_indices``
+    also each winner's row-major position in its image, int64."""
+
+    dims = 1
+
+
+class AdaptiveMaxPool2d(_AdaptiveMaxPool):
     """Maximum over windows that divide (N, C, H, W) into ``output_size`` parts; None keeps a size."""
 
-    dims, op = 2, "adaptive_max_pool"
+    dims = 2
 
 
-class AdaptiveMaxPool3d(_AdaptivePool):
+class AdaptiveMaxPool3d(_AdaptiveMaxPool):
     """Maximum over windows that divide (N, C, D, H, W) into ``output_size`` parts; None keeps a size."""
 
-    dims, op = 3, "adaptive_max_pool"
+    dims = 3

@@ -77,9 +77,11 @@ def aligned(index: Tensor, attrs: dict) -> tuple[int, ...]:
     return tuple(attrs["index_map"][len(attrs["index_map"]) - index.ndim:])
 
 
-def positions(x_shape: Sequence[int], indices: Sequence[Tensor], attrs: dict, op: str) -> tuple[int, ...]:
-    """The shape of a gather's result, of a scatter's source."""
-    extents: dict[int, int] = {place: x_shape[d] for d, place in enumerate(attrs["x_map"]) if place is not None}
+def positions(x_shape: Sequence[int], indices: Sequence[Tensor], attrs: dict, op: str,
+              source: Sequence[int] = ()) -> tuple[int, ...]:
+    """The shape of a gather's result; that of a scatter's source, which has dimensions of its own where it says so."""
+    extents: dict[int, int] = dict(enumerate(source)) if attrs.get("own") else {}
+    extents.update({place: x_shape[d] for d, place in enumerate(attrs["x_map"]) if place is not None})
     extents.update(zip(attrs["index_map"], broadcast_extents(op, indices), strict=True))
     for d, extent in enumerate(attrs.get("extents", ())):  # to which both are repeated
         extents[d] = extents[d] if extent is None else extent
@@ -204,7 +206,7 @@ def infer_scatter(inputs: list, attrs: dict) -> list[Type]:
     axes = addressed(attrs)
     table = target.shape or (1,)
     check_indices("scatter", indices, attrs, [table[d] for d in axes])
-    shape = positions(table, indices, attrs, "scatter")
+    shape = positions(table, indices, attrs, "scatter", source.shape)
     attrs["positions"] = shape
     places = tuple(range(len(shape)))
     found = [(source, places[len(shape) - source.ndim:]), *((index, aligned(index, attrs)) for index in indices)]
@@ -223,11 +225,13 @@ def gradient_scatter(node: Node, grads: list) -> list:
     g, attrs = grads[0], node.attrs
     if g is None or source.dtype != "float32":
         return [None, None, *nothing]
-    maps = {key: attrs[key] for key in ("x_map", "index_map", "axes", "wrap", "called", "what") if key in attrs}
+    maps = {key: attrs[key] for key in ("x_map", "index_map", "axes", "wrap", "called", "what", "extents") if key in attrs}
     if attrs.get("skip") is not None:
         fail(attrs["called"], "the gradient of a gradient is not there", NotImplementedError)
     if attrs["op"] not in ("set", "add"):
         fail(attrs["called"], f"reduce={attrs['op']!r} has no gradient of its own", NotImplementedError)
+    if attrs.get("own"):
+        maps["extents"] = list(attrs["positions"])
     at_base = None if base is None else g
     if attrs["op"] == "set" and base is not None:
         zero = np.zeros((), np.float32)

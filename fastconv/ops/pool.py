@@ -151,6 +151,22 @@ def lower_max(node: Node, cx: Lowering) -> None:
             info=describe(x, node.output))
 
 
+def lower_positions(node: Node, cx: Lowering) -> None:
+    (winners,) = node.inputs
+    geometry, index_type = problem(node.attrs["input_shape"], winners.shape, node.attrs)
+    index, y = cx.read(winners), cx.write(node.output)
+    cx.step(kernels.max_positions, geometry, y=y.ref, ldy=y.ld, index=index.ref, ldi=index.ld, index_type=index_type,
+            info=describe(winners, node.output))
+
+
+def positions(values: Tensor) -> Tensor:
+    """Where in its image each value of a max pool's output was: int64, row-major."""
+    node = values.node
+    assert node is not None
+    attrs = {key: value for key, value in node.attrs.items() if key != "input_shape"}
+    return apply("pool_positions", [argmax(node)], input_shape=node.inputs[0].type.shape, **attrs)
+
+
 def lower_max_backward(node: Node, cx: Lowering) -> None:
     gy, winners = node.inputs
     geometry, index_type = problem(node.output.shape, gy.shape, node.attrs)
@@ -181,7 +197,7 @@ def argmax(node: Node) -> Tensor:
     if len(node.outputs) == 1:
         x, y = node.inputs[0], node.output
         dtype = {"u8": "uint8", "i32": "int32"}[problem(x.shape, y.shape, node.attrs)[1]]
-        node.outputs.append(Tensor(y.graph, Type(y.shape, PIXELS, dtype), node, 1))
+        node.outputs.append(Tensor(y.graph, Type(y.shape, PIXELS, dtype, y.type.fixed), node, 1))
     return node.outputs[1]
 
 
@@ -210,6 +226,8 @@ def add(name: str, shape, attributes: tuple[str, ...], lower, lower_backward, wi
     register(Operator(backward, infer_backward, lower_backward))
 
 
+register(Operator("pool_positions", lambda inputs, attrs: [Type(inputs[0].shape, PIXELS, "int64")], lower_positions,
+                  lambda node, grads: [None]))
 WINDOW = ("kernel_size", "stride", "padding", "ceil_mode")
 add("max_pool", max_shape, (*WINDOW, "dilation"), lower_max, lower_max_backward, True)
 add("avg_pool", avg_shape, (*WINDOW, "count_include_pad", "divisor_override"), lower_avg, lower_avg_backward, False)
