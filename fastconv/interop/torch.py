@@ -172,10 +172,8 @@ def from_torch(module, example, dynamic_batch: bool = True) -> TorchModule:
     places = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
     constants = dict(getattr(signature, "inputs_to_lifted_tensor_constants", {}))
     given = [n for n in signature.user_inputs if isinstance(n, str)]
-    mutated = set(getattr(signature, "buffers_to_mutate", {}))
-    nodes, outputs, _ = read_graph(exported.graph, torch)
-    wanted = [o for o, spec in zip(outputs, signature.output_specs, strict=True)
-              if spec.kind.name == "USER_OUTPUT" and str(o) not in mutated]
+    kinds = [spec.kind.name == "USER_OUTPUT" for spec in signature.output_specs]
+    nodes, wanted, _ = read_graph(exported.graph, torch, kinds)
     structure = exported.call_spec.out_spec
     result = TorchModule(nodes, places, _nested(wanted, structure), given)
     trained = {name: p.requires_grad for name, p in module.named_parameters()}
@@ -200,8 +198,10 @@ def _nested(leaves: list, spec) -> Any:
     return torch.utils._pytree.tree_unflatten(leaves, spec)
 
 
-def read_graph(graph, torch) -> tuple[list, list, list[str]]:
+def read_graph(graph, torch, kept: Sequence[bool] | None = None) -> tuple[list, list, list[str]]:
     """The nodes of an FX graph of ATen operators: (name, operator, target, args, kwargs, path); its outputs; its inputs.
+
+    ``kept`` says which outputs are wanted; what only others need (counters, statistics) is left out.
 
     Raises
     ------
@@ -212,11 +212,21 @@ def read_graph(graph, torch) -> tuple[list, list, list[str]]:
     missing: dict[str, None] = {}
     outputs: list = []
     inputs: list[str] = []
+    results = list(next(n for n in graph.nodes if n.op == "output").args[0])
+    results = [r for i, r in enumerate(results) if kept is None or kept[i]]
+    needed, todo = set(), [r for r in results if isinstance(r, torch.fx.Node)]
+    while todo:
+        node = todo.pop()
+        if node not in needed:
+            needed.add(node)
+            todo += node.all_input_nodes
     for node in graph.nodes:
+        if node.op == "call_function" and node not in needed:
+            continue
         if node.op == "placeholder":
             inputs.append(node.name)
         elif node.op == "output":
-            outputs = list(_named(node.args[0], torch))
+            outputs = list(_named(results, torch))
         elif node.op == "call_function":
             if isinstance(node.target, torch._ops.OpOverload):
                 op, target = node.target._schema.name.split("::")[1], None
@@ -273,6 +283,57 @@ def _instance_norm(training, x, weight, bias, mean, var, use_input_stats, moment
 @rule("dropout", "feature_dropout", "alpha_dropout")
 def _dropout(training, x, p=0.5, *_):
     return F.dropout(x, p, training=True) if training and p > 0 else x
+
+
+@rule("convolution")
+def _convolution(x, w, b, stride, padding, dilation, transposed, output_padding, groups):
+    dims = x.ndim - 2
+    stride, padding, dilation = tuple(stride), tuple(padding), tuple(dilation)
+    if transposed:
+        return getattr(F, f"conv_transpose{dims}d")(x, w, b, stride, padding, tuple(output_padding), groups, dilation)
+    return getattr(F, f"conv{dims}d")(x, w, b, stride, padding, dilation, groups)
+
+
+@rule("_native_batch_norm_legit_no_training")
+def _native_batch_norm(x, weight, bias, mean, var, momentum, eps):
+    return F.batch_norm(x, mean, var, weight, bias, False, momentum, eps), None, None
+
+
+@rule("native_layer_norm")
+def _native_layer_norm(x, shape, weight, bias, eps):
+    return F.layer_norm(x, tuple(shape), weight, bias, eps), None, None
+
+
+@rule("native_group_norm")
+def _native_group_norm(x, weight, bias, n, c, hw, groups, eps):
+    return F.group_norm(x, groups, weight, bias, eps), None, None
+
+
+@rule("max_pool2d_with_indices")
+def _max_pool2d_with_indices(x, kernel, stride=(), padding=0, dilation=1, ceil_mode=False):
+    pooled = F.max_pool2d(x, tuple(kernel), tuple(stride) or None, padding if isinstance(padding, int) else tuple(padding),
+                          dilation if isinstance(dilation, int) else tuple(dilation), ceil_mode)
+    return pooled, None
+
+
+@rule("_adaptive_avg_pool2d", "_adaptive_avg_pool3d")
+def _adaptive_avg_pool(x, size):
+    return getattr(F, f"adaptive_avg_pool{x.ndim - 2}d")(x, tuple(size))
+
+
+@rule("linalg_vector_norm")
+def _vector_norm(x, ord=2, dim=None, keepdim=False, *, dtype=None):
+    return F.norm(x, ord, None if dim is None else tuple(dim), keepdim)
+
+
+@rule("clamp_min")
+def _clamp_min(x, low):
+    return F.clamp(x, low)
+
+
+@rule("clamp_max")
+def _clamp_max(x, high):
+    return F.clamp(x, None, high)
 
 
 @rule("layer_norm")
@@ -412,7 +473,7 @@ def _scalar_tensor(value, **_):
 
 
 def compile_fx(graph_module, example_inputs):
-    """The backend ``fastconv`` of ``torch.compile``: inference on the CPU; what is not ours runs eagerly, which is logged."""
+    """The backend ``fastconv`` of ``torch.compile``: inference on the CPU; what is not ours runs eagerly, and says so."""
     torch = require("torch", "torch.compile(backend='fastconv')", "bench")
     from torch._dynamo.backends.common import aot_autograd
 
@@ -462,8 +523,8 @@ def compile_fx(graph_module, example_inputs):
 
 
 def register_backend() -> None:
-    """Makes ``torch.compile(model, backend="fastconv")`` find :func:`compile_fx`; of an installed fastconv PyTorch knows by an
-    entry point."""
+    """Makes ``torch.compile(model, backend="fastconv")`` find :func:`compile_fx`; of an installed fastconv PyTorch
+    knows by an entry point."""
     torch = require("torch", "torch.compile(backend='fastconv')", "bench")
     from torch._dynamo import register_backend as register
 

@@ -32,8 +32,9 @@ def test_the_same_outputs_and_gradients(classes, name):
     assert set(dict(net.named_parameters())) == set(dict(theirs.named_parameters()))
     want = theirs(*inputs)
     for training in (False, True):  # the mode stays that of evaluation: no statistics of the batch
-        engine = fc.compile(net.symbolic(False) if not training else lambda *x: net(*x),
-                            [tuple(x.shape) for x in inputs] if len(inputs) > 1 else tuple(inputs[0].shape), training=training)
+        shapes = [tuple(x.shape) for x in inputs]
+        function = net.symbolic(False) if not training else lambda *x: net(*x)
+        engine = fc.compile(function, shapes if len(shapes) > 1 else shapes[0], training=training)
         found = engine(*(x.numpy() for x in inputs))
         assert type(found) is type(want) or isinstance(want, torch.Tensor)
         for mine, right in zip(leaves(found), leaves(want), strict=True):
@@ -43,9 +44,8 @@ def test_the_same_outputs_and_gradients(classes, name):
             else:
                 np.testing.assert_array_equal(mine, right.numpy())
     grads = [torch.randn(w.shape) if w.requires_grad else None for w in leaves(want)]
-    engine.backward(*(None if g is None else g.numpy() if w.is_floating_point() else None
-                      for g, w in zip((torch.zeros(w.shape) if g is None and w.is_floating_point() else g
-                                       for g, w in zip(grads, leaves(want), strict=True)), leaves(want), strict=True)))
+    engine.backward(*(g.numpy() if g is not None else np.zeros(w.shape, np.float32) if w.is_floating_point() else None
+                      for g, w in zip(grads, leaves(want), strict=True)))
     sum((w * g).sum() for w, g in zip(leaves(want), grads, strict=True) if g is not None).backward()
     mine = dict(net.named_parameters())
     for key, parameter in theirs.named_parameters():
@@ -69,7 +69,8 @@ def test_any_batch_and_training():
     trainer.fit((rng.standard_normal((64, 3, 8, 8), np.float32), rng.integers(0, 4, 64)), 2, batch_size=16, verbose=False)
     after = {k: v for k, v in net.state_dict().items()}
     theirs.load_state_dict({k: torch.from_numpy(np.array(v)) for k, v in after.items()})
-    np.testing.assert_allclose(fc.compile(net.eval(), (8, 3, 8, 8))(x.numpy()), theirs(x).detach().numpy(), rtol=1e-3, atol=1e-4)
+    found = fc.compile(net.eval(), (8, 3, 8, 8))(x.numpy())
+    np.testing.assert_allclose(found, theirs(x).detach().numpy(), rtol=1e-3, atol=1e-4)
 
 
 def test_what_is_refused():
