@@ -14,6 +14,7 @@ ONE_BY_ONE, SIDE_BY_SIDE, TURNED = range(3)
 # (reduction, what is done to x before it, what becomes of it)
 OPERATIONS = {
     "sum": (SUM, PLAIN, VALUE),
+    "integers": (SUM, PLAIN, COUNT),               # as int64: exact where the sums of ranges are, below 2^24
     "mean": (SUM, PLAIN, MEAN),
     "dot": (DOT, PLAIN, VALUE),                    # of x and z
     "squares": (DOT, PLAIN, VALUE),                # of x and x, as the next two
@@ -40,6 +41,7 @@ OPERATIONS = {
     "nansum": (SUM, NAN_TO_ZERO, VALUE),
     "numbers": (SUM, NUMBER, VALUE),               # how many are not NaN
 }
+TWO_RESULTS = ("argmax", "argmin", "moments", "var", "std", "rstd")
 RESULTS = {INDEX: "int64", COUNT: "int64", TRUTH: "bool"}  # the dtype of y; else float32, as that of y2 always
 
 RUN, BLOCK = 256, 4096       # as in reduce.inl.h

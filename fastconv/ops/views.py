@@ -23,7 +23,7 @@ from fastconv.graph.ir import (
 from fastconv.graph.lower import Lowering, Strided
 from fastconv.graph.parameter import Parameter
 
-__all__ = ["as_pixels", "broadcast", "fixed", "laid_out", "layout_of", "tensor"]
+__all__ = ["as_pixels", "broadcast", "fixed", "laid_out", "layout_of", "sum_to", "tensor"]
 
 
 def tensor(op: str, name: str, value) -> Tensor:
@@ -69,6 +69,17 @@ def laid_out(tensor: Tensor, like: Type) -> Tensor:
     return apply("layout", [tensor], layout=like.layout)
 
 
+def sum_to(gradient: Tensor, like: Tensor) -> Tensor:
+    """The gradient of what was repeated to the shape of ``gradient``: its sum over the dimensions of which ``like`` has one
+    element, or none."""
+    shape, own = gradient.type.shape, like.type.shape
+    if shape != own:
+        missing = len(shape) - len(own)
+        dims = tuple(d for d, s in enumerate(shape) if d < missing or (own[d - missing] == 1 and s != 1))
+        gradient = apply("reduce", [gradient], operation="sum", dims=dims, keepdim=True, shape=own, batched=like.batched)
+    return laid_out(gradient, like.type)
+
+
 def infer(inputs: list, attrs: dict) -> list[Type]:
     x, layout = inputs[0], attrs["layout"]
     if layout == FLAT or layout == DENSE and not x.batched:
@@ -83,3 +94,11 @@ def lower(node: Node, cx: Lowering) -> None:
 
 
 register(Operator("layout", infer, lower, lambda node, grads: [laid_out(grads[0], node.inputs[0].type)], general=True))
+
+
+def lower_detach(node: Node, cx: Lowering) -> None:
+    source = cx.view(node.inputs[0])
+    cx.alias_view(node.output, source.ref, source.strides)
+
+
+register(Operator("detach", lambda inputs, attrs: [inputs[0].type], lower_detach, lambda node, grads: [None], general=True))

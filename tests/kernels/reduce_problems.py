@@ -4,11 +4,9 @@ import numpy as np
 from fastconv.kernels._runtime import StepList
 
 from fastconv.kernels import reduce as kernels
-from fastconv.kernels.reduce_way import OPERATIONS, RESULTS, way
+from fastconv.kernels.reduce_way import OPERATIONS, RESULTS, TWO_RESULTS, way
 
 from .guarded import guarded
-
-TWO = ("argmax", "argmin", "moments", "var", "std", "rstd")
 
 
 def strided(x, order=None, gaps=1, flips=()):
@@ -33,7 +31,7 @@ def results(operation, shape, axes):
     kept = tuple(1 if d in axes else s for d, s in enumerate(shape))
     dtype = RESULTS.get(OPERATIONS[operation][2], "float32")
     y = guarded(kept) if dtype == "float32" else np.full(kept, 77, dtype)
-    return y, guarded(kept) if operation in TWO else None
+    return y, guarded(kept) if operation in TWO_RESULTS else None
 
 
 def run(operation, x, axes, z=None, batched=False, n=None, threads=1, planned=None, **keywords):
@@ -74,7 +72,7 @@ def expected(operation, x, axes, z=None, p=2.0, correction=0.0, eps=0.0):
             top = x.max(**keep, initial=-np.inf)
             top = np.where(np.isfinite(top), top, 0.0)
             return top + np.log(np.exp(x - top).sum(**keep))
-        return {"sum": lambda: x.sum(**keep), "mean": lambda: mean, "dot": lambda: (x * z.astype(np.float64)).sum(**keep),
+        return {"sum": lambda: x.sum(**keep), "integers": lambda: np.trunc(x.sum(**keep)), "mean": lambda: mean, "dot": lambda: (x * z.astype(np.float64)).sum(**keep),
                 "squares": lambda: (x * x).sum(**keep), "norm": lambda: np.sqrt((x * x).sum(**keep)),
                 "rms": lambda: 1 / np.sqrt((x * x).sum(**keep) / np.float64(count) + eps),
                 "abs_sum": lambda: abs(x).sum(**keep), "powers": lambda: (abs(x) ** p).sum(**keep),
