@@ -84,7 +84,8 @@ from fastconv.functional.losses import *  # noqa: F403
 from fastconv.functional.matmul import *  # noqa: F403
 from fastconv.functional.norm import batch_norm, batch_norm_backward
 from fastconv.functional.normalization import *  # noqa: F403
-from fastconv.functional.pad import pad, pad_backward
+from fastconv.functional.pad import pad as pad
+from fastconv.functional.pad import pad_backward
 from fastconv.functional.pointwise import *  # noqa: F403
 from fastconv.functional.pool import (
     adaptive_avg_pool1d,
@@ -118,7 +119,9 @@ from fastconv.functional.reduction import *  # noqa: F403
 from fastconv.functional.resize import *  # noqa: F403
 from fastconv.functional.roi import *  # noqa: F403
 from fastconv.functional.selection import *  # noqa: F403
-from fastconv.functional.shape import add, fold, unfold
+from fastconv.functional.shape import add as add
+from fastconv.functional.shape import fold as fold
+from fastconv.functional.shape import unfold as unfold
 from fastconv.functional.structure import *  # noqa: F403
 from fastconv.graph.gradcheck import GradcheckError, gradcheck
 
@@ -175,7 +178,6 @@ __all__ = [
     "dropout_backward",
     "elu",
     "elu_backward",
-    "fold",
     "gelu",
     "gelu_backward",
     "gradcheck",
@@ -214,7 +216,6 @@ __all__ = [
     "softmax_backward",
     "tanh",
     "tanh_backward",
-    "unfold",
     "vjp",
     *sorted({*constants.__all__} - {*_records}),
     *dependent.__all__,

@@ -609,7 +609,7 @@ def joined(op: str, x: Tensor, start_dim, end_dim) -> Tensor:
     shape, dims = size_of(x), max(1, x.ndim)
     start, end = (integer(op, name, v) for name, v in (("start_dim", start_dim), ("end_dim", end_dim)))
     if not -dims <= start < dims or not -dims <= end < dims:
-        fail(op, f"start_dim={start}, end_dim={end}: input of shape {shape} has {x.ndim} dimensions", IndexError)
+        fail(op, f"start_dim={start}, end_dim={end}: input of shape {shape} has {x.ndim} dimensions")
     first, last = start % dims, end % dims
     if first > last:
         fail(op, f"start_dim={start} is behind end_dim={end}: input of shape {shape}")
@@ -621,7 +621,7 @@ def joined(op: str, x: Tensor, start_dim, end_dim) -> Tensor:
 
 @function(method="flatten", samples=lambda: [sample((2, 3, 4)), sample((2, 3, 4), 1), sample((2, 3, 4, 2), 1, -2),
                                              sample(())],
-          wrong=lambda: [wrong(IndexError, "has 2 dimensions", (2, 3), 2), wrong(ValueError, "is behind", (2, 3), 1, 0),
+          wrong=lambda: [wrong(ValueError, "has 2 dimensions", (2, 3), 2), wrong(ValueError, "is behind", (2, 3), 1, 0),
                          wrong(TypeError, "start_dim=1.5", (2, 3), 1.5)])
 def flatten(input: Array, start_dim: int = 0, end_dim: int = -1) -> Array:
     """Joins the dimensions from ``start_dim`` to ``end_dim``, both included, in C order.

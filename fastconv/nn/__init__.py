@@ -56,6 +56,7 @@ from fastconv.nn.pooling import (
     MaxPool3d,
 )
 from fastconv.nn.resize import RoIAlign, RoIPool, Upsample, UpsamplingBilinear2d, UpsamplingNearest2d
+from fastconv.nn.shape import ChannelShuffle, Fold, PixelShuffle, PixelUnshuffle, Unflatten, Unfold
 
 __all__ = [
     "ELU",
@@ -72,6 +73,7 @@ __all__ = [
     "BatchNorm1d",
     "BatchNorm2d",
     "BatchNorm3d",
+    "ChannelShuffle",
     "Conv1d",
     "Conv2d",
     "Conv3d",
@@ -81,6 +83,7 @@ __all__ = [
     "CrossEntropyLoss",
     "Dropout",
     "Flatten",
+    "Fold",
     "Hardsigmoid",
     "Hardswish",
     "Hardtanh",
@@ -96,6 +99,8 @@ __all__ = [
     "ModuleDict",
     "ModuleList",
     "Parameter",
+    "PixelShuffle",
+    "PixelUnshuffle",
     "ReLU",
     "ReLU6",
     "Sequential",
@@ -103,6 +108,8 @@ __all__ = [
     "Sigmoid",
     "Softmax",
     "Tanh",
+    "Unflatten",
+    "Unfold",
     "init",
     "utils",
     "ConstantPad1d",

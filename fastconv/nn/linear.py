@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fastconv.functional as F
 from fastconv.functional.matmul import linear_any
 from fastconv.graph.ir import apply, fail
 from fastconv.graph.parameter import filled
@@ -53,7 +54,7 @@ class Linear(Module):
 
 
 class Flatten(Module):
-    """Joins the dimensions from ``start_dim`` to ``end_dim``, both included; the batch, dimension 0, stays by itself."""
+    """Joins the dimensions from ``start_dim`` to ``end_dim``, both included."""
 
     def __init__(self, start_dim: int = 1, end_dim: int = -1):
         super().__init__()
@@ -61,7 +62,7 @@ class Flatten(Module):
         self.end_dim = integer("Flatten", "end_dim", end_dim, -6)
 
     def forward(self, x):
-        return apply("flatten", [x], start_dim=self.start_dim, end_dim=self.end_dim)
+        return F.flatten(x, self.start_dim, self.end_dim)
 
     def extra_repr(self) -> str:
         return f"start_dim={self.start_dim}, end_dim={self.end_dim}"

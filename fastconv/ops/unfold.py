@@ -82,5 +82,5 @@ def fold_gradient(node: Node, grads: list) -> list:
     return [apply("unfold", grads, **rule(node.attrs))]
 
 
-register(Operator("unfold", infer_unfold, lower_unfold, unfold_gradient))
-register(Operator("fold", infer_fold, lower_fold, fold_gradient))
+register(Operator("unfold", infer_unfold, lower_unfold, unfold_gradient, activations=(0,)))
+register(Operator("fold", infer_fold, lower_fold, fold_gradient, activations=(0,)))
