@@ -23,12 +23,13 @@ GARBAGE = {"nan": math.nan, "inf": math.inf, "text": "x", "bytes": b"3", "object
 # what a first argument may be, where it has no default
 NEEDED = {"in_channels": 4, "out_channels": 4, "kernel_size": 3, "in_features": 4, "out_features": 4, "num_features": 4,
           "output_size": 2, "padding": 1, "value": 0.0, "T_max": 3, "lr_lambda": lambda n: 1.0, "milestones": [2, 4],
-          "max_lr": 0.1, "step_size": 2, "warmup_steps": 3, "gamma": 0.5, "epochs": 2, "steps_per_epoch": 3, "pixels": 1}
+          "max_lr": 0.1, "step_size": 2, "warmup_steps": 3, "gamma": 0.5, "epochs": 2, "steps_per_epoch": 3, "pixels": 1,
+          "upscale_factor": 2, "downscale_factor": 2, "groups": 2, "dim": 1, "unflattened_size": (2, 2)}
 
 # what is taken, and why: sizes that a module keeps are held against the shape when it is compiled (below), as are dims;
 # words stand for anything, sequences for one value per dimension, numbers for infinite limits
 KEPT = {"stride", "padding", "dilation", "kernel_size", "output_padding", "output_size", "dim", "start_dim", "end_dim",
-        "divisor_override"}
+        "divisor_override", "unflattened_size", "upscale_factor", "downscale_factor"}
 TAKEN = {
     ("Identity", "args"), ("Identity", "keywords"), ("Sequential", "modules"), ("ModuleList", "modules"),
     ("ModuleDict", "modules"), ("Parameter", "data"), ("Parameter", "requires_grad"), ("CrossEntropyLoss", "weight"),

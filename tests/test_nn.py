@@ -254,7 +254,7 @@ def nested(layer):
     (nn.Conv2d(3, 4, 9), (1, 3, 8, 8), "Conv2d 'features.1.layer': the output would be empty: spatial dimension 0 has 8"),
     (nn.Linear(4, 2), (1, 3), r"Linear 'features.1.layer': input of shape \(1, 3\) has 3 features: expected in_features=4"),
     (nn.Linear(4, 2), (1, 4, 2, 2), "Linear 'features.1.layer': .* has 4 dimensions: .*; put nn.Flatten in front"),
-    (nn.Flatten(0), (1, 4, 2, 2), "Flatten 'features.1.layer': start_dim=0, end_dim=3 on input of shape"),
+    (nn.Flatten(4), (1, 4, 2, 2), "flatten 'features.1.layer': start_dim=4, end_dim=-1: input of shape"),
     (nn.MaxPool2d(2), (1, 4), r"MaxPool2d 'features.1.layer': input of shape \(1, 4\) has 2 dimensions: expected 4"),
     (nn.AdaptiveAvgPool1d(1), (1, 4, 2, 2), "AdaptiveAvgPool1d 'features.1.layer': .* has 4 dimensions: expected 3"),
     (nn.BatchNorm2d(3), (1, 4, 2, 2), "BatchNorm2d 'features.1.layer': .* has 4 channels: expected num_features=3"),

@@ -39,6 +39,8 @@ def layers():
     yield from (nn.ReLU(inplace=True), nn.SiLU(), nn.Hardswish(), nn.Hardsigmoid(), nn.Hardtanh(-2, np.float32(3)),
                 nn.ReLU6(), nn.LeakyReLU(0.2), nn.ELU(0.5), nn.Sigmoid(), nn.Tanh(), nn.GELU("tanh"), nn.Softmax(1),
                 nn.LogSoftmax(), nn.CrossEntropyLoss(label_smoothing=0.1), nn.MSELoss("sum"))
+    yield from (nn.PixelShuffle(np.int32(2)), nn.PixelUnshuffle(2), nn.ChannelShuffle(3), nn.Unflatten(1, [2, -1]),
+                nn.Unfold((3, 2), padding=1), nn.Fold((4, 5), 2, stride=(2, 1)))
 
 
 def as_part(layer, path):

@@ -79,7 +79,7 @@ def _output_size(output_size) -> tuple[int, ...]:
 
 
 @function(name="fold", samples=lambda: [sample((2, 12, 20), (5, 6), 2), sample((12, 42), (5, 6), 2, 1, 1),
-                                        sample((2, 6, 9), (7, 6), (3, 2), (1, 2), (0, 0), (2, 2), )],
+                                        sample((2, 6, 6), (7, 6), (3, 2), (1, 2), (0, 0), (2, 2))],
           wrong=lambda: [wrong(ValueError, "multiple of 4", (1, 9, 4), (3, 3), 2),
                          wrong(TypeError, "output_size=1.5", (1, 8, 4), 1.5, 2)])
 def _folded(input: Array, output_size, kernel_size, dilation=1, padding=0, stride=1) -> Array:

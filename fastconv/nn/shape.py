@@ -4,8 +4,15 @@ from __future__ import annotations
 
 import fastconv.functional as F
 from fastconv._values import shown
-from fastconv.nn._check import integer
+from fastconv.nn._check import integer, sizes
 from fastconv.nn.module import Module
+
+
+def factor(layer: str, name: str, value) -> int:
+    """How many times, or parts: at least 1, and no more than a shape could have."""
+    if integer(layer, name, value, 1) >= 2**31:
+        raise ValueError(f"{layer}: {name}={shown(value)} must be below 2**31")
+    return int(value)
 
 
 class Unflatten(Module):
@@ -25,9 +32,9 @@ class Unflatten(Module):
 
     def __init__(self, dim, unflattened_size):
         super().__init__()
+        self.dim = integer("Unflatten", "dim", dim, -8)
         if not isinstance(unflattened_size, (tuple, list)) or not unflattened_size:
             raise TypeError(f"Unflatten: unflattened_size={shown(unflattened_size)}: expected a sequence of integers")
-        self.dim = integer("Unflatten", "dim", dim, -8)
         self.unflattened_size = tuple(integer("Unflatten", "unflattened_size", v, -1) for v in unflattened_size)
 
     def forward(self, input):
@@ -48,7 +55,7 @@ class PixelShuffle(Module):
 
     def __init__(self, upscale_factor):
         super().__init__()
-        self.upscale_factor = integer("PixelShuffle", "upscale_factor", upscale_factor, 1)
+        self.upscale_factor = factor("PixelShuffle", "upscale_factor", upscale_factor)
 
     def forward(self, input):
         return F.pixel_shuffle(input, self.upscale_factor)
@@ -68,7 +75,7 @@ class PixelUnshuffle(Module):
 
     def __init__(self, downscale_factor):
         super().__init__()
-        self.downscale_factor = integer("PixelUnshuffle", "downscale_factor", downscale_factor, 1)
+        self.downscale_factor = factor("PixelUnshuffle", "downscale_factor", downscale_factor)
 
     def forward(self, input):
         return F.pixel_unshuffle(input, self.downscale_factor)
@@ -88,7 +95,7 @@ class ChannelShuffle(Module):
 
     def __init__(self, groups):
         super().__init__()
-        self.groups = integer("ChannelShuffle", "groups", groups, 1)
+        self.groups = factor("ChannelShuffle", "groups", groups)
 
     def forward(self, input):
         return F.channel_shuffle(input, self.groups)
@@ -100,8 +107,16 @@ class ChannelShuffle(Module):
 class _Window(Module):
     def __init__(self, kernel_size, dilation, padding, stride):
         super().__init__()
-        self.kernel_size, self.dilation, self.padding, self.stride = (
-            tuple(v) if isinstance(v, list) else v for v in (kernel_size, dilation, padding, stride))
+        for name, value, least in (("kernel_size", kernel_size, 1), ("dilation", dilation, 1), ("padding", padding, 0),
+                                   ("stride", stride, 1)):
+            setattr(self, name, self.one_or_several(name, value, least))
+
+    def one_or_several(self, name: str, value, least: int):
+        """An integer, or one per spatial dimension."""
+        layer = type(self).__name__
+        if not isinstance(value, (tuple, list)):
+            return integer(layer, name, value, least)
+        return sizes(layer, name, value, min(max(len(value), 1), 3), least)
 
     def extra_repr(self) -> str:
         return f"kernel_size={self.kernel_size}, dilation={self.dilation}, padding={self.padding}, stride={self.stride}"
@@ -133,7 +148,7 @@ class Fold(_Window):
 
     def __init__(self, output_size, kernel_size, dilation=1, padding=0, stride=1):
         super().__init__(kernel_size, dilation, padding, stride)
-        self.output_size = tuple(output_size) if isinstance(output_size, list) else output_size
+        self.output_size = self.one_or_several("output_size", output_size, 1)
 
     def forward(self, input):
         return F.fold(input, self.output_size, self.kernel_size, self.dilation, self.padding, self.stride)
