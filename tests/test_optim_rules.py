@@ -45,6 +45,8 @@ CASES = [
     ("LARS", {"lr": 0.5, "momentum": 0.9, "weight_decay": 0.01}, {"trust_coefficient": 0.02}),
     ("LARS", {"lr": 0.5, "nesterov": True, "momentum": 0.9, "maximize": True}, {"weight_decay": 0.1}),
     ("LARS", {"lr": 0.5, "weight_decay": 0.1}, {"eps": 0.1}),
+    ("Muon", {"lr": 0.02}, {"adjust_lr_fn": "match_rms_adamw", "weight_decay": 0.0}),
+    ("Muon", {"lr": 0.02, "nesterov": False, "maximize": True}, {"ns_steps": 2, "ns_coefficients": (1.5, -0.5, 0.0)}),
     ("LAMB", {"lr": 0.02}, {"weight_decay": 0.0, "betas": (0.5, 0.7)}),
     ("LAMB", {"lr": 0.02, "bias_correction": False, "maximize": True}, {"lr": 0.01}),
 ]

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastconv.graph.parameter import Parameter
+from fastconv.kernels import matmul
 from fastconv.kernels import update as kernels
 from fastconv.kernels._runtime import StepList
 from fastconv.kernels.threads import threads_for
@@ -102,7 +103,7 @@ class Update:
 
     def __init__(self, rows: Sequence[tuple], private: bool):
         self.rows = [Row(p, g, learnt, rule, rule.recipe(p.shape)) for p, g, learnt, rule in rows]
-        self._private = private
+        self._private, self._shared = private, {}  # type: bool, dict
         self.parameters = [row.parameter for row in self.rows]
         self.hypers = [row.learnt.hyper for row in self.rows]
         self.begun = [row.learnt.hyper for row in self.rows if row.recipe.states]
@@ -121,6 +122,7 @@ class Update:
         """Emits the steps: ``step(factory, *arguments, op=..., **keywords)``."""
         recipes: dict[Recipe, list[Row]] = {}
         seen: set = set()
+        self._shared = shared  # memory that steps know by its address
         for row in self.rows:
             where = _place(row.gradient)
             if row.recipe.writes_gradient() and (not self._private or where in seen):
@@ -192,7 +194,65 @@ def _ratio(step: Callable, shared: dict, rows: Sequence[Row], recipe: Recipe, fa
              scaled=scaled, scalars=recipe.scalars)
 
 
-PHASES: dict[str, Callable] = {"kernel": _kernel, "program": _program, "ratio": _ratio}
+def _orthogonal(step: Callable, shared: dict, rows: Sequence[Row], recipe: Recipe, coefficients: tuple, iterations: int,
+                factor: float, program: tuple) -> None:
+    """Newton-Schulz iterations on each gradient as a matrix, then a program that applies them.
+
+    Each is ``X = a X + (b A + c A A) X`` with ``A = X X^T``, of a tall matrix ``X = a X + X (b A + c A A)`` with ``A = X^T X``;
+    the last one is multiplied by ``factor``.
+    """
+    a, b, c = coefficients
+
+    def scratch(name: str, count: int) -> int:
+        """Memory of this step alone, one for all matrices of a size."""
+        key = ("orthogonal", name, count)
+        if key not in shared:
+            shared[key] = np.zeros(count, np.float32)
+        return shared[key].ctypes.data
+
+    def product(sizes: tuple[int, int, int], x, x_strides, y, y_strides, z, d=None, alpha=1.0, beta=0.0) -> None:
+        """z = alpha * x y + beta * d, of x with these strides along its rows and columns, and so on."""
+        m, n, k = sizes
+        operands = {"a": (x, (x_strides[0], 0, x_strides[1]), "float32"), "b": (y, (0, y_strides[1], y_strides[0]), "float32"),
+                    "c": (z, (n, 1, 0), "float32"), "d": None if d is None else (d, (n, 1, 0), "float32")}
+        problem: dict[str, Any] = {"shape": (m, n, k), "kinds": "mnk", **operands}
+        plain = {key: None if value is None else (0, *value[1:]) for key, value in operands.items()}
+        packed, partials = matmul.needs(shape=(m, n, k), kinds="mnk", **plain)
+        if packed:
+            step(matmul.pack, **problem, packed=scratch("packed", packed), op="orthogonal")
+        problem.update(packed=scratch("packed", packed) if packed else 0,
+                       partials=scratch("partials", partials) if partials else 0)
+        step(matmul.product, **problem, alpha=alpha, beta=beta, op="orthogonal")
+        if partials:
+            problem.pop("packed")
+            step(matmul.sum_parts, **problem, alpha=alpha, beta=beta, op="orthogonal")
+
+    for row, (p, g, _, size, hyper) in zip(rows, _items(rows), strict=True):
+        height = row.parameter.shape[0]
+        width = size // max(1, height)
+        if not size:
+            continue
+        n, tall = min(height, width), height > width
+        _several(step, shared, 2, "orthogonal", kernels.norm_ratio, [(p, g, size, hyper)], factor="one", decay="zero", eps="eps",
+                 scalars=recipe.scalars, together=True)
+        step(kernels.update, [(p, g, (), size, hyper)], (("scale", "g", "g", "ratio"),), (), recipe.scalars, op="orthogonal")
+        gram, both, other, now = scratch("gram", n * n), scratch("sum", n * n), scratch("next", size), g
+        for i in range(iterations):
+            last = factor if i == iterations - 1 else 1.0
+            if tall:
+                product((n, n, height), now, (1, width), now, (width, 1), gram)
+            else:
+                product((n, n, width), now, (width, 1), now, (1, width), gram)
+            product((n, n, n), gram, (n, 1), gram, (n, 1), both, gram, c, b)
+            target = other if now is g else g
+            first, second = (now, both) if tall else (both, now)
+            product((height, width, n), first, (width if tall else n, 1), second, (n if tall else width, 1), target, now, last,
+                    a * last)
+            now = target
+        step(kernels.update, [(p, now, (), size, hyper)], program, (), recipe.scalars, op="update")
+
+
+PHASES: dict[str, Callable] = {"kernel": _kernel, "program": _program, "ratio": _ratio, "orthogonal": _orthogonal}
 
 
 def clip(step: Callable, shared: dict, found: Sequence[tuple], hypers: list, value, norm) -> None:

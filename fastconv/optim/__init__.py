@@ -3,6 +3,7 @@
 from . import swa_utils
 from .adaptive import Adadelta, Adagrad, Adamax, NAdam, RAdam, RMSprop
 from .layerwise import LAMB, LARS
+from .muon import Muon
 from .optimizer import Optimizer
 from .rules import SGD, Adam, AdamW
 from .schedules import (
@@ -32,6 +33,7 @@ __all__ = [
     "Adamax",
     "Lion",
     "Lookahead",
+    "Muon",
     "NAdam",
     "Optimizer",
     "RAdam",

@@ -74,3 +74,27 @@ def lamb(param, grad, state, lr, betas=(0.9, 0.999), eps=1e-6, weight_decay=1e-2
     u = m / (np.sqrt(v) + eps) + weight_decay * param
     w, length = np.sqrt((param**2).sum()), np.sqrt((u**2).sum())
     return param - lr * (w / length if w > 0 and length > 0 else 1.0) * u
+
+
+def muon(param, grad, state, lr, weight_decay=0.1, momentum=0.95, nesterov=True, ns_coefficients=(3.4445, -4.775, 2.0315),
+         eps=1e-7, ns_steps=5, adjust_lr_fn=None, betas=(0.9, 0.95)):
+    """Jordan et al. 2024; AdamW for vectors."""
+    state["n"] = state.get("n", 0) + 1
+    param = param * (1 - lr * weight_decay)
+    if param.ndim < 2:
+        state["m"] = betas[0] * state.get("m", 0.0) + (1 - betas[0]) * grad
+        state["v"] = betas[1] * state.get("v", 0.0) + (1 - betas[1]) * grad**2
+        v = state["v"] / (1 - betas[1] ** state["n"])
+        return param - lr * state["m"] / (1 - betas[0] ** state["n"]) / (np.sqrt(v) + 1e-8)
+    m = state.get("m", np.zeros_like(param))
+    state["m"] = m + (1 - momentum) * (grad - m)
+    u = (1 - momentum) * grad + momentum * state["m"] if nesterov else state["m"]
+    x = u.reshape(len(u), -1)
+    factor = 0.2 * np.sqrt(max(x.shape)) if adjust_lr_fn == "match_rms_adamw" else np.sqrt(max(1, x.shape[0] / x.shape[1]))
+    x = x / (np.sqrt((x**2).sum()) + eps)
+    tall = x.shape[0] > x.shape[1]
+    x = x.T if tall else x  # the same for the transposed matrix
+    for _ in range(ns_steps):
+        a = x @ x.T
+        x = ns_coefficients[0] * x + (ns_coefficients[1] * a + ns_coefficients[2] * a @ a) @ x
+    return param - lr * factor * (x.T if tall else x).reshape(param.shape)
