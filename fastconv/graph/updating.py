@@ -198,8 +198,8 @@ def _orthogonal(step: Callable, shared: dict, rows: Sequence[Row], recipe: Recip
                 factor: float, program: tuple) -> None:
     """Newton-Schulz iterations on each gradient as a matrix, then a program that applies them.
 
-    Each is ``X = a X + (b A + c A A) X`` with ``A = X X^T``, of a tall matrix ``X = a X + X (b A + c A A)`` with ``A = X^T X``;
-    the last one is multiplied by ``factor``.
+    Each is ``X = a X + (b A + c A A) X`` with ``A = X X^T``, of a tall matrix ``X = a X + X (b A + c A A)`` with ``A = X^T
+    X``; the last one is multiplied by ``factor``.
     """
     a, b, c = coefficients
 
@@ -213,7 +213,8 @@ def _orthogonal(step: Callable, shared: dict, rows: Sequence[Row], recipe: Recip
     def product(sizes: tuple[int, int, int], x, x_strides, y, y_strides, z, d=None, alpha=1.0, beta=0.0) -> None:
         """z = alpha * x y + beta * d, of x with these strides along its rows and columns, and so on."""
         m, n, k = sizes
-        operands = {"a": (x, (x_strides[0], 0, x_strides[1]), "float32"), "b": (y, (0, y_strides[1], y_strides[0]), "float32"),
+        operands = {"a": (x, (x_strides[0], 0, x_strides[1]), "float32"),
+                    "b": (y, (0, y_strides[1], y_strides[0]), "float32"),
                     "c": (z, (n, 1, 0), "float32"), "d": None if d is None else (d, (n, 1, 0), "float32")}
         problem: dict[str, Any] = {"shape": (m, n, k), "kinds": "mnk", **operands}
         plain = {key: None if value is None else (0, *value[1:]) for key, value in operands.items()}
@@ -233,9 +234,10 @@ def _orthogonal(step: Callable, shared: dict, rows: Sequence[Row], recipe: Recip
         if not size:
             continue
         n, tall = min(height, width), height > width
-        _several(step, shared, 2, "orthogonal", kernels.norm_ratio, [(p, g, size, hyper)], factor="one", decay="zero", eps="eps",
-                 scalars=recipe.scalars, together=True)
-        step(kernels.update, [(p, g, (), size, hyper)], (("scale", "g", "g", "ratio"),), (), recipe.scalars, op="orthogonal")
+        _several(step, shared, 2, "orthogonal", kernels.norm_ratio, [(p, g, size, hyper)], factor="one", decay="zero",
+                 eps="eps", scalars=recipe.scalars, together=True)
+        step(kernels.update, [(p, g, (), size, hyper)], (("scale", "g", "g", "ratio"),), (), recipe.scalars,
+             op="orthogonal")
         gram, both, other, now = scratch("gram", n * n), scratch("sum", n * n), scratch("next", size), g
         for i in range(iterations):
             last = factor if i == iterations - 1 else 1.0
@@ -246,8 +248,8 @@ def _orthogonal(step: Callable, shared: dict, rows: Sequence[Row], recipe: Recip
             product((n, n, n), gram, (n, 1), gram, (n, 1), both, gram, c, b)
             target = other if now is g else g
             first, second = (now, both) if tall else (both, now)
-            product((height, width, n), first, (width if tall else n, 1), second, (n if tall else width, 1), target, now, last,
-                    a * last)
+            product((height, width, n), first, (width if tall else n, 1), second, (n if tall else width, 1), target, now,
+                    last, a * last)
             now = target
         step(kernels.update, [(p, now, (), size, hyper)], program, (), recipe.scalars, op="update")
 
