@@ -20,6 +20,7 @@ from fastconv.graph.ir import Tensor, apply, fail
 from fastconv.ops import arithmetic
 
 LN2 = math.log(2)
+_MOST = float(np.finfo(np.float32).max)
 
 
 def uniform(low: float, high: float, shape=(3, 4, 5)) -> Any:
@@ -402,6 +403,7 @@ floor_divide = _binary(
     _line("div_floor"),
     "The quotient, rounded down: Python's ``//``.",
     inputs=[*_POSITIVE, ((3, 4), uniform(0.3, 2, (3, 4)))],
+    differentiable=False,
 )
 
 
@@ -477,7 +479,7 @@ ldexp = _binary(
     lambda x, z: _line("mul")(x, _power_of_two(x, z)),
     "``input * 2 ** other``.",
     dtype=floating,
-    inputs=[((3, 4), array(lambda g: g.integers(-5, 5, (3, 4)).astype(np.int32)))],
+    inputs=[((3, 4), array(lambda g: g.integers(0, 5, (3, 4)).astype(np.int32)))],
 )
 heaviside = _binary(
     "heaviside",
@@ -681,13 +683,13 @@ clamp_min, clamp_max = _clamp_one("clamp_min", "min", "lt"), _clamp_one("clamp_m
     samples=lambda: [sample(_NOT), sample(_NOT, 1.0, 2.0, -2.0)],
     wrong=lambda: [wrong(TypeError, "nan", (3,), nan="a")],
     method="nan_to_num",
+    reference=lambda x, *to: np.nan_to_num(x, True, *(to or (0.0, _MOST, -_MOST))),
 )
 def nan_to_num(input: Array, nan: float | None = 0.0, posinf: float | None = None, neginf: float | None = None) -> Array:
     """NaN and infinities as numbers: by default 0, and the largest and smallest float32."""
-    most = float(np.finfo(np.float32).max)
     zero, high, low = (
         default if v is None else number(key, v)
-        for key, v, default in (("nan", nan, 0.0), ("posinf", posinf, most), ("neginf", neginf, -most))
+        for key, v, default in (("nan", nan, 0.0), ("posinf", posinf, _MOST), ("neginf", neginf, -_MOST))
     )
     x = as_tensor("input", input)
     if x.dtype != "float32":

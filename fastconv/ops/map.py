@@ -38,11 +38,7 @@ def result_layout(inputs: Sequence[Tensor], shape: tuple[int, ...]) -> tuple[str
     no batch, the graph is right for its batch alone."""
     batched = [t for t in inputs if t.batched]
     mixed = [t for t in batched if t.ndim != len(shape) or t.type.shape[0] != shape[0]]
-    if (
-        batched
-        and len(batched) == len(mixed)
-        or any(not t.batched and t.ndim == len(shape) and t.type.shape[0] != 1 for t in inputs)
-    ):
+    if batched and any(not t.batched and t.ndim == len(shape) and t.type.shape[0] != 1 for t in inputs):
         mixed = batched
     for t in mixed:
         views.fixed(t)
@@ -62,6 +58,13 @@ def infer(inputs: list, attrs: dict) -> list[Type]:
     return [Type(shape, layout, attrs["dtype"], fixed)]
 
 
+def to_operand(gradient: Tensor, like: Tensor) -> Tensor:
+    """The gradient of an operand, summed over what was repeated."""
+    if gradient.type.shape == like.type.shape:
+        return views.laid_out(gradient, like.type)
+    return views.sum_to(gradient, like)
+
+
 def gradient(node: Node, grads: list) -> list:
     count = len(node.inputs)
     if grads[0] is None:
@@ -76,7 +79,7 @@ def gradient(node: Node, grads: list) -> list:
         program, result = made
         # operands there: gradient, inputs, draws, output; here inputs come before draws
         given = [grads[0], *node.inputs, *draws, node.output]
-        out[i] = views.sum_to(emit(program, result, given), node.inputs[i])
+        out[i] = to_operand(emit(program, result, given), node.inputs[i])
     return out
 
 
