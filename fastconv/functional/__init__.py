@@ -42,6 +42,7 @@ from fastconv.functional.activation import (
     tanh_backward,
 )
 from fastconv.functional.advanced import *  # noqa: F403
+from fastconv.functional.activations import *  # noqa: F403
 from fastconv.functional.attention import *  # noqa: F403
 from fastconv.functional.constants import *  # noqa: F403
 from fastconv.functional.conv import (

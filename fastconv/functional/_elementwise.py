@@ -79,7 +79,7 @@ def truth(operands: Sequence[Any]) -> str:
 
 
 def compute(function: Callable, dtype: Callable[[Sequence[Any]], str] | str, **named: Any) -> Tensor:
-    """``function`` of values, one per operand (tensors, draws, numbers), as one node; ``dtype`` is its dtype, or makes it."""
+    """``function`` of values, one per operand (tensors, draws, numbers), as one node; ``dtype`` is its dtype, or makes that."""
     operands = [value if isinstance(value, tuple) else as_operand(name, value) for name, value in named.items()]
     tensors = [o for o in operands if isinstance(o, (Tensor, tuple))]
     if not any(isinstance(o, Tensor) for o in tensors):
@@ -89,6 +89,9 @@ def compute(function: Callable, dtype: Callable[[Sequence[Any]], str] | str, **n
             + ": expected a tensor or an array among them",
             TypeError,
         )
+    ops.broadcast_shape(
+        "map", {name: o.type.shape for name, o in zip(named, operands, strict=True) if isinstance(o, Tensor)}
+    )
     result = dtype if isinstance(dtype, str) else dtype([o for o in operands if not isinstance(o, tuple)])
 
     def filled(*values):

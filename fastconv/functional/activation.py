@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from fastconv._values import plain, shown
+from fastconv.functional import activations as general
 from fastconv.functional._call import activation, call, define, define_gradient, flag
 from fastconv.graph.eager import Argument, check_array, run_op
 from fastconv.graph.ir import Tensor
@@ -69,12 +70,19 @@ _elu, _elu_backward = _both("elu", "elu", ("alpha",), _numbers)
 _softmax, _softmax_backward = _both("softmax", "softmax", ("dim",))
 _log_softmax, _log_softmax_backward = _both("log_softmax", "log_softmax", ("dim",))
 
+def _wide(input) -> bool:
+    """Whether this is an array of a rank that activations do not have."""
+    return not 2 <= getattr(input, "ndim", 2) <= 5
+
+
 # ---- by value -------------------------------------------------------------------------------------------------------------
 
 
-def relu(input):
+def relu(input, inplace=False):
     """``max(x, 0)``; NaN stays NaN. ``input``: float32, of 2 to 5 dimensions (N, C, ...), as for all functions here."""
-    return _relu(input)
+    flag("relu", "inplace", inplace)
+    result = general.relu(input, inplace) if _wide(input) else _relu(input)
+    return general.into(input, inplace, result)
 
 
 def relu_backward(grad_output, input):
@@ -82,9 +90,11 @@ def relu_backward(grad_output, input):
     return _relu_backward(input, grad_output)
 
 
-def leaky_relu(input, negative_slope=0.01):
+def leaky_relu(input, negative_slope=0.01, inplace=False):
     """``x`` where it is above 0, else ``negative_slope * x``."""
-    return _leaky_relu(input, negative_slope)
+    flag("leaky_relu", "inplace", inplace)
+    result = general.leaky_relu(input, negative_slope, inplace) if _wide(input) else _leaky_relu(input, negative_slope)
+    return general.into(input, inplace, result)
 
 
 def leaky_relu_backward(grad_output, input, negative_slope=0.01):
@@ -92,9 +102,11 @@ def leaky_relu_backward(grad_output, input, negative_slope=0.01):
     return _leaky_relu_backward(input, grad_output, negative_slope)
 
 
-def hardtanh(input, min_val=-1.0, max_val=1.0):
+def hardtanh(input, min_val=-1.0, max_val=1.0, inplace=False):
     """``x`` clipped to [min_val, max_val]."""
-    return _hardtanh(input, min_val, max_val)
+    flag("hardtanh", "inplace", inplace)
+    result = general.hardtanh(input, min_val, max_val, inplace) if _wide(input) else _hardtanh(input, min_val, max_val)
+    return general.into(input, inplace, result)
 
 
 def hardtanh_backward(grad_output, input, min_val=-1.0, max_val=1.0):
@@ -102,9 +114,11 @@ def hardtanh_backward(grad_output, input, min_val=-1.0, max_val=1.0):
     return _hardtanh_backward(input, grad_output, min_val, max_val)
 
 
-def relu6(input):
+def relu6(input, inplace=False):
     """``x`` clipped to [0, 6]."""
-    return _relu6(input, 0.0, 6.0)
+    flag("relu6", "inplace", inplace)
+    result = general.relu6(input, inplace) if _wide(input) else _relu6(input, 0.0, 6.0)
+    return general.into(input, inplace, result)
 
 
 def relu6_backward(grad_output, input):
@@ -114,7 +128,7 @@ def relu6_backward(grad_output, input):
 
 def sigmoid(input):
     """``1 / (1 + exp(-x))``."""
-    return _sigmoid(input)
+    return general.sigmoid(input) if _wide(input) else _sigmoid(input)
 
 
 def sigmoid_backward(grad_output, input):
@@ -124,7 +138,7 @@ def sigmoid_backward(grad_output, input):
 
 def tanh(input):
     """Hyperbolic tangent."""
-    return _tanh(input)
+    return general.tanh(input) if _wide(input) else _tanh(input)
 
 
 def tanh_backward(grad_output, input):
@@ -132,9 +146,11 @@ def tanh_backward(grad_output, input):
     return _tanh_backward(input, grad_output)
 
 
-def silu(input):
+def silu(input, inplace=False):
     """``x * sigmoid(x)``, also called swish."""
-    return _silu(input)
+    flag("silu", "inplace", inplace)
+    result = general.silu(input, inplace) if _wide(input) else _silu(input)
+    return general.into(input, inplace, result)
 
 
 def silu_backward(grad_output, input):
@@ -142,9 +158,11 @@ def silu_backward(grad_output, input):
     return _silu_backward(input, grad_output)
 
 
-def hardswish(input):
+def hardswish(input, inplace=False):
     """``x * relu6(x + 3) / 6``."""
-    return _hardswish(input)
+    flag("hardswish", "inplace", inplace)
+    result = general.hardswish(input, inplace) if _wide(input) else _hardswish(input)
+    return general.into(input, inplace, result)
 
 
 def hardswish_backward(grad_output, input):
@@ -152,9 +170,11 @@ def hardswish_backward(grad_output, input):
     return _hardswish_backward(input, grad_output)
 
 
-def hardsigmoid(input):
+def hardsigmoid(input, inplace=False):
     """``relu6(x + 3) / 6``."""
-    return _hardsigmoid(input)
+    flag("hardsigmoid", "inplace", inplace)
+    result = general.hardsigmoid(input, inplace) if _wide(input) else _hardsigmoid(input)
+    return general.into(input, inplace, result)
 
 
 def hardsigmoid_backward(grad_output, input):
@@ -164,7 +184,7 @@ def hardsigmoid_backward(grad_output, input):
 
 def gelu(input, approximate="none"):
     """``x * Phi(x)``, Phi the normal distribution's; with ``approximate="tanh"`` the usual approximation of it."""
-    return _gelu(input, approximate)
+    return general.gelu(input, approximate) if _wide(input) else _gelu(input, approximate)
 
 
 def gelu_backward(grad_output, input, approximate="none"):
@@ -172,9 +192,11 @@ def gelu_backward(grad_output, input, approximate="none"):
     return _gelu_backward(input, grad_output, approximate)
 
 
-def elu(input, alpha=1.0):
+def elu(input, alpha=1.0, inplace=False):
     """``x`` where it is above 0, else ``alpha * (exp(x) - 1)``."""
-    return _elu(input, alpha)
+    flag("elu", "inplace", inplace)
+    result = general.elu(input, alpha, inplace) if _wide(input) else _elu(input, alpha)
+    return general.into(input, inplace, result)
 
 
 def elu_backward(grad_output, input, alpha=1.0):

@@ -155,7 +155,7 @@ def _binary(
     pairs = _PAIRS if inputs is None else inputs
     return function(
         samples=lambda: [sample(*pair) for pair in pairs],
-        wrong=lambda: [wrong(ValueError, "dimension -1 is 3 and 4", (2, 3), (2, 4)), wrong(TypeError, "other", (2, 3), "b")],
+        wrong=lambda: [wrong(ValueError, "dimension 1 is 3 and 4", (2, 3), (2, 4)), wrong(TypeError, "other", (2, 3), "b")],
         method=name if method is None else method,
         name=name,
         differentiable=differentiable,
@@ -312,7 +312,7 @@ _SUMS = [
 @function(
     samples=lambda: [*(sample(*p) for p in _SUMS), sample((3, 4), (4,), alpha=0.5), sample((2, 3, 4, 5), (2, 3, 4, 5))],
     wrong=lambda: [
-        wrong(ValueError, "dimension -1 is 3 and 4", (2, 3), (2, 4)),
+        wrong(ValueError, "dimension 1 is 3 and 4", (2, 3), (2, 4)),
         wrong(TypeError, "alpha", (2,), (2,), alpha="a"),
     ],
     method="add",
@@ -340,7 +340,7 @@ def add(input: Array, other: Array, *, alpha: float = 1) -> Array:
 
 @function(
     samples=lambda: [*(sample(*p) for p in _SUMS), sample((3, 4), (4,), alpha=0.5), sample((2, 3, 4, 5), (2, 3, 4, 5))],
-    wrong=lambda: [wrong(ValueError, "dimension -1 is 3 and 4", (2, 3), (2, 4))],
+    wrong=lambda: [wrong(ValueError, "dimension 1 is 3 and 4", (2, 3), (2, 4))],
     method="sub",
 )
 def sub(input: Array, other: Array, *, alpha: float = 1) -> Array:
@@ -355,7 +355,7 @@ def sub(input: Array, other: Array, *, alpha: float = 1) -> Array:
 
 @function(
     samples=lambda: [*(sample(*p) for p in _SUMS), sample((2, 3, 4, 5), (2, 3, 4, 5)), sample((2, 3, 4, 5), (2, 3, 1, 1))],
-    wrong=lambda: [wrong(ValueError, "dimension -1 is 3 and 4", (2, 3), (2, 4))],
+    wrong=lambda: [wrong(ValueError, "dimension 1 is 3 and 4", (2, 3), (2, 4))],
     method="mul",
 )
 def mul(input: Array, other: Array) -> Array:
@@ -373,7 +373,7 @@ def mul(input: Array, other: Array) -> Array:
     ],
     wrong=lambda: [
         wrong(ValueError, "rounding_mode='up'", (2, 3), (2, 3), rounding_mode="up"),
-        wrong(ValueError, "dimension -1 is 3 and 4", (2, 3), (2, 4)),
+        wrong(ValueError, "dimension 1 is 3 and 4", (2, 3), (2, 4)),
     ],
     method="div",
 )
@@ -433,7 +433,7 @@ def _pow(name: str, dtype: Any, method: str, text: str) -> Callable[..., Any]:
     powers = [((3, 4), n) for n in (2, 3, 1.0, 0, -2, 5)] + [(uniform(0.2, 4), n) for n in (0.5, -0.5, -1, 1.7)]
     return function(
         samples=lambda: [sample(*p) for p in (*_POSITIVE[:2], *powers, (1.5, (3, 4)), (2, (3,)))],
-        wrong=lambda: [wrong(ValueError, "dimension -1 is 3 and 4", (2, 3), (2, 4))],
+        wrong=lambda: [wrong(ValueError, "dimension 1 is 3 and 4", (2, 3), (2, 4))],
         method=method,
         name=name,
     )(body)
@@ -496,7 +496,7 @@ heaviside = _binary(
 @function(
     samples=lambda: [sample((3, 4), (3, 4), (4,), value=0.5), sample((3, 4, 5), (5,), (4, 1))],
     wrong=lambda: [
-        wrong(ValueError, "dimension -1", (3,), (4,), (4,)),
+        wrong(ValueError, "dimension 0", (3,), (4,), (4,)),
         wrong(TypeError, "value", (3,), (3,), (3,), value="a"),
     ],
     method="addcmul",
@@ -515,7 +515,7 @@ def addcmul(input: Array, tensor1: Array, tensor2: Array, *, value: float = 1) -
 
 @function(
     samples=lambda: [sample((3, 4), (3, 4), uniform(0.5, 2, (4,)), value=0.5)],
-    wrong=lambda: [wrong(ValueError, "dimension -1", (3,), (4,), (4,))],
+    wrong=lambda: [wrong(ValueError, "dimension 0", (3,), (4,), (4,))],
     method="addcdiv",
 )
 def addcdiv(input: Array, tensor1: Array, tensor2: Array, *, value: float = 1) -> Array:
@@ -532,7 +532,7 @@ def addcdiv(input: Array, tensor1: Array, tensor2: Array, *, value: float = 1) -
 
 @function(
     samples=lambda: [sample((3, 4), (3, 4), 0.3), sample((3, 4), (4,), uniform(0, 1, (3, 4)))],
-    wrong=lambda: [wrong(ValueError, "dimension -1", (3,), (4,), 0.5)],
+    wrong=lambda: [wrong(ValueError, "dimension 0", (3,), (4,), 0.5)],
     method="lerp",
 )
 def lerp(input: Array, end: Array, weight: Array) -> Array:
@@ -559,7 +559,7 @@ def lerp(input: Array, end: Array, weight: Array) -> Array:
     ],
     wrong=lambda: [
         wrong(TypeError, "condition has dtype float32", (3,), (3,), (3,)),
-        wrong(ValueError, "dimension -1", array(lambda g: np.ones(3, bool)), (4,), (3,)),
+        wrong(ValueError, "dimension 0", array(lambda g: np.ones(3, bool)), (4,), (3,)),
     ],
 )
 def where(condition: Array, input: Array, other: Array) -> Array:

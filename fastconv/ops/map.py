@@ -17,20 +17,17 @@ from fastconv.ops.programs import Program, write
 STREAMS = 1 << 16
 
 
-def broadcast_shape(op: str, shapes: Sequence[Sequence[int]]) -> tuple[int, ...]:
-    """The shape to which all of these are repeated; raises where they do not go together."""
+def broadcast_shape(op: str, shapes: dict[str, Sequence[int]]) -> tuple[int, ...]:
+    """The shape to which these, by the names of operands, are repeated; raises where they do not go together."""
+    ndim = max(map(len, shapes.values()), default=0)
     out: list[int] = []
-    for k in range(1, max(map(len, shapes), default=0) + 1):
-        extents = {s[-k] for s in shapes if len(s) >= k} - {1}
+    for d in range(ndim):
+        extents = {s[d - ndim] for s in shapes.values() if len(s) >= ndim - d} - {1}
         if len(extents) > 1:
-            shown = " and ".join(str(tuple(s)) for s in shapes)
-            fail(
-                op,
-                f"shapes {shown} do not go together: dimension {-k} is {' and '.join(map(str, sorted(extents)))}: "
-                "expected equal extents, or 1",
-            )
+            shown = " and ".join(f"{name} of shape {tuple(s)}" for name, s in shapes.items())
+            fail(op, f"{shown}: dimension {d} is {' and '.join(map(str, sorted(extents)))}: expected equal extents, or 1")
         out.append(extents.pop() if extents else 1)
-    return tuple(out[::-1])
+    return tuple(out)
 
 
 def result_layout(inputs: Sequence[Tensor], shape: tuple[int, ...]) -> tuple[str, bool]:
@@ -51,7 +48,8 @@ def result_layout(inputs: Sequence[Tensor], shape: tuple[int, ...]) -> tuple[str
 
 def infer(inputs: list, attrs: dict) -> list[Type]:
     attrs.setdefault("dtype", "float32")
-    shape = broadcast_shape("map", [t.shape for t in inputs] + [tuple(r[0]) for r in attrs.get("random", ())])
+    shapes = [t.shape for t in inputs] + [tuple(shape) for shape, _ in attrs.get("random", ())]
+    shape = broadcast_shape("map", {f"operand {i}": s for i, s in enumerate(shapes)})
     layout, fixed = result_layout(inputs, shape)
     if attrs.get("random") and inputs[0].graph.segment == "forward":
         attrs["effect"] = True  # not the same twice, whatever it is applied to
