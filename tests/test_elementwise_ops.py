@@ -247,7 +247,8 @@ X, Z = (2, 3, 4, 5), (2, 7, 4, 5)
 
 @pytest.mark.parametrize("function, message", [
     (lambda x, z, t: x + z, r"add: input of shape \(2, 3, 4, 5\) and other of shape \(2, 7, 4, 5\): dimension 1 is 3 and 7"),
-    (lambda x, z, t: x * apply("flatten", [x], start_dim=1, end_dim=-1), r"mul: input of shape .* and other of shape \(2, 60\): dimension 3 is 5 and 60"),
+    (lambda x, z, t: x * apply("flatten", [x], start_dim=1, end_dim=-1),
+     r"mul: input of shape .* and other of shape \(2, 60\): dimension 3 is 5 and 60"),
     (lambda x, z, t: apply("concat", [x, z], dim=2), r"concat: tensor 1 of shape \(2, 7, 4, 5\): .* but for dim=2"),
     (lambda x, z, t: apply("concat", [x, x], dim=-4), "concat: dim=0: .* the batch stays as it is"),
     (lambda x, z, t: apply("concat", [x, z], dim=4), "concat: dim=4: tensors of shape .* have 4 dimensions"),

@@ -79,7 +79,7 @@ def truth(operands: Sequence[Any]) -> str:
 
 
 def compute(function: Callable, dtype: Callable[[Sequence[Any]], str] | str, **named: Any) -> Tensor:
-    """``function`` of values, one per operand (tensors, draws, numbers), as one node; ``dtype`` is its dtype, or makes that."""
+    """``function`` of values, one per operand (tensors, draws, numbers), as one node; ``dtype`` is its, or makes it."""
     operands = [value if isinstance(value, tuple) else as_operand(name, value) for name, value in named.items()]
     tensors = [o for o in operands if isinstance(o, (Tensor, tuple))]
     if not any(isinstance(o, Tensor) for o in tensors):

@@ -70,6 +70,7 @@ _elu, _elu_backward = _both("elu", "elu", ("alpha",), _numbers)
 _softmax, _softmax_backward = _both("softmax", "softmax", ("dim",))
 _log_softmax, _log_softmax_backward = _both("log_softmax", "log_softmax", ("dim",))
 
+
 def _wide(input) -> bool:
     """Whether this is an array of a rank that activations do not have."""
     return not 2 <= getattr(input, "ndim", 2) <= 5
@@ -184,7 +185,7 @@ def hardsigmoid_backward(grad_output, input):
 
 def gelu(input, approximate="none"):
     """``x * Phi(x)``, Phi the normal distribution's; with ``approximate="tanh"`` the usual approximation of it."""
-    return general.gelu(input, approximate) if _wide(input) else _gelu(input, approximate)
+    return general.gelu(input, approximate=approximate) if _wide(input) else _gelu(input, approximate)
 
 
 def gelu_backward(grad_output, input, approximate="none"):

@@ -1,4 +1,4 @@
-"""Activations that are programs of `map`, dropout of whole channels, and the general forms of those with kernels of their own.
+"""Activations that are programs of `map`, dropout of whole channels, and general forms of those with kernels of their own.
 
 ``inplace=True`` writes the result into an array that is given, and returns it; of symbolic tensors it changes nothing.
 """
@@ -101,7 +101,7 @@ def relu6(input: Array, inplace: bool = False) -> Array:
     samples=lambda: [sample(_KINKS), sample((3, 4), approximate="tanh")],
     wrong=lambda: [wrong(ValueError, "approximate='fast'", (3,), approximate="fast")],
 )
-def gelu(input: Array, approximate: str = "none") -> Array:
+def gelu(input: Array, *, approximate: str = "none") -> Array:
     """``x * Phi(x)``, Phi the normal distribution's; ``approximate="tanh"`` is the usual approximation."""
     return apply("gelu", [as_tensor("input", input)], approximate=approximate)
 
@@ -291,8 +291,8 @@ def _slopes(lower: Any, upper: Any) -> tuple[float, float]:
 def rrelu(
     input: Array, lower: float = 1.0 / 8, upper: float = 1.0 / 3, training: bool = False, inplace: bool = False
 ) -> Array:
-    """``x`` where it is at least 0, else a slope times it: in training drawn from [lower, upper) for each element, else the mean of
-    these."""
+    """``x`` where it is at least 0, else a slope times it: in training drawn from [lower, upper) for each element, else the
+    mean of these."""
     flag("training", training), flag("inplace", inplace)
     (low, high), x = _slopes(lower, upper), as_tensor("input", input)
     if not training:
@@ -369,7 +369,8 @@ dropout3d = _dropout_of_channels("dropout3d", (4, 5), 5, "(N, C, D, H, W) or (C,
 
 
 def _alpha(x: Tensor, p: float, shape: tuple[int, ...]) -> Tensor:
-    """Dropout that keeps mean and variance of what SELU gives: to its lower limit, then an affine map (Klambauer and others)."""
+    """Dropout that keeps mean and variance of what SELU gives: to its lower limit, then an affine map (Klambauer and
+    others)."""
     low = SELU_ALPHA * SELU_SCALE
     if p == 1:
         return compute(lambda v: v * 0.0, floating, input=x)

@@ -1,7 +1,7 @@
 """Functions of one, two or three arrays element by element, with broadcasting, under ``torch``'s names.
 
-Arrays are of float32, int64, int32, uint8, int8 or bool; the dtype of a result follows PyTorch's rules of promotion. Everything is
-computed in float32: integers are exact up to 2**24. Denormal floats count as zeros.
+Arrays are of float32, int64, int32, uint8, int8 or bool; the dtype of a result follows PyTorch's rules of promotion.
+Everything is computed in float32: integers are exact up to 2**24. Denormal floats count as zeros.
 """
 
 from __future__ import annotations
@@ -578,7 +578,7 @@ def where(condition: Array, input: Array, other: Array) -> Array:
 
 
 def _masked_fill(input: Array, mask: Array, value: Array) -> Array:
-    """``input`` with ``value`` where the mask is true: arrays of any shapes that broadcast; ``value`` a number, or an array of
+    """``input`` with ``value`` where the mask is true: arrays of shapes that broadcast; ``value`` a number, or an array of
     one."""
     chosen, x = as_tensor("mask", mask), as_tensor("input", input)
     if chosen.dtype != "bool":

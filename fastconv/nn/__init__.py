@@ -20,6 +20,14 @@ from fastconv.nn.activation import (
 from fastconv.nn.containers import ModuleDict, ModuleList, Sequential
 from fastconv.nn.conv import Conv1d, Conv2d, Conv3d
 from fastconv.nn.conv_transpose import ConvTranspose1d, ConvTranspose2d, ConvTranspose3d
+from fastconv.nn.dropout import (
+    AlphaDropout,
+    Dropout1d,
+    Dropout2d,
+    Dropout3d,
+    FeatureAlphaDropout,
+    StochasticDepth,
+)
 from fastconv.nn.linear import Dropout, Flatten, Identity, Linear
 from fastconv.nn.loss import CrossEntropyLoss, MSELoss
 from fastconv.nn.module import Module
@@ -40,6 +48,21 @@ from fastconv.nn.padding import (
     ZeroPad1d,
     ZeroPad2d,
     ZeroPad3d,
+)
+from fastconv.nn.pointwise import (
+    CELU,
+    GLU,
+    SELU,
+    Hardshrink,
+    LogSigmoid,
+    Mish,
+    PReLU,
+    RReLU,
+    Softplus,
+    Softshrink,
+    Softsign,
+    Tanhshrink,
+    Threshold,
 )
 from fastconv.nn.pooling import (
     AdaptiveAvgPool1d,
@@ -132,4 +155,23 @@ __all__ = [
     "UpsamplingBilinear2d",
     "RoIAlign",
     "RoIPool",
+    "CELU",
+    "GLU",
+    "Hardshrink",
+    "LogSigmoid",
+    "Mish",
+    "PReLU",
+    "RReLU",
+    "SELU",
+    "Softplus",
+    "Softshrink",
+    "Softsign",
+    "Tanhshrink",
+    "Threshold",
+    "AlphaDropout",
+    "Dropout1d",
+    "Dropout2d",
+    "Dropout3d",
+    "FeatureAlphaDropout",
+    "StochasticDepth",
 ]

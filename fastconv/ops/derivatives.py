@@ -1,7 +1,7 @@
 """The derivatives of the instructions of ``map``: gradients of operands, given the gradient of the result.
 
-``RULES[name](g, y, x, ...)`` has the gradient g of the result y = name(x, ...) and gives one value per operand, None where it is 0
-everywhere. At points without a derivative they are PyTorch's.
+``RULES[name](g, y, x, ...)`` has the gradient g of the result y = name(x, ...) and gives one value per operand, None where
+it is 0 everywhere. At points without a derivative they are PyTorch's.
 """
 
 from __future__ import annotations

@@ -21,18 +21,18 @@ def broadcast_shape(op: str, shapes: dict[str, Sequence[int]]) -> tuple[int, ...
     """The shape to which these, by the names of operands, are repeated; raises where they do not go together."""
     ndim = max(map(len, shapes.values()), default=0)
     out: list[int] = []
-    for d in range(ndim):
+    for d in reversed(range(ndim)):
         extents = {s[d - ndim] for s in shapes.values() if len(s) >= ndim - d} - {1}
         if len(extents) > 1:
             shown = " and ".join(f"{name} of shape {tuple(s)}" for name, s in shapes.items())
             fail(op, f"{shown}: dimension {d} is {' and '.join(map(str, sorted(extents)))}: expected equal extents, or 1")
         out.append(extents.pop() if extents else 1)
-    return tuple(out)
+    return tuple(out[::-1])
 
 
 def result_layout(inputs: Sequence[Tensor], shape: tuple[int, ...]) -> tuple[str, bool]:
-    """(layout, fixed) of the result. Where the batch of an operand does not become that of the result, or meets an extent that is
-    no batch, the graph is right for its batch alone."""
+    """(layout, fixed) of the result. Where the batch of an operand does not become that of the result, or meets an extent
+    that is no batch, the graph is right for its batch alone."""
     batched = [t for t in inputs if t.batched]
     mixed = [t for t in batched if t.ndim != len(shape) or t.type.shape[0] != shape[0]]
     if batched and any(not t.batched and t.ndim == len(shape) and t.type.shape[0] != 1 for t in inputs):
