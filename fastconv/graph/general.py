@@ -13,6 +13,7 @@ from fastconv.graph.autodiff import differentiate
 from fastconv.graph.eager import Compiled, cache
 from fastconv.graph.ir import FLAT, ITEMSIZE, RANK, Graph, Tensor, apply, building, showing
 from fastconv.graph.lower import Lowering
+from fastconv.graph.merge import merge
 from fastconv.graph.options import ALIKE
 from fastconv.graph.passes import fuse
 from fastconv.graph.plan import check_memory
@@ -119,6 +120,7 @@ def compile_function(name: str, function: Callable, arguments: Any, arrays: Sequ
         structure: Any = Structure(function(*_filled(arguments, tensors)), graph)
         outputs = [_flat(t) for t in structure.tensors]
         graph.outputs = outputs
+        merge(graph, early=True)
         if grads:
             if len(grads) != len(outputs):
                 raise ValueError(f"{name}: {len(grads)} gradients given, the function has {len(outputs)} outputs")

@@ -133,6 +133,7 @@ class Operator:
     ``pointwise``: of inputs of one shape, it and its gradient work element by element, in whatever order these lie.
     ``general``: takes tensors of any layout, as they lie; for the others :func:`apply` makes pixels of what is dense, and of
     the inputs at the positions ``activations`` also of what is flat and no parameter.
+    ``program``: of a node that works element by element, the same as a program of `map`: its lines and its result, or None.
     """
 
     name: str
@@ -143,6 +144,7 @@ class Operator:
     pointwise: bool = False
     general: bool = False
     activations: tuple[int, ...] = ()
+    program: Callable[[Node], Any] | None = None
 
 
 _operators: dict[str, Operator] = {}

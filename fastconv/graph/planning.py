@@ -24,6 +24,7 @@ def optimise(graph: Graph, training: bool) -> None:
     passes.absorb_padding(graph)
     if not training:
         passes.fold_batchnorm(graph)
+    passes.merge(graph, early=True)
 
 
 class Plan:

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 from fastconv import functional as F
-from fastconv.nn._check import LARGEST, filled, flag, integer, number
+from fastconv.graph.parameter import filled
+from fastconv.nn._check import LARGEST, flag, integer, number
 from fastconv.nn.init import constant_
 from fastconv.nn.module import Module
 

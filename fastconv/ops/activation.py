@@ -8,6 +8,7 @@ from typing import Any
 from fastconv._values import shown
 from fastconv.graph.ir import DENSE, FLAT, PIXELS, Node, Operator, Tensor, Type, apply, fail, register
 from fastconv.graph.lower import Lowering, channels, pixels_per_image
+from fastconv.graph.programs import write
 from fastconv.kernels import elementwise as kernels
 from fastconv.ops import views
 
@@ -65,10 +66,19 @@ class Activation:
         self.name, self.constants, self.check = name, constants, check
         self.from_output = from_output if callable(from_output) else lambda attrs: from_output
         self.kernel = kernel or (lambda attrs: name)
-        register(Operator(name, self.infer, self.lower, self.gradient, pointwise=True, general=True))
+        register(Operator(name, self.infer, self.lower, self.gradient, pointwise=True, general=True, program=self.program))
         backward = f"{name}_backward"
         register(Operator(backward, lambda inputs, attrs: infer_backward(backward, inputs, attrs), self.lower_backward,
-                          pointwise=True, general=True))
+                          pointwise=True, general=True, program=self.program))
+
+    def program(self, node: Node) -> tuple:
+        """The same as a program of `map`, bit for bit."""
+        body = PROGRAMS[node.op.name](*self.constants(node.attrs), **self.variant(node.attrs))
+        lines, results = write(body, len(node.inputs))
+        return lines, results[0]
+
+    def variant(self, attrs: dict) -> dict:
+        return {"tanh": True} if attrs.get("approximate") == "tanh" else {}
 
     def infer(self, inputs: list, attrs: dict) -> list[Type]:
         self.check(attrs)
@@ -118,6 +128,48 @@ def check_approximate(attrs: dict) -> None:
     if attrs.setdefault("approximate", "none") not in ("none", "tanh"):
         fail("gelu", f"approximate={shown(attrs['approximate'])}: expected 'none' or 'tanh'")
 
+
+def _inner(x):
+    return x * 0.797884561 * x.builder.line("fma", x * x, 0.044715, 1.0)
+
+
+def _gelu_backward_program(tanh: bool = False):
+    def exact(g, z):
+        density = (z * -0.5 * z).exp() * 0.398942280
+        return g * z.builder.line("fma", z, density, z.normal_cdf())
+
+    def approximate(g, z):
+        line = z.builder.line
+        s = (_inner(z) * 2.0).sigmoid()
+        slope = line("fma", z * z, 0.134145, 1.0) * 1.595769122
+        return g * line("fma", z * (s * (1.0 - s)), slope, s)
+
+    return approximate if tanh else exact
+
+
+#: The kernels' bodies (elementwise.inl.h) as programs, by operator: made from the constants.
+PROGRAMS: dict[str, Any] = {
+    "relu": lambda: lambda x: x.relu(),
+    "relu_backward": lambda: lambda g, z: (z <= 0.0).where(0.0, g),
+    "leaky_relu": lambda a: lambda x: (x > 0.0).where(x, x * a),
+    "leaky_relu_backward": lambda a: lambda g, z: (z > 0.0).where(g, g * a),
+    "clip": lambda a, b: lambda x: x.builder.line("clamp", x, a, b),
+    "clip_backward": lambda a, b: lambda g, z: (z > a).where((z < b).where(g, 0.0), 0.0),
+    "sigmoid": lambda: lambda x: x.sigmoid(),
+    "sigmoid_backward": lambda: lambda g, z: g * (z * (1.0 - z)),
+    "tanh": lambda: lambda x: x.tanh(),
+    "tanh_backward": lambda: lambda g, z: g * z.builder.line("fma", -z, z, 1.0),
+    "elu": lambda a: lambda x: (x > 0.0).where(x, x.expm1_negative() * a),
+    "elu_backward": lambda a: lambda g, z: (z > 0.0).where(g, g * (z + a)),
+    "silu": lambda: lambda x: x.silu(),
+    "silu_backward": lambda: lambda g, z: g * (z.sigmoid() * z.builder.line("fma", z, 1.0 - z.sigmoid(), 1.0)),
+    "hardsigmoid": lambda: lambda x: x.builder.line("clamp", x + 3.0, 0.0, 6.0) / 6.0,
+    "hardsigmoid_backward": lambda: lambda g, z: (z > -3.0).where((z < 3.0).where(g / 6.0, 0.0), 0.0),
+    "hardswish": lambda: lambda x: x * x.builder.line("clamp", x + 3.0, 0.0, 6.0) / 6.0,
+    "hardswish_backward": lambda: lambda g, z: (z <= -3.0).where(0.0, (z >= 3.0).where(g, g * (z / 3.0 + 0.5))),
+    "gelu": lambda tanh=False: (lambda x: x * (_inner(x) * 2.0).sigmoid()) if tanh else lambda x: x * x.normal_cdf(),
+    "gelu_backward": _gelu_backward_program,
+}
 
 Activation("relu", True)
 Activation("leaky_relu", lambda attrs: attrs["negative_slope"] >= 0, lambda attrs: (attrs["negative_slope"],), check_slope)

@@ -126,6 +126,20 @@ def scalar(node: Node) -> tuple[float | None, bool]:
     return float(next(s for s in scalars if s is not None)), scalars[0] is not None
 
 
+def program(node: Node) -> tuple | None:
+    """The same as a program of `map`, bit for bit."""
+    number, first = scalar(node)
+    name = node.op.name
+    if name == "scale":
+        return (("fma", 0, node.attrs["a"], node.attrs["b"]),), 1
+    if number is None:
+        return ((name, 0, 1),), 2
+    if name == "mul":
+        return (("fma", 0, number, 0.0),), 1
+    a, b = (1.0, number) if name == "add" else (-1.0, number) if first else (1.0, -number)
+    return (("fma", 0, a, b),), 1
+
+
 def lower_add(node: Node, cx: Lowering) -> None:
     number, _ = scalar(node)
     if number is None:
@@ -212,14 +226,15 @@ def infer_scale(inputs: list, attrs: dict) -> list[Type]:
 
 
 register(Operator("add", lambda inputs, attrs: infer_binary("add", inputs, attrs), lower_add, gradient_add, pointwise=True,
-                  general=True))
+                  general=True, program=program))
 register(Operator("add_flat", lambda inputs, attrs: infer_binary("add_flat", inputs, attrs), lower_add, gradient_add))
 register(Operator("sub", lambda inputs, attrs: infer_binary("sub", inputs, attrs), lower_sub, gradient_sub, pointwise=True,
-                  general=True))
+                  general=True, program=program))
 register(Operator("mul", lambda inputs, attrs: infer_binary("mul", inputs, attrs), lower_mul, gradient_mul, pointwise=True,
-                  general=True))
+                  general=True, program=program))
 register(Operator("scale", infer_scale, lambda node, cx: lower_scale(node, cx, node.attrs["a"], node.attrs["b"]),
-                  lambda node, grads: [apply("scale", [grads[0]], a=node.attrs["a"])], pointwise=True, general=True))
+                  lambda node, grads: [apply("scale", [grads[0]], a=node.attrs["a"])], pointwise=True, general=True,
+                  program=program))
 register(Operator("constant", lambda inputs, attrs: [Type(tuple(attrs["shape"]), FLAT)], lower_constant))
 register(Operator("sum_to", infer_sum_to, lower_sum_to))
 

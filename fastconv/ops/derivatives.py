@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from fastconv.ops.programs import Builder, Program, Value
+from fastconv.graph.programs import Builder, Program, Value
 
 LN2, LN10, PI = 0.6931471805599453, 2.302585092994046, 3.141592653589793
 

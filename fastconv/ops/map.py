@@ -8,11 +8,11 @@ from typing import Any
 
 from fastconv.graph.ir import FLAT, PIXELS, Node, Operator, Tensor, Type, apply, fail, register
 from fastconv.graph.lower import Lowering, row_major
+from fastconv.graph.programs import Program, write
 from fastconv.graph.random import random_state
 from fastconv.kernels import elementwise
 from fastconv.kernels import map as kernels
 from fastconv.ops import derivatives, views
-from fastconv.ops.programs import Program, write
 
 STREAMS = 1 << 16
 
@@ -151,4 +151,5 @@ def lower(node: Node, cx: Lowering) -> None:
         )
 
 
-register(Operator("map", infer, lower, gradient, general=True))
+register(Operator("map", infer, lower, gradient, general=True,
+                  program=lambda node: (node.attrs["program"], node.attrs["result"])))

@@ -1,0 +1,105 @@
+"""Chains of elementwise nodes become one program, which goes over memory once.
+
+A node with a program (``Operator.program``) takes over that of the node that makes one of its inputs, where nobody else
+reads that and both have the same shape: an instruction gives the same bits wherever it stands. Before differentiation this is done
+with `map` and sums and products with numbers: the gradient of a merged program is a program over its inputs, and nothing
+in between is kept. Behind it, and behind what fuses activations into their producers, also with activations and gradients; a
+chain without a `map` keeps its own kernels.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastconv.graph.autodiff import remove_dead
+from fastconv.graph.ir import Graph, Node, Tensor, operator
+from fastconv.graph.programs import Builder, Program
+
+OPERANDS, LINES = 16, 96  # of a program, at most
+_TRUTH = {"eq", "ne", "lt", "le", "gt", "ge", "logical_and", "logical_or", "logical_xor", "logical_not", "isnan", "isinf",
+          "isfinite", "signbit"}
+_EARLY = {"map", "add", "sub", "mul", "scale"}
+
+
+def merge(graph: Graph, early: bool = False) -> None:
+    """Merges what can be. ``early``: before differentiation."""
+    if not any(node.op.name == "map" for node in graph.nodes):
+        return
+    users, outputs = graph.users(), set(graph.outputs)
+    order = {id(node): i for i, node in enumerate(graph.nodes)}
+    for node in graph.nodes:
+        while True:
+            made = next((t.node for t in node.inputs if t is not None and t.node is not None and t not in outputs and
+                         _reader(users, t) is node and _fits(t.node, node, early)), None)
+            if made is None or not _join(made, node):
+                break
+            for tensor in made.inputs:
+                users[tensor] = [n for n in users[tensor] if n is not made] + [node]
+            graph.nodes[order[id(made)]] = _gone
+    graph.nodes = [node for node in graph.nodes if node is not _gone]
+    remove_dead(graph)
+
+
+def _reader(users: dict[Tensor, list[Node]], tensor: Tensor) -> Node | None:
+    """The only node that reads a tensor."""
+    readers = users.get(tensor, [])
+    return readers[0] if readers and all(n is readers[0] for n in readers) else None
+
+
+def program_of(node: Node) -> tuple[Program, int, str, tuple] | None:
+    """(lines, result, dtype, draws) of a node; None where it has no program."""
+    if node.op.program is None:
+        return None
+    found = node.op.program(node)
+    return None if found is None else (*found, node.output.dtype, node.attrs.get("random", ()))
+
+
+def _fits(made: Node, node: Node, early: bool) -> bool:
+    if made.segment != node.segment or made.op.program is None or node.op.program is None or len(made.outputs) > 1:
+        return False
+    if made.op.name != "map" != node.op.name:
+        return False
+    if early and not {made.op.name, node.op.name} <= _EARLY:
+        return False
+    if early and any(n.op.name != "map" and n.attrs.get("scalars") is None and n.op.name != "scale" for n in (made, node)):
+        return False
+    a, b = made.output.type, node.output.type
+    return a.shape == b.shape and a.layout == b.layout and a.fixed == b.fixed and a.dtype in ("float32", "bool")
+
+
+def _join(made: Node, node: Node) -> bool:
+    """The program of ``made`` moves into ``node``; False where that would be too much for one."""
+    first, second = program_of(made), program_of(node)
+    if first is None or second is None:
+        return False
+    tensors: list[Tensor] = []
+    for tensor in (*(t for t in node.inputs if t is not made.output), *made.inputs):
+        if tensor not in tensors:
+            tensors.append(tensor)
+    draws = [*second[3]]
+    draws += [d for d in first[3] if d not in draws]
+    if len(tensors) + len(draws) > OPERANDS or len(first[0]) + len(second[0]) > LINES:
+        return False
+    builder = Builder(len(tensors) + len(draws))
+
+    def inputs(of: Node, drawn: tuple, value: Any = None) -> list[Any]:
+        found = [value if t is made.output else builder.input(tensors.index(t)) for t in of.inputs]
+        return found + [builder.input(len(tensors) + draws.index(d)) for d in drawn]
+
+    value = builder.add(first[0], inputs(made, first[3]))[first[1]]
+    if first[2] == "bool" and not (first[1] >= len(made.inputs) + len(first[3]) and
+                                   first[0][first[1] - len(made.inputs) - len(first[3])][0] in _TRUTH):
+        value = builder.line("ne", value, 0.0)
+    result = builder.add(second[0], inputs(node, second[3], value))[second[1]]
+    program, (at,) = builder.done([result])
+    effect = made.attrs.get("effect") or node.attrs.get("effect")
+    node.op, node.inputs = operator("map"), list(tensors)
+    node.attrs = {"program": program, "result": at, "dtype": second[2]}
+    if draws:
+        node.attrs["random"] = tuple(draws)
+    if effect:
+        node.attrs["effect"] = True
+    return True
+
+
+_gone: Any = object()
