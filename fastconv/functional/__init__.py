@@ -41,8 +41,8 @@ from fastconv.functional.activation import (
     tanh,
     tanh_backward,
 )
-from fastconv.functional.advanced import *  # noqa: F403
 from fastconv.functional.activations import *  # noqa: F403
+from fastconv.functional.advanced import *  # noqa: F403
 from fastconv.functional.attention import *  # noqa: F403
 from fastconv.functional.constants import *  # noqa: F403
 from fastconv.functional.conv import (
