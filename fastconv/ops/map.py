@@ -56,13 +56,6 @@ def infer(inputs: list, attrs: dict) -> list[Type]:
     return [Type(shape, layout, attrs["dtype"], fixed)]
 
 
-def to_operand(gradient: Tensor, like: Tensor) -> Tensor:
-    """The gradient of an operand, summed over what was repeated."""
-    if gradient.type.shape == like.type.shape:
-        return views.laid_out(gradient, like.type)
-    return views.sum_to(gradient, like)
-
-
 def gradient(node: Node, grads: list) -> list:
     count = len(node.inputs)
     if grads[0] is None:
@@ -77,7 +70,7 @@ def gradient(node: Node, grads: list) -> list:
         program, result = made
         # operands there: gradient, inputs, draws, output; here inputs come before draws
         given = [grads[0], *node.inputs, *draws, node.output]
-        out[i] = to_operand(emit(program, result, given), node.inputs[i])
+        out[i] = views.sum_to(emit(program, result, given), node.inputs[i])
     return out
 
 
