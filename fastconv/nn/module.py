@@ -26,6 +26,7 @@ class _Trace(threading.local):
         self.names: dict[int, str] | None = None  # path of each module of the tree being traced
         self.calls: list[str] = []  # paths of the modules whose forward is running
         self.evaluating = False  # inference: every module counts as being in evaluation mode
+        self.watch: Callable[[Module, Any], None] | None = None  # is told of each module whose forward has ended
 
 
 _trace = _Trace()
@@ -214,6 +215,30 @@ class Module:
                 raise AttributeError(f"{type(self).__name__} has no submodule {path!r}: {part!r} is not there")
         return module
 
+    def replace(self, path: str, module: Module) -> Module:
+        """Puts a module in the place of the one at a path such as ``"fc"`` or ``"classifier.6"``: a new head, say.
+
+        Returns
+        -------
+        Module
+            The one that was there.
+
+        Raises
+        ------
+        AttributeError
+            Where the path leads to no module.
+        TypeError, ValueError
+            Where ``module`` is no module, or the path is empty.
+        """
+        if not isinstance(module, Module):
+            raise TypeError(f"replace: module is a {type(module).__name__}: expected a Module")
+        if not path:
+            raise ValueError("replace: path is empty: a module has no place in itself")
+        before = self.get_submodule(path)
+        parent, _, name = path.rpartition(".")
+        self.get_submodule(parent)._modules[name] = module
+        return before
+
     def _members(self, table: str) -> Iterator[tuple[str, Any, bool]]:
         """(name, value, persistent) of every entry of a table in the tree, shared ones under each of their names."""
         for prefix, module in self.named_modules(remove_duplicate=False):
@@ -348,7 +373,10 @@ class Module:
                                 "symbolic tensors, while fastconv.compile() traces it: "
                                 "engine = fastconv.compile(module, x.shape), then engine(x)")
         with _call(self):
-            return self.forward(*inputs, **keywords)
+            result = self.forward(*inputs, **keywords)
+        if _trace.watch is not None:
+            _trace.watch(self, result)
+        return result
 
     def symbolic(self, training: bool = False) -> Symbolic:
         """The function over symbolic tensors that engines trace."""
@@ -396,6 +424,20 @@ class Symbolic:
     def snapshot(self) -> Symbolic:
         """The same over a copy of the module as it is now."""
         return Symbolic(copy.deepcopy(self.module), self.training)
+
+
+class Enough(BaseException):
+    """Ends a forward of which nothing more is wanted."""
+
+
+@contextmanager
+def watching(seen: Callable[[Module, Any], None]):
+    """``seen(module, result)`` is called with each module whose forward ends inside."""
+    before, _trace.watch = _trace.watch, seen
+    try:
+        yield
+    finally:
+        _trace.watch = before
 
 
 @contextmanager
