@@ -267,8 +267,8 @@ def test_training_through_a_pool_with_indices():
         return F.flatten(y, 1)
 
     plain = fc.Parameter(w.data.copy())
-    a = TrainingTape(model, F.cross_entropy, fc.optim.SGD(lr=0.1)).run(x, t)
+    a = TrainingTape(model, F.cross_entropy, fc.optim.SGD(lr=0.1)).step(x, t)
     b = TrainingTape(lambda v: F.flatten(F.max_pool2d(F.conv2d(v, plain, None, 1, 1), 2), 1), F.cross_entropy,
-                     fc.optim.SGD(lr=0.1)).run(x, t)
+                     fc.optim.SGD(lr=0.1)).step(x, t)
     assert a == b
     np.testing.assert_array_equal(w.data, plain.data)

@@ -159,7 +159,7 @@ def _index_put(input: Array, indices: Sequence[Array], values: Array, accumulate
 def _put_by_numpy(input, indices, values, accumulate):
     result, key = input.copy(), tuple(slice(None) if i is None else i for i in indices)
     if accumulate:
-        np.add.at(result, key, values)
+        np.add.at(result, key, values)  # type: ignore[arg-type]
     else:
         result[key] = values
     return result

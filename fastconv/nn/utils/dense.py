@@ -1,5 +1,5 @@
-"""Classifiers of windows as networks over whole images (P. Sermanet et al., "OverFeat", 2014): the fully-connected head becomes
-convolutions."""
+"""Classifiers of windows as networks over whole images (P. Sermanet et al., "OverFeat", 2014): the fully-connected head
+becomes convolutions."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from fastconv._values import shown
-from fastconv.graph.ir import Graph, Tensor, apply, building, current_graph, fail
+from fastconv.graph.ir import Graph, Tensor, apply, building, fail
 from fastconv.nn.module import Module
 
 LARGEST = 1024  # windows that are tried
+MOVES = ("flatten", "reshape", "view", "assemble")
 SAME = ("dropout", "softmax", "log_softmax")  # beside what works element by element
 
 
@@ -22,7 +23,7 @@ class Convolutional(Module):
         self.net, self.window = net, window
 
     def forward(self, x):
-        graph = current_graph()
+        graph = x.graph
         result, inside, window = traced(self.net, self.window, graph)
         if x.ndim != len(self.window) + 1:
             fail("Convolutional", f"input of shape {x.shape}: expected {len(self.window) + 1} dimensions")
@@ -66,7 +67,7 @@ def replayed(inside: Graph, mapped: dict[Tensor, Any], graph: Graph) -> dict[Ten
                 spread[y] = (y.type.shape[1], *(1,) * (len(spread[first]) - 1))
             elif first in spread and (node.op.pointwise or name in SAME):
                 mapped[y], spread[y] = apply(name, inputs, **node.attrs), spread[first]
-            elif any(t in spread for t in node.inputs if t is not None) or name in ("reshape", "view", "assemble", "flatten"):
+            elif name in MOVES or any(t in spread for t in node.inputs if t is not None):
                 fail("to_convolutional", f"the operator {name} has no form over whole images")
             elif name in ("adaptive_avg_pool", "adaptive_max_pool"):
                 mapped[y] = pooled(name, inputs[0], was[2:], y.type.shape[2:])
@@ -81,8 +82,8 @@ def pooled(name: str, x: Tensor, size: Sequence[int], out: Sequence[int]) -> Ten
     if tuple(size) == tuple(out):
         return x
     if any(n != 1 for n in out):
-        fail("to_convolutional", f"{name} from {tuple(size)} to {tuple(out)} has no form over whole images: expected windows of "
-                                 "one place, or one window")
+        fail("to_convolutional", f"{name} from {tuple(size)} to {tuple(out)} has no form over whole images: expected "
+                                 "windows of one place, or one window")
     return apply(name.removeprefix("adaptive_"), [x], kernel_size=tuple(size), stride=1)
 
 
@@ -96,17 +97,17 @@ def _prod(values: Sequence[int]) -> int:
 def to_convolutional(model: Module, input_shape: Sequence[int] | None = None) -> Convolutional:
     """A classifier of windows as a network over whole images, with the same parameters.
 
-    Linear layers behind a Flatten become convolutions of the window's size, those behind them of 1x1, a global pool one at every
-    place. For a network without padding the result at each place is that of the window there, cut out and classified by
-    itself; windows are as far apart as the product of the strides.
+    Linear layers behind a Flatten become convolutions of the window's size, those behind them of 1x1, a global pool one at
+    every place. For a network without padding the result at each place is that of the window there, cut out and classified
+    by itself; windows are as far apart as the product of the strides.
 
     Parameters
     ----------
     model : Module
         A network whose result is one vector for each image; it is shared, not copied.
     input_shape : sequence of int, optional
-        The window's (C, H, W), or (N, C, H, W). Default the smallest square that the network takes, for networks with a Flatten and
-        no pooling by the size of its output, whose first layer is a convolution.
+        The window's (C, H, W), or (N, C, H, W). Default the smallest square that the network takes, for networks with a
+        Flatten and no pooling by the size of its output, whose first layer is a convolution.
 
     Returns
     -------
@@ -138,8 +139,8 @@ def smallest(op: str, model: Module) -> tuple[int, ...]:
     """The smallest square window that a network takes."""
     kinds = {type(m).__name__ for m in model.modules()}
     if any(kind.startswith("Adaptive") for kind in kinds):
-        raise ValueError(f"{op}: input_shape=None, and the network has a pool by the size of its output: expected the window's "
-                         "shape")
+        raise ValueError(f"{op}: input_shape=None, and the network has a pool by the size of its output: expected the "
+                         "window's shape")
     channels = next((m.in_channels for m in model.modules() if hasattr(m, "in_channels")), None)
     if channels is None:
         raise ValueError(f"{op}: input_shape=None, and the network has no convolution: expected the window's shape")

@@ -49,8 +49,8 @@ def features(net: Module, layers: str | Sequence[str] | Mapping[str, str]) -> Fe
     ----------
     net : Module
     layers : str, sequence of str, or mapping
-        Paths such as ``"layer3"`` or ``"features.7"``; a mapping gives each a name of its own. Of a layer that is called several
-        times the first call counts.
+        Paths such as ``"layer3"`` or ``"features.7"``; a mapping gives each a name of its own. Of a layer that is called
+        several times the first call counts.
 
     Returns
     -------
@@ -86,8 +86,8 @@ def freeze(net: Module, *patterns: str) -> list[str]:
     ----------
     net : Module
     patterns : str
-        Paths of layers or names of parameters, with ``*``, ``?`` and ``[...]`` as in file names: ``"layer1"`` and ``"layer1.*"`` are
-        all parameters below it, ``"*.bias"`` all biases. Without any, all parameters.
+        Paths of layers or names of parameters, with ``*``, ``?`` and ``[...]`` as in file names: ``"layer1"`` and
+        ``"layer1.*"`` are all parameters below it, ``"*.bias"`` all biases. Without any, all parameters.
 
     Returns
     -------
@@ -114,7 +114,8 @@ def _train(op: str, net: Module, patterns: Sequence[str], trained: bool) -> list
     for pattern in patterns or ("*",):
         if not isinstance(pattern, str):
             raise TypeError(f"{op}: pattern {shown(pattern)}: expected a str")
-        found = {name: p for name, p in net.named_parameters() if fnmatchcase(name, pattern) or fnmatchcase(name, pattern + ".*")}
+        found = {name: p for name, p in net.named_parameters()
+                 if fnmatchcase(name, pattern) or fnmatchcase(name, pattern + ".*")}
         if not found:
             raise ValueError(f"{op}: no parameter matches {pattern!r}")
         matching.update(found)
