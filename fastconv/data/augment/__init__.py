@@ -1,0 +1,68 @@
+"""Augmentation of batches: what a DataLoader's `augment` may be. Each image has a program of its own, run by one kernel."""
+
+from .base import Compose, Transform
+from .color import (
+    ColorJitter,
+    GaussianBlur,
+    Grayscale,
+    Normalize,
+    RandomAdjustSharpness,
+    RandomApply,
+    RandomAutocontrast,
+    RandomEqualize,
+    RandomGrayscale,
+    RandomInvert,
+    RandomPosterize,
+    RandomSolarize,
+    ToDtype,
+)
+from .geometry import (
+    CenterCrop,
+    Pad,
+    RandomAffine,
+    RandomCrop,
+    RandomErasing,
+    RandomHorizontalFlip,
+    RandomPerspective,
+    RandomResizedCrop,
+    RandomRotation,
+    RandomShift,
+    RandomVerticalFlip,
+    Resize,
+)
+from .mixing import CutMix, MixUp
+from .policy import RandAugment, TrivialAugmentWide
+
+__all__ = [
+    "CenterCrop",
+    "ColorJitter",
+    "Compose",
+    "CutMix",
+    "GaussianBlur",
+    "Grayscale",
+    "MixUp",
+    "Normalize",
+    "Pad",
+    "RandAugment",
+    "RandomAdjustSharpness",
+    "RandomAffine",
+    "RandomApply",
+    "RandomAutocontrast",
+    "RandomCrop",
+    "RandomEqualize",
+    "RandomErasing",
+    "RandomGrayscale",
+    "RandomHorizontalFlip",
+    "RandomInvert",
+    "RandomPerspective",
+    "RandomPosterize",
+    "RandomResizedCrop",
+    "RandomRotation",
+    "RandomShift",
+    "RandomSolarize",
+    "RandomVerticalFlip",
+    "Resize",
+    "ToDtype",
+    "Transform",
+    "TrivialAugmentWide",
+]
