@@ -1,5 +1,5 @@
-"""Augmentation: values against definitions, uint8 and float32, both orders of dimensions; what goes along with an image; bits
-against threads and against the rest of the batch; what is refused."""
+"""Augmentation: values against definitions, uint8 and float32, both orders of dimensions; what goes along with an image;
+bits against threads and against the rest of the batch; what is refused."""
 
 import numpy as np
 import pytest
@@ -65,10 +65,12 @@ DTYPES = [np.uint8, np.float32]
 def test_warp(mode, border, channels, dtype):
     x = images(dtype, channels)
     fill = 40.0 if dtype == np.uint8 else 0.25
-    matrices = affine_matrices((13, 18), [3, -40, 170, 0], ([1, 0, -3, 30], [0, 2, 5, -41]), [1, 0.4, 1.7, 1], ([0, 9, 0, 0], 0))
+    matrices = affine_matrices((13, 18), [3, -40, 170, 0], ([1, 0, -3, 30], [0, 2, 5, -41]), [1, 0.4, 1.7, 1],
+                               ([0, 9, 0, 0], 0))
     for size in ((13, 18), (20, 67), (1, 1)):
         out = planned(x, lambda plan: plan.warp(matrices, size, mode, fill, border))  # noqa: B023
-        want = np.stack([ref.warp(i.astype(np.float64), m, size, mode, border, fill) for i, m in zip(x, matrices, strict=True)])
+        want = np.stack([ref.warp(i.astype(np.float64), m, size, mode, border, fill)
+                         for i, m in zip(x, matrices, strict=True)])
         if dtype == np.uint8:
             want = np.clip(np.floor(want + 0.5), 0, 255)
         if mode == "nearest":  # where a coordinate lies between two pixels, either
@@ -86,7 +88,8 @@ def test_flips_and_shifts_are_exact(dtype):
     np.testing.assert_array_equal(data.Pad((1, 2, 3, 4), 9)(x, 0),
                                   np.pad(x, ((0, 0), (0, 0), (2, 4), (1, 3)), constant_values=9))
     for mode in ("reflect", "symmetric", "edge"):
-        np.testing.assert_array_equal(data.Pad(5, padding_mode=mode)(x, 0), np.pad(x, ((0, 0), (0, 0), (5, 5), (5, 5)), mode))
+        want = np.pad(x, ((0, 0), (0, 0), (5, 5), (5, 5)), mode)
+        np.testing.assert_array_equal(data.Pad(5, padding_mode=mode)(x, 0), want)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -139,8 +142,8 @@ def test_erasing_and_normalising():
 
 def test_geometry_is_one_warp():
     plan = Plan((2, 3, 32, 32), 255.0, RNG(0))
-    for transform in (data.RandomCrop(32, 4), data.RandomHorizontalFlip(1.0), data.RandomAffine(10, interpolation="bilinear"),
-                      data.RandomRotation(5, "bilinear")):
+    for transform in (data.RandomCrop(32, 4), data.RandomHorizontalFlip(1.0),
+                      data.RandomAffine(10, interpolation="bilinear"), data.RandomRotation(5, "bilinear")):
         transform.draw(plan)
     plan.flush(plan.everyone)
     assert len(plan.events) == 1
@@ -187,7 +190,8 @@ def test_policies_are_seeded(transform, dtype):
     first = transform(x, 3)
     np.testing.assert_array_equal(transform(x, RNG(3)), first)
     assert not np.array_equal(transform(x, 4), first)
-    assert first.shape == x.shape and first.dtype == x.dtype and (dtype == np.uint8 or (0 <= first.min() and first.max() <= 1.0001))
+    assert first.shape == x.shape and first.dtype == x.dtype
+    assert dtype == np.uint8 or (0 <= first.min() and first.max() <= 1.0001)
     changed = (first != x).any(axis=(1, 2, 3))
     assert 10 < changed.sum()
 

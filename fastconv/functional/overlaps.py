@@ -6,11 +6,9 @@ import math
 
 import numpy as np
 
-from fastconv._values import shown
 from fastconv.functional.losses import alike, chosen, floats, real, reduced, shape_of
 from fastconv.functional.pointwise import atan, clamp, logsigmoid, maximum, minimum, sigmoid, square
 from fastconv.functional.record import Array, array, fail, function, sample, wrong
-from fastconv.functional.reduction import mean
 from fastconv.functional.reduction import sum as total
 from fastconv.functional.structure import unsqueeze
 

@@ -104,7 +104,8 @@ def _resized(input, size, scale_factor, mode, align_corners, recompute_scale_fac
     wrong(NotImplementedError, "mode='linear' expects", (1, 2, 3, 3), 4, mode="linear"),
     wrong(ValueError, "align_corners=True with mode='nearest'", (1, 2, 3, 3), 4, align_corners=True),
     wrong(ValueError, "antialias=True with mode='nearest'", (1, 2, 3, 3), 4, antialias=True),
-    wrong(ValueError, "size=(4, 4, 4) has 3 values", (1, 2, 3, 3), (4, 4, 4)), wrong(TypeError, "size=1.5", (1, 2, 3, 3), 1.5),
+    wrong(ValueError, "size=(4, 4, 4) has 3 values", (1, 2, 3, 3), (4, 4, 4)),
+    wrong(TypeError, "size=1.5", (1, 2, 3, 3), 1.5),
     wrong(ValueError, "size=0", (1, 2, 3, 3), 0), wrong(ValueError, "scale_factor=-1.0", (1, 2, 3, 3), None, -1.0),
     wrong(ValueError, "scale_factor=0.1 makes", (1, 2, 3, 3), None, 0.1),
     wrong(ValueError, "recompute_scale_factor=True with size", (1, 2, 3, 3), 4, recompute_scale_factor=True),
@@ -142,7 +143,7 @@ def interpolate(input: Array, size=None, scale_factor=None, mode: str = "nearest
     return _resized(input, size, scale_factor, mode, align_corners, recompute_scale_factor, antialias, "interpolate")
 
 
-@function(samples=lambda: [sample((2, 3, 5, 7), (9, 11)), sample((2, 3, 5, 7), None, 2, mode="bilinear", align_corners=True)],
+@function(samples=lambda: [sample((2, 3, 5, 7), (9, 11)), sample((2, 3, 5, 7), None, 2, "bilinear", True)],
           wrong=lambda: [wrong(ValueError, "expected one of the two", (1, 2, 3, 3))])
 def upsample(input: Array, size=None, scale_factor=None, mode: str = "nearest", align_corners: bool | None = None) -> Array:
     """As :func:`interpolate`, its name before; as ``torch.nn.functional.upsample``."""

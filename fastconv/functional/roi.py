@@ -89,8 +89,8 @@ def _definition(which: str):
     wrong(ValueError, "has 3 dimensions", (2, 4, 4), (3, 5), 2),
     wrong(ValueError, "mode='mean'", (1, 2, 4, 4), (3, 5), 2, mode="mean"),
 ], reference=_definition("roi_align"))
-def roi_align(input: Array, boxes: Array | Sequence[Array], output_size, spatial_scale: float = 1.0, sampling_ratio: int = -1,
-              aligned: bool = False, mode: str = "avg") -> Array:
+def roi_align(input: Array, boxes: Array | Sequence[Array], output_size, spatial_scale: float = 1.0,
+              sampling_ratio: int = -1, aligned: bool = False, mode: str = "avg") -> Array:
     """Averages of bilinear samples in the bins of regions; as ``torchvision.ops.roi_align``.
 
     Parameters

@@ -44,7 +44,7 @@ register(Operator("resample", infer, lower, gradient, general=True))
 # ---- at coordinates -----------------------------------------------------------------------------------------------------
 
 def together(*tensors) -> bool:
-    """Whether the first extent of all is the batch of the run; where it is that of some, the graph is right for one batch."""
+    """Whether the first extent of all is the batch of the run; where it is that of some, the graph is exact."""
     if all(t.batched for t in tensors):
         return True
     for tensor in tensors:

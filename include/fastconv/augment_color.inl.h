@@ -97,16 +97,44 @@ FC_NOINLINE inline void map_values(const Image& m, int op, float p) {
 }
 
 FC_NOINLINE inline void stretch_contrast(const Image& m) {
-    for (int64_t c = 0; c < m.C; ++c) {
-        float low = m.data[c], high = low;
-        for (int64_t i = c; i < m.values(); i += m.P) {
-            low = m.data[i] < low ? m.data[i] : low;
-            high = m.data[i] > high ? m.data[i] : high;
+    constexpr int W = kWidth;
+    if (m.P > 4) {
+        for (int64_t c = 0; c < m.C; ++c) {
+            float low = m.data[c], high = low;
+            for (int64_t i = c; i < m.values(); i += m.P) {
+                low = m.data[i] < low ? m.data[i] : low;
+                high = m.data[i] > high ? m.data[i] : high;
+            }
+            const float scale = (high - low) / m.top;
+            for (int64_t i = c; i < m.values() && high > low; i += m.P)
+                m.data[i] = settled1((m.data[i] - low) / scale, m.top, m.whole);
         }
-        if (high == low) continue;
-        const float scale = (high - low) / m.top;
-        for (int64_t i = c; i < m.values(); i += m.P) m.data[i] = settled1((m.data[i] - low) / scale, m.top, m.whole);
+        return;
     }
+    Vf<W> low = splat<W>(m.top), high{};
+    int64_t i = 0;
+    for (; i + W <= m.values(); i += W) {
+        low = vmin<W>(load<W>(m.data + i), low);
+        high = vmax<W>(load<W>(m.data + i), high);
+    }
+    for (; i < m.values(); ++i) {  // a vector begins a pixel
+        const int l = static_cast<int>(i % m.P);
+        low[l] = m.data[i] < low[l] ? m.data[i] : low[l];
+        high[l] = m.data[i] > high[l] ? m.data[i] : high[l];
+    }
+    Vf<W> first{}, scale = splat<W>(1.0f);
+    for (int64_t c = 0; c < m.P; ++c) {
+        float l = low[c], h = high[c];
+        for (int64_t j = c; j < W; j += m.P) {
+            l = low[j] < l ? low[j] : l;
+            h = high[j] > h ? high[j] : h;
+        }
+        for (int64_t j = c; j < W && h > l; j += m.P) {
+            first[j] = l;
+            scale[j] = (h - l) / m.top;
+        }
+    }
+    each_vector(m, [=](Vf<W> v) { return settled<W>((v - first) / scale, m.top, m.whole); });
 }
 
 FC_NOINLINE inline void equalize_values(const Image& m) {

@@ -45,45 +45,84 @@ FC_INLINE void each_vector(const Image& m, F f) {
     for (int64_t i = 0; i < m.values(); i += kWidth) store<kWidth>(m.data + i, f(load<kWidth>(m.data + i)));
 }
 
+FC_INLINE Vf<4> four(const float* p) { return load<4>(p); }
+FC_INLINE Vf<4> four(const uint8_t* p) {
+    typedef uint8_t B __attribute__((vector_size(4)));
+    B v;
+    memcpy(&v, p, 4);
+    return __builtin_convertvector(__builtin_convertvector(v, Vi<4>), Vf<4>);
+}
+FC_INLINE void put_four(float* p, Vf<4> v) { store<4>(p, v); }
+FC_INLINE void put_four(uint8_t* p, Vf<4> v) {  // the nearest bytes
+    typedef uint8_t B __attribute__((vector_size(4)));
+    const Vf<4> w = vmin<4>(vmax<4>(v, Vf<4>{}), splat<4>(255.0f)) + 0.5f;
+    const B b = __builtin_convertvector(__builtin_convertvector(w, Vi<4>), B);
+    memcpy(p, &b, 4);
+}
+FC_INLINE void put_value(float* p, float v) { *p = v; }
+FC_INLINE void put_value(uint8_t* p, float v) { *p = static_cast<uint8_t>(v > 0 ? (v < 255.0f ? v + 0.5f : 255.0f) : 0.0f); }
+
+FC_INLINE void turn_four(Vf<4>* v) {  // rows and columns change places
+    const Vi<4> low = {0, 4, 1, 5}, high = {2, 6, 3, 7}, first = {0, 1, 4, 5}, second = {2, 3, 6, 7};
+    const Vf<4> a = __builtin_shuffle(v[0], v[1], low), b = __builtin_shuffle(v[0], v[1], high);
+    const Vf<4> c = __builtin_shuffle(v[2], v[3], low), d = __builtin_shuffle(v[2], v[3], high);
+    v[0] = __builtin_shuffle(a, c, first);
+    v[1] = __builtin_shuffle(a, c, second);
+    v[2] = __builtin_shuffle(b, d, first);
+    v[3] = __builtin_shuffle(b, d, second);
+}
+
 template <typename T>
 FC_NOINLINE void read_image(const Image& m, const T* x, const int64_t* s) {
+    const int64_t c1 = m.C > 1 ? s[1] : 0, c2 = m.C > 2 ? 2 * s[1] : c1, c3 = m.C > 3 ? 3 * s[1] : c2;
     for (int64_t h = 0; h < m.H; ++h) {
         float* to = m.row(h);
         const T* row = x + h * s[2];
-        if (m.P == 4 && m.C == 3 && s[1] == 1) {
-            for (int64_t w = 0; w < m.W; ++w, row += s[3], to += 4) {
-                const Vf<4> v = {static_cast<float>(row[0]), static_cast<float>(row[1]), static_cast<float>(row[2]), 0.0f};
-                store<4>(to, v);
+        int64_t w = 0;
+        if (m.P == 4 && s[1] == 1 && s[3] == m.C) {  // the value behind a pixel of three is that of the next one
+            for (; w + 1 < m.W; ++w) store<4>(to + 4 * w, four(row + w * s[3]));
+        } else if (m.P == 4 && s[3] == 1) {
+            for (; w + 4 <= m.W; w += 4) {
+                Vf<4> v[4] = {four(row + w), four(row + w + c1), four(row + w + c2), four(row + w + c3)};
+                turn_four(v);
+                for (int i = 0; i < 4; ++i) store<4>(to + 4 * (w + i), v[i]);
             }
-        } else if (m.P == 4) {
-            const int64_t last = m.C - 1, c2 = last < 2 ? last : 2, c3 = last < 3 ? last : 3;
-            for (int64_t w = 0; w < m.W; ++w, row += s[3], to += 4) {
-                const Vf<4> v = {static_cast<float>(row[0]), static_cast<float>(row[s[1]]), static_cast<float>(row[c2 * s[1]]),
-                                 static_cast<float>(row[c3 * s[1]])};
-                store<4>(to, v);
+        } else if (m.P == 1 && s[3] == 1) {
+            for (; w + 4 <= m.W; w += 4) store<4>(to + w, four(row + w));
+        }
+        for (; w < m.W; ++w) {
+            const T* p = row + w * s[3];
+            if (m.P == 4) {
+                const Vf<4> v = {static_cast<float>(p[0]), static_cast<float>(p[c1]), static_cast<float>(p[c2]),
+                                 static_cast<float>(p[c3])};
+                store<4>(to + 4 * w, v);
+            } else {
+                for (int64_t c = 0; c < m.C; ++c) to[w * m.P + c] = static_cast<float>(p[c * s[1]]);
             }
-        } else {
-            for (int64_t w = 0; w < m.W; ++w)
-                for (int64_t c = 0; c < m.C; ++c) to[w * m.P + c] = static_cast<float>(row[w * s[3] + c * s[1]]);
         }
     }
 }
-
-FC_INLINE void put_value(float* p, float v) { *p = v; }
-FC_INLINE void put_value(uint8_t* p, float v) { *p = static_cast<uint8_t>(v > 0 ? (v < 255.0f ? v + 0.5f : 255.0f) : 0.0f); }
 
 template <typename T>
 FC_NOINLINE void write_image(const Image& m, T* y, const int64_t* s) {
     for (int64_t h = 0; h < m.H; ++h) {
         const float* from = m.row(h);
         T* row = y + h * s[2];
-        if (s[1] == 1) {
-            for (int64_t w = 0; w < m.W; ++w)
-                for (int64_t c = 0; c < m.C; ++c) put_value(row + w * s[3] + c, from[w * m.P + c]);
-        } else {
-            for (int64_t c = 0; c < m.C; ++c)
-                for (int64_t w = 0; w < m.W; ++w) put_value(row + w * s[3] + c * s[1], from[w * m.P + c]);
+        int64_t w = 0;
+        if (m.P == 4 && s[1] == 1 && s[3] == m.C) {  // what is written too far is the next pixel's, and written after
+            for (; w + 2 < m.W; ++w) put_four(row + w * s[3], load<4>(from + 4 * w));
+        } else if (m.P == 4 && s[3] == 1) {
+            for (; w + 4 <= m.W; w += 4) {
+                Vf<4> v[4];
+                for (int i = 0; i < 4; ++i) v[i] = load<4>(from + 4 * (w + i));
+                turn_four(v);
+                for (int64_t c = 0; c < m.C; ++c) put_four(row + w + c * s[1], v[c]);
+            }
+        } else if (m.P == 1 && s[3] == 1) {
+            for (; w + 4 <= m.W; w += 4) put_four(row + w, load<4>(from + w));
         }
+        for (; w < m.W; ++w)
+            for (int64_t c = 0; c < m.C; ++c) put_value(row + w * s[3] + c * s[1], from[w * m.P + c]);
     }
 }
 

@@ -31,6 +31,14 @@ FC_INLINE float cubic_weight(float d, float a) {
     return d <= 1 ? ((a + 2) * d - (a + 3)) * d * d + 1 : d < 2 ? ((a * d - 5 * a) * d + 8 * a) * d - 4 * a : 0.0f;
 }
 
+// Of the four pixels around a coordinate that lies `t` behind the second.
+FC_INLINE Vf<4> cubic_weights(float t) {
+    const float a = -0.75f, u = 1.0f - t, r = t + 1.0f, s = u + 1.0f;
+    const Vf<4> w = {((a * r - 5 * a) * r + 8 * a) * r - 4 * a, ((a + 2) * t - (a + 3)) * t * t + 1.0f,
+                     ((a + 2) * u - (a + 3)) * u * u + 1.0f, ((a * s - 5 * a) * s + 8 * a) * s - 4 * a};
+    return w;
+}
+
 // A pixel anyhow.
 FC_NOINLINE inline void warp_pixel(const Image& m, const Warp& k, int32_t x, int32_t y, float u, float v, float* to) {
     const int first = k.mode == 2 ? -1 : 0, last = k.mode == 2 ? 2 : k.mode;
@@ -62,6 +70,18 @@ FC_INLINE void warp_row(const Image& m, const Warp& k, const int32_t* xs, const 
     const int64_t down = m.W * m.P;
     for (int64_t i = 0; i < count; ++i, to += m.P) {
         const int64_t x = xs[i], y = ys[i];
+        if (P == 4 && k.mode == 2 && x >= 1 && y >= 1 && x + 2 < m.W && y + 2 < m.H) {
+            const float* p = m.data + ((y - 1) * m.W + x - 1) * 4;
+            const Vf<4> wx = cubic_weights(us[i]), wy = cubic_weights(vs[i]);
+            Vf<4> sum{};
+            for (int j = 0; j < 4; ++j, p += down) {
+                Vf<4> line = splat<4>(wx[0]) * load<4>(p);
+                for (int l = 1; l < 4; ++l) line = mul_add<4>(splat<4>(wx[l]), load<4>(p + 4 * l), line);
+                sum = mul_add<4>(splat<4>(wy[j]), line, sum);
+            }
+            store<4>(to, rounded<4>(sum, m));
+            continue;
+        }
         const bool inside = k.mode < 2 && x >= 0 && y >= 0 && x + k.mode < m.W && y + k.mode < m.H;
         if (!inside) {
             warp_pixel(m, k, xs[i], ys[i], us[i], vs[i], to);

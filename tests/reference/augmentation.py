@@ -119,7 +119,8 @@ def sharpness(image, top, factor):
         return out
     kernel = np.ones((3, 3))
     kernel[1, 1] = 5
-    soft = sum(kernel[i, j] / 13 * out[:, i:i + out.shape[1] - 2, j:j + out.shape[2] - 2] for i in range(3) for j in range(3))
+    height, width = out.shape[1] - 2, out.shape[2] - 2
+    soft = sum(kernel[i, j] / 13 * out[:, i:i + height, j:j + width] for i, j in np.ndindex(3, 3))
     soft = np.floor(soft + 0.5) if top > 1 else soft
     middle = out[:, 1:-1, 1:-1]
     out[:, 1:-1, 1:-1] = middle + (soft - middle) * (1 - factor)

@@ -116,7 +116,7 @@ class Plan:
     # ---- values -----------------------------------------------------------------------------------------------------
 
     def values(self, op: str, chosen, *parameters) -> None:
-        """An operation on the values of the chosen images; parameters are numbers, or arrays with a row for each of these."""
+        """An operation on the values of the chosen images; parameters are numbers, or arrays with a row for each."""
         if not len(chosen):
             return
         self.flush(chosen)
