@@ -24,7 +24,8 @@ GARBAGE = {"nan": math.nan, "inf": math.inf, "text": "x", "bytes": b"3", "object
 NEEDED = {"in_channels": 4, "out_channels": 4, "kernel_size": 3, "in_features": 4, "out_features": 4, "num_features": 4,
           "output_size": 2, "padding": 1, "value": 0.0, "T_max": 3, "lr_lambda": lambda n: 1.0, "milestones": [2, 4],
           "max_lr": 0.1, "step_size": 2, "warmup_steps": 3, "gamma": 0.5, "epochs": 2, "steps_per_epoch": 3, "pixels": 1,
-          "upscale_factor": 2, "downscale_factor": 2, "groups": 2, "dim": 1, "unflattened_size": (2, 2)}
+          "upscale_factor": 2, "downscale_factor": 2, "groups": 2, "dim": 1, "unflattened_size": (2, 2),
+          "threshold": 0.5, "p": 0.5, "mode": "row"}
 
 # what is taken, and why: sizes that a module keeps are held against the shape when it is compiled (below), as are dims;
 # words stand for anything, sequences for one value per dimension, numbers for infinite limits
@@ -34,7 +35,7 @@ TAKEN = {
     ("Identity", "args"), ("Identity", "keywords"), ("Sequential", "modules"), ("ModuleList", "modules"),
     ("ModuleDict", "modules"), ("Parameter", "data"), ("Parameter", "requires_grad"), ("CrossEntropyLoss", "weight"),
 }
-INTEGERS = {"in_channels", "out_channels", "in_features", "out_features", "num_features", "groups", "ignore_index",
+INTEGERS = {"in_channels", "out_channels", "in_features", "out_features", "num_features", "groups", "ignore_index", "num_parameters",
             "batch_size", "seed", "prefetch", "pixels", "patience", "cooldown", "total_iters", "T_max", "step_size",
             "warmup_steps", "total_steps"} | KEPT
 LAYERS = [getattr(nn, name) for name in nn.__all__ if inspect.isclass(getattr(nn, name)) and name != "Module"]
@@ -94,9 +95,10 @@ def taken(argument, kind, made):
         return True  # of OneCycleLR, which has total_steps here
     if argument in KEPT and kind in ("huge", "negative", "nested"):
         return True
-    unlimited = ("min_val", "max_val", "value", "negative_slope", "alpha")
+    unlimited = ("min_val", "max_val", "value", "negative_slope", "alpha", "lambd",
+                 "lower", "upper", "beta", "threshold", "init")
     if kind in ("inf", "huge", "negative", "half") and argument in unlimited:
-        return kind != "inf" or argument not in ("negative_slope", "alpha")
+        return kind != "inf" or argument in ("min_val", "max_val", "value")
     if kind == "half":
         return argument not in INTEGERS
     if kind == "huge":
