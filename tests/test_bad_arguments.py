@@ -35,9 +35,9 @@ TAKEN = {
     ("Identity", "args"), ("Identity", "keywords"), ("Sequential", "modules"), ("ModuleList", "modules"),
     ("ModuleDict", "modules"), ("Parameter", "data"), ("Parameter", "requires_grad"), ("CrossEntropyLoss", "weight"),
 }
-INTEGERS = {"in_channels", "out_channels", "in_features", "out_features", "num_features", "groups", "ignore_index", "num_parameters",
-            "batch_size", "seed", "prefetch", "pixels", "patience", "cooldown", "total_iters", "T_max", "step_size",
-            "warmup_steps", "total_steps"} | KEPT
+INTEGERS = {"in_channels", "out_channels", "in_features", "out_features", "num_features", "groups", "ignore_index",
+            "num_parameters", "batch_size", "seed", "prefetch", "pixels", "patience", "cooldown", "total_iters", "T_max",
+            "step_size", "warmup_steps", "total_steps"} | KEPT
 LAYERS = [getattr(nn, name) for name in nn.__all__ if inspect.isclass(getattr(nn, name)) and name != "Module"]
 RULES = [getattr(optim, name) for name in optim.__all__ if name != "swa_utils"]
 DATA = [data.RandomShift, data.RandomHorizontalFlip, data.DataLoader]
@@ -95,8 +95,8 @@ def taken(argument, kind, made):
         return True  # of OneCycleLR, which has total_steps here
     if argument in KEPT and kind in ("huge", "negative", "nested"):
         return True
-    unlimited = ("min_val", "max_val", "value", "negative_slope", "alpha", "lambd",
-                 "lower", "upper", "beta", "threshold", "init")
+    unlimited = ("min_val", "max_val", "value", "negative_slope", "alpha", "lambd", "lower", "upper", "beta", "threshold",
+                 "init")
     if kind in ("inf", "huge", "negative", "half") and argument in unlimited:
         return kind != "inf" or argument in ("min_val", "max_val", "value")
     if kind == "half":

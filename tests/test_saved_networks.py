@@ -40,10 +40,9 @@ def layers():
                 nn.ReLU6(), nn.LeakyReLU(0.2), nn.ELU(0.5), nn.Sigmoid(), nn.Tanh(), nn.GELU("tanh"), nn.Softmax(1),
                 nn.LogSoftmax(), nn.CrossEntropyLoss(label_smoothing=0.1), nn.MSELoss("sum"))
     yield from (nn.SELU(), nn.Mish(inplace=True), nn.LogSigmoid(), nn.Softsign(), nn.Tanhshrink(), nn.CELU(0.5),
-                nn.Softplus(2, 10),
-                nn.Hardshrink(0.2), nn.Softshrink(0.1), nn.Threshold(0.1, np.float32(2)), nn.GLU(1),
-                nn.RReLU(0.1, 0.2), nn.PReLU(3, 0.1), nn.Dropout1d(0.1), nn.Dropout2d(0.2, True), nn.Dropout3d(), nn.AlphaDropout(0.3), nn.FeatureAlphaDropout(),
-                nn.StochasticDepth(0.1, "row"))
+                nn.Softplus(2, 10), nn.Hardshrink(0.2), nn.Softshrink(0.1), nn.Threshold(0.1, np.float32(2)),
+                nn.GLU(1), nn.RReLU(0.1, 0.2), nn.PReLU(3, 0.1), nn.Dropout1d(0.1), nn.Dropout2d(0.2, True), nn.Dropout3d(),
+                nn.AlphaDropout(0.3), nn.FeatureAlphaDropout(), nn.StochasticDepth(0.1, "row"))
     yield from (nn.PixelShuffle(np.int32(2)), nn.PixelUnshuffle(2), nn.ChannelShuffle(3), nn.Unflatten(1, [2, -1]),
                 nn.Unfold((3, 2), padding=1), nn.Fold((4, 5), 2, stride=(2, 1)))
 

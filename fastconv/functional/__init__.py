@@ -10,7 +10,13 @@ dtype. Every other error is a ValueError (or a MemoryError, for a problem larger
 function, the argument and its value; all are raised before anything runs.
 """
 
-from fastconv.functional import constants, dependent, methods  # noqa: F401  (methods: of tensors)
+from fastconv.functional import (  # methods: of tensors
+    activations,
+    constants,
+    dependent,
+    methods,  # noqa: F401
+    pointwise,
+)
 from fastconv.functional.activation import (
     dropout,
     dropout_backward,
@@ -218,7 +224,8 @@ __all__ = [
     "tanh",
     "tanh_backward",
     "vjp",
-    *sorted({*constants.__all__} - {*_records}),
+    *sorted({*constants.__all__, *activations.__all__, *pointwise.__all__} - {*_records}),
     *dependent.__all__,
     *_records,
 ]
+__all__ = list(dict.fromkeys(__all__))  # activations with kernels of their own are records as well
