@@ -113,12 +113,18 @@ def lower_view(node: Node, cx: Lowering) -> None:
 
 
 def gradient_view(node: Node, grads: list) -> list:
-    x, mapped = node.inputs[0], node.attrs["map"]
-    back = mapped.inverse(x.shape)
+    x, mapped, gradient = node.inputs[0], node.attrs["map"], grads[0]
+    repeated = [k for k, term in enumerate(mapped.terms) if not term and mapped.shape[k] != 1]
+    if repeated:
+        kept = [k for k in range(len(mapped.shape)) if k not in repeated]
+        mapped = Map(tuple(mapped.shape[k] for k in kept), mapped.start, tuple(mapped.terms[k] for k in kept))
+        gradient = apply("reduce", [gradient], operation="sum", dims=tuple(repeated), keepdim=False, shape=mapped.shape,
+                         batched=0 not in repeated)
+    back = mapped.inverse(x.type.shape)
     if back is not None:
-        return [views.laid_out(view(grads[0], back), x.type)]
+        return [views.laid_out(view(gradient, back), x.type)]
     part = Part(0, identity(mapped.shape), mapped)
-    return [views.laid_out(assemble(grads, [part], x.type.shape, 0.0, not mapped.distinct(x.type.shape)), x.type)]
+    return [views.laid_out(assemble([gradient], [part], x.type.shape, 0.0, not mapped.distinct(x.type.shape)), x.type)]
 
 
 # ---- reshapes -----------------------------------------------------------------------------------------------------------
