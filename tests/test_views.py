@@ -1,5 +1,6 @@
 """What moves elements, inside networks: batches of any size, views that copy nothing, methods, casts and constants."""
 
+import fuzz_views
 import numpy as np
 import pytest
 
@@ -129,6 +130,8 @@ METHODS = {
     "to a device": (lambda x: x.to("cpu").to(device="cpu", dtype="float32"), X), "bool": (lambda x: x.bool(), X != 0),
     "there and back": (lambda x: x.int().float(), np.trunc(X)), "type_as": (lambda x: x.long().type_as(x), np.trunc(X)),
     "[]": (lambda x: x[1, ..., 1:3], X[1, ..., 1:3]), "[None]": (lambda x: x[None, :, 0, None], X[None, :, 0, None]),
+    "[array]": (lambda x: x[1, :, np.array([3, 0])], X[1][:, [3, 0]]),
+    "[mask]": (lambda x: x[:, np.array([True, False, True])], X[:, [0, 2]]),
     "[()]": (lambda x: x[()], X), "[numpy int]": (lambda x: x[np.int64(1)], X[1]),
 }
 
@@ -160,6 +163,7 @@ def test_what_methods_say():
                                                                                                 "shape"),
     (lambda x: x[..., ...], ValueError,
      "an ellipsis may stand once"), (lambda x: x[::-1], ValueError, "a step of at least 1"),
+    (lambda x: x[True], TypeError, "masks without dimensions"),
     (lambda x: x[1.5], TypeError, "index (1.5,)|index 1.5: expected an integer"),
     (lambda x: x.view(5, 5), ValueError, "view: shape=(5, 5): input of shape (2, 3, 4) has 24 elements"),
     (lambda x: x.to("float16"), TypeError, "dtype='float16'"), (lambda x: x.to("cuda"), ValueError, "there is only the CPU"),
@@ -195,3 +199,9 @@ def test_other_dtypes_and_empty_arrays():
     assert F.permute(empty, (1, 0)).shape == (3, 0) and F.cat([empty, empty]).shape == (0, 3)
     assert F.pad(empty, (1, 1)).shape == (0, 5) and F.reshape(empty, (3, -1)).shape == (3, 0)
     assert F.stack([empty, empty]).shape == (2, 0, 3) and F.flip(empty, (0,)).shape == (0, 3)
+
+
+def test_chains_like_pytorchs():
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+    lengths = [len(fuzz_views.one(seed, torch)[1]) for seed in range(120)]
+    assert sum(lengths) > 200

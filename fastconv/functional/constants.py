@@ -129,7 +129,7 @@ def arange(start, end=None, step=1, *, dtype=None, device=None, requires_grad=Fa
     if step == 0 or not all(map(math.isfinite, values)) or (last - first) * step < 0:
         fail("arange", f"start={first}, end={last}, step={step}: expected a step that is not 0 and leads from start to end")
     count = max(0, math.ceil((last - first) / step)) if any(isinstance(v, float) for v in values) else \
-        len(range(first, last, step))
+        len(range(int(first), int(last), int(step)))
     return made("arange", (first + np.arange(count) * step).astype(name), device, requires_grad)
 
 
@@ -154,7 +154,7 @@ def _number(op: str, name: str, value) -> float | int:
 def eye(n, m=None, *, dtype=None, device=None, requires_grad=False):
     """A matrix of ``n`` rows and ``m`` (default n) columns with ones on its diagonal."""
     shape = _shape("eye", (n, n if m is None else m))
-    return made("eye", np.eye(*shape, dtype=dtype_name("eye", dtype or "float32")), device, requires_grad)
+    return made("eye", np.eye(shape[0], shape[1], dtype=dtype_name("eye", dtype or "float32")), device, requires_grad)
 
 
 def _like(op: str, input, value, dtype, device, requires_grad):

@@ -8,7 +8,7 @@ from math import prod
 import numpy as np
 
 from fastconv._values import plain, shown
-from fastconv.functional import joining, structure
+from fastconv.functional import repeating, slicing, structure
 from fastconv.functional.constants import cast_to, dtype_name
 from fastconv.functional.structure import expanded, permuted, reshaped, several, size_of
 from fastconv.graph.ir import Tensor, fail
@@ -21,10 +21,12 @@ def index(self: Tensor, key) -> Tensor:
     """``x[key]``: integers, slices with steps, None and Ellipsis give views; integer arrays and masks gather."""
     keys = key if isinstance(key, tuple) else (key,)
     keys = tuple(plain(k) for k in keys)
-    if any(isinstance(k, (bool, list, np.ndarray, Tensor, tuple, range)) for k in keys):
-        from fastconv.functional import indexing
+    if any(isinstance(k, bool) for k in keys):
+        fail("getitem", f"index {shown(key)}: masks without dimensions are not supported", TypeError)
+    if any(isinstance(k, (list, np.ndarray, Tensor, tuple, range)) for k in keys):
+        from fastconv.functional import advanced  # which takes the rest apart with this
 
-        return indexing.index(self, key)
+        return advanced.indexed(self, key)
     shape, rank = size_of(self), self.ndim
     if sum(k is Ellipsis for k in keys) > 1:
         fail("getitem", f"index {shown(key)}: an ellipsis may stand once")
@@ -61,7 +63,7 @@ def index(self: Tensor, key) -> Tensor:
             except TypeError:
                 fail("getitem", f"index {shown(k)}: expected an integer, a slice, None, an ellipsis or an array", TypeError)
                 raise
-            start[d] = structure._index("getitem", "index", at, shape, d)
+            start[d] = slicing.index_of("getitem", "index", at, shape, d)
             d += 1
     mapped = Map(tuple(out), tuple(start), tuple(terms))
     if mapped == Map(shape, (0,) * rank, tuple(((k, 1),) for k in range(rank))):
@@ -103,7 +105,7 @@ def _size(self: Tensor, dim: int | None = None):
 
 
 def _split(self: Tensor, split_size, dim: int = 0):
-    return structure.split(self, split_size, dim)
+    return slicing.split(self, split_size, dim)
 
 
 METHODS = {
@@ -114,10 +116,10 @@ METHODS = {
     "reshape": lambda self, *shape: reshaped("reshape", self, several(shape)),
     "view_as": lambda self, other: reshaped("view_as", self, other.shape),
     "reshape_as": lambda self, other: reshaped("reshape_as", self, other.shape),
-    "repeat": lambda self, *sizes: joining.repeated("repeat", self, several(sizes), "sizes", True),
-    "tile": lambda self, *dims: joining.repeated("tile", self, several(dims), "dims", False),
-    "flip": lambda self, *dims: structure.flip(self, several(dims)),
-    "unfold": lambda self, dimension, size, step: structure.windows("unfold", self, dimension, size, step),
+    "repeat": lambda self, *sizes: repeating.repeated("repeat", self, several(sizes), "sizes", True),
+    "tile": lambda self, *dims: repeating.repeated("tile", self, several(dims), "dims", False),
+    "flip": lambda self, *dims: slicing.flip(self, several(dims)),
+    "unfold": lambda self, dimension, size, step: slicing.windows("unfold", self, dimension, size, step),
     "split": _split,
     "size": _size,
     "dim": lambda self: self.ndim,
@@ -141,9 +143,9 @@ METHODS = {
 }
 PROPERTIES = {
     "T": lambda self: permuted(self, range(self.ndim)[::-1]),
-    "mT": lambda self: structure._matrices(self, "mT"),
+    "mT": lambda self: structure.matrices(self, "mT"),
     "H": lambda self: structure.t(self),
-    "mH": lambda self: structure._matrices(self, "mH"),
+    "mH": lambda self: structure.matrices(self, "mH"),
     "is_cuda": lambda self: False,
     "device": lambda self: "cpu",
 }

@@ -85,7 +85,8 @@ def _segments(mode: str, size: int, low: int, high: int) -> list[tuple[int, int,
 def _padded(input: Array, pad: Sequence[int], mode: str = "constant", value: float | None = None) -> Array:
     """:func:`pad` of any rank and dtype, on any dimensions."""
     x = tensor("pad", "input", input)
-    shape, attrs = x.type.shape, {"pad": pad, "mode": mode, "value": value}
+    shape = x.type.shape
+    attrs: dict = {"pad": pad, "mode": mode, "value": value}
     out = padded_shape("pad", shape, attrs, everything=True)
     parts = []
     for segments in product(*(_segments(mode, n, *p) for n, p in zip(shape, attrs["pads"], strict=True))):

@@ -8,7 +8,8 @@ from numbers import Real
 from fastconv._values import shown
 from fastconv.functional._call import activation, call, define
 from fastconv.functional.record import Array, fail, function, sample, wrong
-from fastconv.functional.structure import selected, unsqueeze
+from fastconv.functional.slicing import selected
+from fastconv.functional.structure import unsqueeze
 from fastconv.graph.arrays import as_float32
 from fastconv.graph.eager import Argument, cache, run_op
 from fastconv.graph.ir import FLAT, PIXELS, Tensor, apply, showing

@@ -59,7 +59,8 @@ class Map(NamedTuple):
         """The view of this one that is the whole array of this shape again; None where there is none."""
         if prod(self.shape) != prod(shape) or any(len(t) > 1 or t and abs(t[0][1]) != 1 for t in self.terms):
             return None
-        start, terms = [0] * len(self.shape), [()] * len(shape)
+        start: list[int] = [0] * len(self.shape)
+        terms: list[tuple] = [()] * len(shape)
         for k, term in enumerate(self.terms):
             if not term and self.shape[k] > 1:
                 return None
@@ -249,9 +250,11 @@ def lower_assemble(node: Node, cx: Lowering) -> None:
     if attrs["fill"] is not None and prod(y.shape):
         background = Strided(cx.constant(np.array([attrs["fill"]], y.dtype)), (0,) * y.ndim, y.dtype)
         cx.copy(background, whole, y.shape, y.batched, op="fill")
-    found, parts = [cx.view(t) for t in node.inputs], []
+    found = [cx.view(t) for t in node.inputs]
+    parts: list[tuple] = []
     for p in attrs["parts"]:
-        if prod(p.source.shape):
+        count: int = prod(p.source.shape)
+        if count:
             x = node.inputs[p.tensor]
             parts.append((tuple(p.source.of(found[p.tensor])), tuple(p.target.of(whole)), p.source.shape,
                           x.batched and p.source.keeps_batch(x.shape[0])))
