@@ -253,8 +253,7 @@ def lower_assemble(node: Node, cx: Lowering) -> None:
     found = [cx.view(t) for t in node.inputs]
     parts: list[tuple] = []
     for p in attrs["parts"]:
-        count: int = prod(p.source.shape)
-        if count:
+        if 0 not in p.source.shape:
             x = node.inputs[p.tensor]
             parts.append((tuple(p.source.of(found[p.tensor])), tuple(p.target.of(whole)), p.source.shape,
                           x.batched and p.source.keeps_batch(x.shape[0])))
