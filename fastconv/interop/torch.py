@@ -497,7 +497,8 @@ def compile_fx(graph_module, example_inputs):
             arrays = [v.detach().contiguous().numpy() if isinstance(v, torch.Tensor) else v for v in values]
             key = tuple((a.shape, a.dtype.name) if isinstance(a, np.ndarray) else a for a in arrays)
             if key not in ready:
-                places, held = [], []
+                places: list = []
+                held: list = []
                 for a in arrays:
                     if isinstance(a, np.ndarray):
                         places.append(general.Place(len(held), a.shape, a.dtype.name))

@@ -54,6 +54,11 @@ def cubic(size: int, out: int, align_corners: bool = False, scale: float | None 
     return _of(np.clip(index, 0, size - 1), weight)
 
 
+def rows(size: int, out: int, start: tuple[int, ...], index: tuple[int, ...], weight: tuple[float, ...]) -> Taps:
+    """Any list: output i sums the inputs index[start[i]:start[i + 1]], times their weights."""
+    return Taps(np.array(start, np.int32), np.array(index, np.int32), np.array(weight, np.float32))
+
+
 def area(size: int, out: int) -> Taps:
     """Means over floor(i * size / out) to ceil((i + 1) * size / out): adaptive averages."""
     i = np.arange(out, dtype=np.int64)

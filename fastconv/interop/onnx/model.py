@@ -33,6 +33,7 @@ log = logging.getLogger("fastconv")
 REFUSED = (
     "Loop", "Scan", "SequenceMap", "Optional", "OptionalGetElement", "SequenceConstruct", "SequenceAt", "SequenceErase",
     "SequenceInsert", "SequenceEmpty", "SplitToSequence", "ConcatFromSequence", "StringNormalizer", "TfIdfVectorizer")
+DEEPEST = 8  # functions inside one another
 LEAST = 2  # elements of a constant that counts as a parameter
 
 
@@ -103,10 +104,6 @@ def apply(node: Node, values: list, known: dict[str, Any]) -> Sequence:
     """The outputs of one node."""
     if node.op == "If":
         return _if(node, values, known)
-    if node.op == "Function":
-        inside = dict(zip(node.get("formal"), values, strict=False))
-        run(node.get("body"), inside)
-        return [inside[name] for name in node.get("results")]
     if all(map(is_static, values)) and node.op in static.ALWAYS or \
             all(map(is_static, values)) and values and node.op not in static.NEVER:
         result = static.evaluate(node, values)
@@ -194,6 +191,23 @@ def load_onnx(path, constants: Mapping[str, Any] | None = None) -> OnnxModel:
         raise ValueError(f"load {name!r}: {error}") from error
 
 
+def known(op: str) -> bool:
+    """Whether there is something to do for an operator."""
+    return op in TABLE or op in static.ALWAYS or op in ("If", "Constant")
+
+
+def operators(graph) -> set[str]:
+    """The standard's operators that a graph has, at any depth."""
+    found = set()
+    for node in graph.node:
+        if node.domain in reading.DOMAINS:
+            found.add(node.op_type)
+        for a in node.attribute:
+            if a.HasField("g"):
+                found |= operators(a.g)
+    return found
+
+
 class Builder:
     """Makes a module of the onnx package's object."""
 
@@ -202,13 +216,35 @@ class Builder:
 
         self.onnx, self.folder = onnx, folder
         self.given = {name: reading.ours(np.asarray(value)) for name, value in (constants or {}).items()}
-        self._types: dict[str, Any] | None = None
-        self.bodies: dict[int, Any] = {}
-        if proto.functions:
-            proto = import_module("onnx.inliner").inline_local_functions(proto)
-        self.proto, self.opset = proto, reading.opset(proto)
+        self.opset = reading.opset(proto)
+        self.proto = self.inlined(proto)
         self.unsupported: dict[str, list[str]] = {}
         self.converted: dict[str, int] = {}
+
+    def inlined(self, proto):
+        """The model with its own functions, and those of the standard's that are no rows of the table, written out."""
+        inliner = import_module("onnx.inliner")
+        if proto.functions:
+            proto = inliner.inline_local_functions(proto)
+        for _ in range(DEEPEST):
+            made = {op for op in operators(proto.graph) if not known(op) and op not in REFUSED and self.has_body(op)}
+            if not made:
+                break
+            try:
+                proto = inliner.inline_selected_functions(self.onnx.shape_inference.infer_shapes(proto),
+                                                          [("", op) for op in made], inline_schema_functions=True)
+            except Exception as error:  # whatever its C++ raises where types do not decide: the operator is then unsupported
+                log.debug("onnx: %s stays as it is: %s", made, error)
+                break
+        return proto
+
+    def has_body(self, op: str) -> bool:
+        """Whether the standard defines an operator by others."""
+        try:
+            schema = self.onnx.defs.get_schema(op, self.opset, "")
+        except self.onnx.defs.SchemaError:
+            return False
+        return schema.has_function or schema.has_context_dependent_function
 
     def build(self) -> OnnxModel:
         graph = self.proto.graph
@@ -278,51 +314,9 @@ class Builder:
                 for a in n.attribute:
                     if a.HasField("g"):
                         self.look(a.g.node)
-            elif n.domain not in reading.DOMAINS or n.op_type in REFUSED or not self.has(n):
+            elif n.domain not in reading.DOMAINS or n.op_type in REFUSED or not known(n.op_type):
                 op = n.op_type if n.domain in reading.DOMAINS else f"{n.domain}.{n.op_type}"
                 self.unsupported.setdefault(op, []).append(n.name or (n.output[0] if n.output else "unnamed"))
-
-    def has(self, proto) -> bool:
-        """Whether an operator is there, or made of others that are."""
-        if proto.op_type in TABLE or proto.op_type in static.ALWAYS or proto.op_type in ("If", "Constant"):
-            return True
-        body = self.body(proto)
-        if body is None or proto.op_type in REFUSED:
-            return False
-        self.bodies[id(proto)] = body
-        return all(self.has(n) for n in body.node)
-
-    def body(self, proto):
-        """The standard's own definition of an operator by others, if it has one."""
-        try:
-            schema = self.onnx.defs.get_schema(proto.op_type, self.opset, "")
-        except self.onnx.defs.SchemaError:
-            return None
-        if schema.has_function:
-            found = schema.function_body
-            return found if found.node else None
-        if not schema.has_context_dependent_function:
-            return None
-        kinds = [self.types().get(name, self.onnx.TypeProto()).SerializeToString() for name in proto.input]
-        try:
-            made = schema.get_context_dependent_function(proto.SerializeToString(), kinds)
-        except Exception:  # whatever its C++ raises where the types do not decide
-            return None
-        found = self.onnx.FunctionProto()
-        found.ParseFromString(made)
-        return found if found.node else None
-
-    def types(self) -> dict[str, Any]:
-        """The types of the model's tensors, as far as the onnx package infers them."""
-        if self._types is None:
-            try:
-                graph = self.onnx.shape_inference.infer_shapes(self.proto).graph
-            except Exception:  # a model that contradicts itself: said elsewhere
-                graph = self.proto.graph
-            self._types = {v.name: v.type for v in (*graph.input, *graph.value_info, *graph.output)}
-            self._types.update({t.name: self.onnx.helper.make_tensor_type_proto(t.data_type, list(t.dims))
-                                for t in graph.initializer})
-        return self._types
 
     def array(self, proto) -> np.ndarray:
         kind = reading.dtypes().get(proto.data_type, "")
@@ -342,25 +336,6 @@ class Builder:
 
     def node(self, proto) -> Node:
         attributes = {a.name: self.attribute(a) for a in proto.attribute}
-        if proto.op_type not in TABLE and proto.op_type not in static.ALWAYS and proto.op_type not in ("If", "Constant"):
-            body = self.bodies.get(id(proto)) or self.body(proto)
-            inside = []
-            for one in body.node:
-                copied = self.onnx.NodeProto()
-                copied.CopyFrom(one)
-                for a in list(copied.attribute):
-                    if a.ref_attr_name:
-                        given = next((b for b in proto.attribute if b.name == a.ref_attr_name), None)
-                        name = a.name
-                        if given is None:
-                            copied.attribute.remove(a)
-                        else:
-                            a.CopyFrom(given)
-                            a.name = name
-                inside.append(self.node(copied))
-            attributes = {"body": inside, "formal": list(body.input), "results": list(body.output)}
-            name = proto.name or proto.op_type
-            return Node("Function", name, attributes, list(proto.input), list(proto.output), self.opset)
         if proto.op_type == "Constant":
             return Node("Constant", proto.name, {"array": self.constant(proto)}, [], list(proto.output), self.opset)
         return Node(proto.op_type, proto.name, attributes, list(proto.input), list(proto.output), self.opset)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from fastconv.graph.ir import apply
 from fastconv.interop.onnx.table import Node, function, register, tensor
+from fastconv.ops import views
 
 
 @register("Resize", "Upsample")
@@ -117,7 +119,14 @@ def _kernel(d: np.ndarray, mode: str, a: float) -> np.ndarray:
 
 def along(node: Node, x, axis: int, matrix: np.ndarray, added: np.ndarray):
     """Resamples along one axis by the rows of a matrix."""
-    y = function(node, "resample")(x, axis, matrix)
+    out, size = matrix.shape
+    found = [np.flatnonzero(row) for row in matrix]
+    start = (0, *np.cumsum([len(f) for f in found]).tolist())
+    index = tuple(int(i) for f in found for i in f)
+    weight = tuple(float(matrix[r, i]) for r, f in enumerate(found) for i in f)
+    if axis == 0:
+        views.fixed(x)
+    y = apply("resample", [x], rules=((axis, size, out, ("rows", start, index, weight)),), adjoint=False)
     return y + added.reshape([-1 if i == axis else 1 for i in range(x.ndim)]) if added.any() else y
 
 

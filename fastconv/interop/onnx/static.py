@@ -13,7 +13,7 @@ from fastconv.interop.onnx.table import Node, numbers
 
 # Needs no input, or says something about one that is not known itself.
 ALWAYS = ("Constant", "ConstantOfShape", "Range", "EyeLike", "RandomNormal", "RandomUniform")
-NEVER = ("Shape", "Size", "Dropout", "If", "Function")
+NEVER = ("Shape", "Size", "Dropout", "If")
 
 
 def evaluate(node: Node, values: Sequence) -> list | None:
