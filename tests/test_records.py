@@ -54,13 +54,15 @@ def mapped(value, function):
         return function(value)
     if isinstance(value, (tuple, list)):
         return type(value)(mapped(v, function) for v in value)
+    if isinstance(value, dict):
+        return {key: mapped(v, function) for key, v in value.items()}
     return value
 
 
 def flat(value):
     if isinstance(value, (tuple, list)):
         return [leaf for v in value for leaf in flat(v)]
-    return [value]
+    return [] if value is None else [value]
 
 
 def torch_function(name):

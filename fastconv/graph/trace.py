@@ -12,8 +12,11 @@ from fastconv.graph.ir import FLAT, Graph, Tensor, apply, building
 from fastconv.graph.traced import version
 
 
+_NOTHING = object()  # None among the outputs
+
+
 class Structure:
-    """How the outputs of a callable nest: a tensor, or tuples, lists and dicts of such."""
+    """How the outputs of a callable nest: a tensor, or tuples, lists and dicts of such, and None where there is none."""
 
     def __init__(self, result, graph: Graph | None = None):
         self._graph = graph  # takes numbers in: constants
@@ -25,6 +28,8 @@ class Structure:
         if isinstance(value, Tensor):
             self.tensors.append(value)
             return None
+        if value is None:
+            return _NOTHING
         if self._graph is not None and isinstance(value, (int, float, np.ndarray, np.generic)):
             self.tensors.append(self._graph.constant(np.asarray(value)))
             return None
@@ -44,6 +49,8 @@ class Structure:
 def _nest(shape, leaves: Iterator):
     if shape is None:
         return next(leaves)
+    if shape is _NOTHING:
+        return None
     if isinstance(shape, dict):
         return {key: _nest(v, leaves) for key, v in shape.items()}
     values = (_nest(v, leaves) for v in shape)

@@ -17,6 +17,7 @@ from fastconv.nn.activation import (
     Softmax,
     Tanh,
 )
+from fastconv.nn.attention import MultiheadAttention
 from fastconv.nn.containers import ModuleDict, ModuleList, Sequential
 from fastconv.nn.conv import Conv1d, Conv2d, Conv3d
 from fastconv.nn.conv_transpose import ConvTranspose1d, ConvTranspose2d, ConvTranspose3d
@@ -78,10 +79,18 @@ from fastconv.nn.pooling import (
     MaxPool2d,
     MaxPool3d,
 )
+from fastconv.nn.recurrent import GRU, LSTM, RNN, GRUCell, LSTMCell, RNNCell
 from fastconv.nn.resize import RoIAlign, RoIPool, Upsample, UpsamplingBilinear2d, UpsamplingNearest2d
 from fastconv.nn.shape import ChannelShuffle, Fold, PixelShuffle, PixelUnshuffle, Unflatten, Unfold
 
 __all__ = [
+    "MultiheadAttention",
+    "GRU",
+    "LSTM",
+    "RNN",
+    "GRUCell",
+    "LSTMCell",
+    "RNNCell",
     "ELU",
     "GELU",
     "AdaptiveAvgPool1d",

@@ -50,7 +50,7 @@ def result_type(op: str, x: Tensor, z: Tensor) -> Type:
             fail(op, f"{both}: all spatial dimensions are repeated, or none")
         if t.layout == FLAT and prod(shape[2:]) > 1 and channels(shape) > 1:
             fail(op, f"{both}: a parameter with an extent along channels must have extent 1 along spatial dimensions")
-    return Type(tuple(out))
+    return Type(tuple(out), fixed=any(t.type.fixed for t in (x, z)))
 
 
 def fits(x: Tensor, z: Tensor) -> bool:
