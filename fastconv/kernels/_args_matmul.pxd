@@ -16,5 +16,5 @@ cdef extern from "fastconv/args_matmul.h" nogil:
         int64_t* d_step
         int64_t M, N, K, E
         int64_t a_row, a_column, b_row, b_column, c_row, c_column, d_row, d_column, a_sum, b_sum
-        int64_t b_how, chunk, group, pack_a, stage, parts, part, c_part, accumulate, act
+        int64_t b_how, chunk, group, pack_a, stage, parts, part, c_part, part_outer, accumulate, act
         double alpha, beta, act_a, act_b

@@ -25,7 +25,7 @@ cdef MatmulArgs* bind(Step step, str kernel, plan) except NULL:
     a.a_row, a.a_column, a.b_row, a.b_column, a.a_sum, a.b_sum = m.a, k.a, k.b, n.b, e.a, e.b
     a.c_row, a.c_column, a.d_row, a.d_column = m.c, n.c if n.extent > 1 else 1, m.d, n.d
     a.b_how, a.chunk, a.group, a.pack_a, a.stage = plan.how, plan.chunk, plan.group, plan.pack_a, plan.stage
-    a.parts, a.part = plan.parts, plan.part
+    a.parts, a.part, a.part_outer = plan.parts, plan.part, plan.e.extent > 1 or plan.vary == "e"
     a.alpha = a.beta = 1.0
     return a
 
@@ -42,7 +42,7 @@ cdef void per_image(MatmulArgs* a, plan, int64_t planned):
         a.M //= planned
     elif plan.vary == "n":
         a.N //= planned
-    elif plan.vary == "k" and a.E > 1:
+    elif plan.vary == "e":
         a.E //= planned
     elif plan.vary == "k":
         a.K //= planned

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from fastconv.kernels.cpu import cpu
 
 DIRECT, PACKED, SCRATCH, DOT, THIN = range(5)  # args_matmul.h
-VARY = {None: 0, "b": 1, "m": 2, "n": 3, "k": 4}
+VARY = {None: 0, "b": 1, "m": 2, "n": 3, "k": 4, "e": 5}
 CHAIN = 384  # blocks.inl.h: products in the shortest run of a sum
 MOST_DIMS = 8  # of the batch
 
@@ -131,14 +131,12 @@ def contraction(shape, kinds: str, a, b, c, d=None, batched: bool = False, const
                          f"{2 + len(too_many)} of a sum")
     if vary is not None and vary is not k and vary is not e and vary in sums:
         raise ValueError("the batch of the run is in the middle of a sum")
-    if vary is not None and e.extent > 1 and vary is k:
-        k, e = e, k
     swapped = (m.c == 1 and n.c != 1 and m.extent > 1) if n.extent > 1 else m.extent > 1 and constant != "b"
     if swapped:
         m, n, batch = _exchanged(n), _exchanged(m), [_exchanged(dim) for dim in batch]
         k, e = _exchanged(k), _exchanged(e)
     batch.sort(key=lambda dim: (not dim.vary, -abs(dim.c)))
-    varies = None if vary is None else "m" if m.vary else "n" if n.vary else "k" if k.vary or e.vary else "b"
+    varies = None if vary is None else "m" if m.vary else "n" if n.vary else "k" if k.vary else "e" if e.vary else "b"
     return _cut(swapped, batch, m, n, k, e, varies, bool(constant) and constant == ("a" if swapped else "b"))
 
 
@@ -210,11 +208,12 @@ def _cut(swapped: bool, batch: list[Dim], m: Dim, n: Dim, k: Dim, e: Dim, vary: 
     group = min(group, max(1, blocks))
     stage = how == THIN or how != DOT and rows >= tile and k.extent >= 2 * CHAIN and m.c * 4 % 2048 == 0 and n.c == 1
     parts, part = 1, 0
-    if vary in (None, "k"):
+    if vary in (None, "k", "e"):
         items = math.prod(d.extent for d in batch) * -(-rows // chunk) * -(-blocks // group)
         if 0 < items < FEW and sums >= 2 * PART and items * work * group >= 2 * WORK:
-            parts = min(-(-FEW // items), sums // PART, e.extent if e.extent > 1 else sums)
-            part = -(-(e.extent if e.extent > 1 else k.extent) // parts)
+            cut = e.extent if e.extent > 1 or vary == "e" else k.extent
+            parts = min(-(-FEW // items), sums // PART, cut)
+            part = -(-cut // parts)
     matrices = math.prod(d.extent for d in batch)
     own = math.prod(d.extent for d in batch if d.b)
     return Contraction(swapped, batch, m, n, k, e, vary, how, chunk, group, pack_a, stage, parts, part,

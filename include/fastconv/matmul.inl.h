@@ -30,9 +30,7 @@ FC_INLINE Product product_of(const MatmulArgs* a) {
     Product p;
     const auto times = [&](int64_t which) { return a->vary == which ? a->n : 1; };
     p.M = a->M * times(FC_VARY_ROWS), p.N = a->N * times(FC_VARY_COLUMNS);
-    const int64_t sums = times(FC_VARY_SUM);
-    p.E = a->E > 1 ? a->E * sums : a->E;
-    p.K = a->E > 1 ? a->K : a->K * sums;
+    p.K = a->K * times(FC_VARY_SUM), p.E = a->E * times(FC_VARY_OUTER);
     p.batch = times(FC_VARY_BATCH);
     for (int64_t i = 0; i < a->dims; ++i) p.batch *= a->extent[i];
     p.chunks = ceil_div(p.M, a->chunk);
@@ -456,7 +454,7 @@ inline void f32_matmul_run(const MatmulArgs* a, int64_t begin, int64_t end, void
         t.column = p.blocks * group / p.groups * kBlock;
         t.columns = min64(p.N, p.blocks * (group + 1) / p.groups * kBlock);
         t.e0 = 0, t.e1 = p.E, t.k0 = 0, t.k1 = p.K;
-        if (p.parts > 1 && a->E > 1) {
+        if (p.parts > 1 && a->part_outer) {
             t.e0 = min64(p.E, part * a->part), t.e1 = min64(p.E, t.e0 + a->part);
         } else if (p.parts > 1) {
             t.k0 = min64(p.K, part * a->part), t.k1 = min64(p.K, t.k0 + a->part);
