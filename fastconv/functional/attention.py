@@ -7,7 +7,9 @@ from string import ascii_letters
 
 import numpy as np
 
+from fastconv.functional.joining import cat
 from fastconv.functional.matmul import taken
+from fastconv.functional.pointwise import where
 from fastconv.functional.record import Array, array, fail, function, sample, wrong
 from fastconv.functional.structure import expanded, permuted, reshaped, sliced
 from fastconv.graph.ir import PIXELS, Tensor, apply
@@ -26,12 +28,6 @@ def mask(*shape: int):
         made[..., 0] = True
         return made
     return array(make)
-
-
-def _where(condition: Tensor, a, b) -> Tensor:
-    from fastconv.functional.pointwise import where
-
-    return where(condition, a, b)
 
 
 def last_softmax(x: Tensor) -> Tensor:
@@ -55,7 +51,7 @@ def _attended(scores: Tensor, masked: bool, dropout_p: float) -> Tensor:
     """The weights. A row of which everything is masked gets zeros."""
     weights = last_softmax(scores)
     if masked:
-        weights = _where(scores == -INFINITY, 0.0, weights)
+        weights = where(scores == -INFINITY, 0.0, weights)
     return apply("dropout", [weights], p=dropout_p) if dropout_p else weights
 
 
@@ -69,6 +65,7 @@ def _probability(op: str, value) -> float:
                            sample((2, 5, 8), (2, 7, 8), (2, 7, 8), is_causal=True),
                            sample((4, 8), (4, 8), (4, 8), scale=0.5),
                            sample((2, 3, 5, 8), (2, 3, 7, 8), (2, 3, 7, 8), attn_mask=(5, 7)),
+                           sample((2, 3, 5, 8), (2, 3, 7, 8), (2, 3, 7, 8), attn_mask=mask(2, 1, 5, 7)),
                            sample((2, 6, 5, 8), (2, 2, 7, 8), (2, 2, 7, 8), enable_gqa=True),
                            sample((1, 2, 40, 16), (1, 2, 33, 16), (1, 2, 33, 16))],
           wrong=lambda: [wrong(ValueError, "query of shape (5,)", (5,), (7, 8), (7, 8)),
@@ -77,8 +74,9 @@ def _probability(op: str, value) -> float:
                          wrong(ValueError, "attn_mask of shape (4, 7)", (5, 8), (7, 8), (7, 8), attn_mask=(4, 7)),
                          wrong(ValueError, "is_causal=True", (5, 8), (7, 8), (7, 8), attn_mask=(5, 7), is_causal=True),
                          wrong(ValueError, "dropout_p=2", (5, 8), (7, 8), (7, 8), dropout_p=2)])
-def scaled_dot_product_attention(query: Array, key: Array, value: Array, attn_mask: Array | None = None, dropout_p: float = 0.0,
-                                 is_causal: bool = False, scale: float | None = None, enable_gqa: bool = False) -> Array:
+def scaled_dot_product_attention(query: Array, key: Array, value: Array, attn_mask: Array | None = None,
+                                 dropout_p: float = 0.0, is_causal: bool = False, scale: float | None = None,
+                                 enable_gqa: bool = False) -> Array:
     """``softmax(scale * query @ key.T + mask) @ value``, as :func:`torch.nn.functional.scaled_dot_product_attention`.
 
     Parameters
@@ -131,11 +129,12 @@ def scaled_dot_product_attention(query: Array, key: Array, value: Array, attn_ma
         added, hidden = as_tensor(op, "the causal mask", causal(rows, columns)), False
     elif attn_mask is not None:
         added, hidden = _bias(op, "attn_mask", attn_mask, False)
-        _fits(op, "attn_mask", added, (*np.broadcast_shapes(q.type.shape[:-2], k.type.shape[:-2]), rows, columns), enable_gqa)
+        leading = np.broadcast_shapes(q.type.shape[:-2], k.type.shape[:-2])
+        _fits(op, "attn_mask", added, (*leading, rows, columns), enable_gqa)
         if enable_gqa and added.ndim > 2:
             m = added.type.shape
             added = reshaped(op, added, (*m[:-3], *((heads, share) if m[-3] > 1 else (1, 1)), *m[-2:]))
-    factor = 1 / math.sqrt(q.type.shape[-1]) if scale is None and q.type.shape[-1] else 1.0 if scale is None else float(scale)
+    factor = 1 / math.sqrt(max(1, q.type.shape[-1])) if scale is None else float(scale)
     scores = contract(q, k, f"{a}ab,{b}cb->{names[-max(len(a), len(b)):] if a or b else ''}ac", added, factor)
     weights = _attended(scores, hidden, dropout_p)
     left = names[lead - (weights.ndim - 2):]
@@ -147,7 +146,7 @@ def _bias(op: str, name: str, value, true_hides: bool) -> tuple[Tensor, bool]:
     """A mask as what is added to scores, and whether whole rows may be hidden by it."""
     t = as_tensor(op, name, value)
     if t.dtype == "bool":
-        return _where(t, -INFINITY if true_hides else 0.0, 0.0 if true_hides else -INFINITY), True
+        return where(t, -INFINITY if true_hides else 0.0, 0.0 if true_hides else -INFINITY), True
     if t.dtype != "float32":
         fail(op, f"{name} has dtype {t.dtype}: expected bool or float32", TypeError)
     return t, False
@@ -180,10 +179,11 @@ def projections(op: str, given: tuple, in_weight, in_bias, separate: tuple | Non
     return list(zip(given, weights, biases, strict=True))
 
 
-def attend(op: str, query: Tensor, key: Tensor, value: Tensor, heads: int, triples: list, out_weight, out_bias, batch_first: bool,
+def attend(op: str, query: Tensor, heads: int, triples: list, out_weight, out_bias, batch_first: bool,
            masks: list[tuple[Tensor, bool]], dropout_p: float, need_weights: bool, average: bool, bias_k=None, bias_v=None,
            zero: bool = False):
-    """Attention of (L, N, E), or (N, L, E) where ``batch_first``, or (L, E): the result and the weights (N, heads, L, S), or None.
+    """Attention of (L, N, E), or (N, L, E) where ``batch_first``, or (L, E): the result, and the weights (N, heads, L, S) or
+    None.
 
     ``masks`` are added to the scores (N, heads, L, S).
     """
@@ -222,8 +222,6 @@ def attend(op: str, query: Tensor, key: Tensor, value: Tensor, heads: int, tripl
 
 def _longer(op: str, t: Tensor, extra, heads: int, size: int) -> Tensor:
     """Keys or values with one more behind them, the same for all of the batch."""
-    from fastconv.functional.joining import cat
-
     row = reshaped(op, as_tensor(op, "bias_k", extra), (*(1,) * (t.ndim - 3), heads, 1, size))
     return cat([t, expanded(op, row, (*t.type.shape[:-2], 1, size), "bias")], t.ndim - 2)
 
@@ -238,7 +236,8 @@ def _sum(a: Tensor, b: Tensor) -> Tensor:
     """Two masks, broadcast."""
     rank = max(a.ndim, b.ndim)
     names, extents, left = ascii_letters[:rank], {}, ""
-    for i, (x, y) in enumerate(zip((1,) * (rank - a.ndim) + a.type.shape, (1,) * (rank - b.ndim) + b.type.shape, strict=True)):
+    shapes = [(1,) * (rank - t.ndim) + t.type.shape for t in (a, b)]
+    for i, (x, y) in enumerate(zip(*shapes, strict=True)):
         if i >= rank - a.ndim and (x != 1 or y == 1):
             left += names[i]
         elif i >= rank - a.ndim:
@@ -257,10 +256,10 @@ def _sum(a: Tensor, b: Tensor) -> Tensor:
            average_attn_weights=False),
     sample((5, 2, 8), (7, 2, 8), (7, 2, 8), 8, 2, (24, 8), (24,), (1, 1, 8), (1, 1, 8), True, 0.0, (8, 8), (8,))],
     wrong=lambda: [
-        wrong(ValueError, "embed_dim_to_check=6", (5, 2, 8), (7, 2, 8), (7, 2, 8), 6, 2, (24, 8), (24,), None, None, False, 0.0,
-              (8, 8), (8,)),
-        wrong(ValueError, "num_heads=3", (5, 2, 8), (7, 2, 8), (7, 2, 8), 8, 3, (24, 8), (24,), None, None, False, 0.0, (8, 8),
-              (8,))])
+        wrong(ValueError, "embed_dim_to_check=6", (5, 2, 8), (7, 2, 8), (7, 2, 8), 6, 2, (24, 8), (24,), None, None, False,
+              0.0, (8, 8), (8,)),
+        wrong(ValueError, "num_heads=3", (5, 2, 8), (7, 2, 8), (7, 2, 8), 8, 3, (24, 8), (24,), None, None, False, 0.0,
+              (8, 8), (8,))])
 def multi_head_attention_forward(query: Array, key: Array, value: Array, embed_dim_to_check: int, num_heads: int,
                                  in_proj_weight: Array | None, in_proj_bias: Array | None, bias_k: Array | None,
                                  bias_v: Array | None, add_zero_attn: bool, dropout_p: float, out_proj_weight: Array,
@@ -289,21 +288,21 @@ def multi_head_attention_forward(query: Array, key: Array, value: Array, embed_d
     if static_k is not None or static_v is not None:
         fail(op, "static_k and static_v: expected None")
     separate = (q_proj_weight, k_proj_weight, v_proj_weight) if use_separate_proj_weight else None
-    return multi_head(op, query, key, value, embed_dim_to_check, num_heads, in_proj_weight, in_proj_bias, separate, bias_k, bias_v,
-                      add_zero_attn, _probability(op, dropout_p) if training else 0.0, out_proj_weight, out_proj_bias, False,
-                      key_padding_mask, need_weights, attn_mask, average_attn_weights)
+    return multi_head(op, query, key, value, embed_dim_to_check, num_heads, in_proj_weight, in_proj_bias, separate, bias_k,
+                      bias_v, add_zero_attn, _probability(op, dropout_p) if training else 0.0, out_proj_weight,
+                      out_proj_bias, False, key_padding_mask, need_weights, attn_mask, average_attn_weights)
 
 
-def multi_head(op: str, query, key, value, width: int, heads: int, in_weight, in_bias, separate: tuple | None, bias_k, bias_v,
-               zero: bool, dropout_p: float, out_weight, out_bias, batch_first: bool, key_padding_mask, need_weights: bool,
-               attn_mask, average: bool):
+def multi_head(op: str, query, key, value, width: int, heads: int, in_weight, in_bias, separate: tuple | None, bias_k,
+               bias_v, zero: bool, dropout_p: float, out_weight, out_bias, batch_first: bool, key_padding_mask,
+               need_weights: bool, attn_mask, average: bool):
     """What the function and the module share."""
     q, k, v = taken(op, query=query, key=key, value=value)
     if q.ndim not in (2, 3):
         fail(op, f"query of shape {tuple(q.shape)} has {q.ndim} dimensions: expected 2 or 3")
     if k.ndim != q.ndim or v.ndim != q.ndim or k.type.shape[:-1] != v.type.shape[:-1]:
-        fail(op, f"key of shape {tuple(k.shape)} and value of shape {tuple(v.shape)}: expected {q.ndim} dimensions, and all but "
-                 "the last extents equal")
+        fail(op, f"key of shape {tuple(k.shape)} and value of shape {tuple(v.shape)}: expected {q.ndim} dimensions, and all "
+                 "but the last extents equal")
     if q.type.shape[-1] != width:
         fail(op, f"query of shape {tuple(q.shape)}: expected embed_dim_to_check={width} features")
     if width % heads:
@@ -327,5 +326,5 @@ def multi_head(op: str, query, key, value, width: int, heads: int, in_weight, in
         if m.type.shape != ((batch, columns) if q.ndim == 3 else (columns,)):
             fail(op, f"key_padding_mask of shape {m.type.shape}: expected {(batch, columns) if q.ndim == 3 else (columns,)}")
         masks.append((reshaped(op, m, (batch, 1, 1, columns) if q.ndim == 3 else (1, 1, columns)), hides))
-    return attend(op, q, k, v, heads, triples, out_weight, out_bias, batch_first, masks, dropout_p, need_weights, average, bias_k,
+    return attend(op, q, heads, triples, out_weight, out_bias, batch_first, masks, dropout_p, need_weights, average, bias_k,
                   bias_v, zero)

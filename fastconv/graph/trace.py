@@ -11,7 +11,6 @@ from fastconv.graph.batch import Batch
 from fastconv.graph.ir import FLAT, Graph, Tensor, apply, building
 from fastconv.graph.traced import version
 
-
 _NOTHING = object()  # None among the outputs
 
 

@@ -38,7 +38,8 @@ class MultiheadAttention(Module):
     Attributes
     ----------
     in_proj_weight, in_proj_bias : Parameter
-        (3 embed_dim, embed_dim), or ``q_proj_weight``, ``k_proj_weight`` and ``v_proj_weight`` where features differ; (3 embed_dim,).
+        (3 embed_dim, embed_dim), or ``q_proj_weight``, ``k_proj_weight`` and ``v_proj_weight`` where features differ;
+        (3 embed_dim,).
     out_proj : Linear
     bias_k, bias_v : Parameter or None
     """
@@ -99,8 +100,8 @@ class MultiheadAttention(Module):
         separate = None if self.in_proj_weight is not None else (self.q_proj_weight, self.k_proj_weight, self.v_proj_weight)
         return multi_head(layer, query, key, value, self.embed_dim, self.num_heads, self.in_proj_weight, self.in_proj_bias,
                           separate, self.bias_k, self.bias_v, self.add_zero_attn, self.dropout if self.training else 0.0,
-                          self.out_proj.weight, self.out_proj.bias, self.batch_first, key_padding_mask, need_weights, attn_mask,
-                          average_attn_weights)
+                          self.out_proj.weight, self.out_proj.bias, self.batch_first, key_padding_mask, need_weights,
+                          attn_mask, average_attn_weights)
 
     def extra_repr(self) -> str:
         return f"{self.embed_dim}, {self.num_heads}" + (", batch_first=True" if self.batch_first else "")

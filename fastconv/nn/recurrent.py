@@ -1,10 +1,9 @@
-"""Recurrent layers and cells, under PyTorch's names of parameters; unrolled where they are traced, a step of the graph per time step."""
+"""Recurrent layers and cells, under PyTorch's names of parameters; unrolled where they are traced."""
 
 from __future__ import annotations
 
 import math
 
-from fastconv._values import shown
 from fastconv.functional import recurrent
 from fastconv.functional.activation import relu, tanh
 from fastconv.functional.joining import stack
@@ -22,7 +21,8 @@ def _checked(layer: str, name: str, x, *ranks: int) -> Tensor:
     if not isinstance(x, Tensor):
         fail(layer, f"{name} is a {type(x).__name__}: expected a tensor (packed sequences are not taken)", TypeError)
     if x.ndim not in ranks:
-        fail(layer, f"{name} of shape {tuple(x.type.shape)} has {x.ndim} dimensions: expected {' or '.join(map(str, ranks))}")
+        fail(layer, f"{name} of shape {tuple(x.type.shape)} has {x.ndim} dimensions: expected "
+                    f"{' or '.join(map(str, ranks))}")
     return x
 
 
@@ -122,7 +122,8 @@ class _Recurrent(Module):
 
     def extra_repr(self) -> str:
         text = f"{self.input_size}, {self.hidden_size}"
-        defaults = {"proj_size": 0, "num_layers": 1, "bias": True, "batch_first": False, "dropout": 0.0, "bidirectional": False}
+        defaults = {"proj_size": 0, "num_layers": 1, "bias": True, "batch_first": False, "dropout": 0.0,
+                    "bidirectional": False}
         return text + "".join(f", {name}={getattr(self, name)}" for name, value in defaults.items()
                               if getattr(self, name) != value)
 
@@ -143,8 +144,8 @@ class RNN(_Recurrent):
     bidirectional : bool, default False
 
     A call gives the outputs (L, N, directions * hidden_size) and the last state (num_layers * directions, N, hidden_size).
-    Parameters are ``weight_ih_l0``, ``weight_hh_l0``, ``bias_ih_l0``, ``bias_hh_l0``, and so on with ``_reverse``. The loop over
-    time is unrolled: a plan has a step per time step, and is right for one length.
+    Parameters are ``weight_ih_l0``, ``weight_hh_l0``, ``bias_ih_l0``, ``bias_hh_l0``, and so on with ``_reverse``. The loop
+    over time is unrolled: a plan has steps for each time step, and is right for one length.
     """
 
     kind = "RNN"
@@ -166,8 +167,8 @@ class LSTM(_Recurrent):
 
 
 class GRU(_Recurrent):
-    """Gated recurrent units over a sequence, as ``torch.nn.GRU`` (Cho et al., 2014). Arguments are those of :class:`RNN` without
-    ``nonlinearity``."""
+    """Gated recurrent units over a sequence, as ``torch.nn.GRU`` (Cho et al., 2014). Arguments are those of :class:`RNN`
+    without ``nonlinearity``."""
 
     kind = "GRU"
 
@@ -232,7 +233,8 @@ class RNNCell(_Cell):
 
 
 class LSTMCell(_Cell):
-    """One step of :class:`LSTM`: (N, input_size) and a pair of states (N, hidden_size) (default zeros) give the next pair."""
+    """One step of :class:`LSTM`: (N, input_size) and a pair of states (N, hidden_size), default zeros, give the next
+    pair."""
 
     kind = "LSTM"
 

@@ -71,24 +71,6 @@ def fits(x: Tensor, z: Tensor) -> bool:
         (t.layout != FLAT or prod(shape[2:]) == 1 or channels(shape) == 1) for t, shape in zip((x, z), shapes, strict=True))
 
 
-def fits(x: Tensor, z: Tensor) -> bool:
-    """Whether `add`, `sub` and `mul` take these: float32 of one shape, or one of them repeated as their kernels can."""
-    if (x.dtype, z.dtype) != ("float32", "float32") or x.type.fixed or z.type.fixed:
-        return False
-    if x.type.shape == z.type.shape:
-        return x.layout == z.layout
-    if FLAT != x.layout != PIXELS or FLAT != z.layout != PIXELS or x.layout == z.layout == FLAT:
-        return False
-    ndim = max(t.ndim for t in (x, z) if t.layout == PIXELS)
-    if any(t.layout == FLAT and t.ndim > ndim or t.layout == PIXELS and t.ndim != ndim for t in (x, z)):
-        return False
-    shapes = [aligned(t.type.shape, t.layout, ndim) for t in (x, z)]
-    out = tuple(b if a == 1 else a for a, b in zip(*shapes, strict=True))
-    return all(1 in pair or pair[0] == pair[1] for pair in zip(*shapes, strict=True)) and all(
-        shape[0] == (1 if t.layout == FLAT else out[0]) and prod(shape[2:]) in (1, prod(out[2:])) and
-        (t.layout != FLAT or prod(shape[2:]) == 1 or channels(shape) == 1) for t, shape in zip((x, z), shapes, strict=True))
-
-
 def strides(tensor: Tensor, shape: tuple[int, ...], ld: int) -> tuple[int, int, int]:
     """(image, pixel, channel) of an operand under a result of this shape."""
     own = aligned(tensor.shape, tensor.layout, len(shape))
