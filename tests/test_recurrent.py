@@ -39,6 +39,9 @@ def pair(name, *args, **keywords):
 def compare(ours, theirs, arrays, nested=lambda *values: values, outputs=None):
     """Outputs and gradients of a random combination of them. ``nested`` arranges the arguments."""
     rng = np.random.default_rng(0)
+    theirs.zero_grad()
+    for parameter in ours.parameters():
+        parameter.grad = None
     engine = fc.compile(lambda *values: tuple(flat(ours(*nested(*values)))[:outputs]),
                         {f"a{i}": a.shape for i, a in enumerate(arrays)}, training=True)
     got = flat(engine(*arrays))

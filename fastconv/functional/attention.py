@@ -9,7 +9,7 @@ import numpy as np
 
 from fastconv.functional.joining import cat
 from fastconv.functional.matmul import taken
-from fastconv.functional.pointwise import where
+from fastconv.functional.pointwise import eq, where
 from fastconv.functional.record import Array, array, fail, function, sample, wrong
 from fastconv.functional.structure import expanded, permuted, reshaped, sliced
 from fastconv.graph.ir import PIXELS, Tensor, apply
@@ -51,7 +51,7 @@ def _attended(scores: Tensor, masked: bool, dropout_p: float) -> Tensor:
     """The weights. A row of which everything is masked gets zeros."""
     weights = last_softmax(scores)
     if masked:
-        weights = where(scores == -INFINITY, 0.0, weights)
+        weights = where(eq(scores, -INFINITY), 0.0, weights)
     return apply("dropout", [weights], p=dropout_p) if dropout_p else weights
 
 

@@ -24,7 +24,7 @@ def projected(x: Tensor, weight, bias) -> Tensor:
 def zeros_like(x: Tensor, features: int) -> Tensor:
     """Zeros (N, features), or (features,), for the batch of x (N, ...)."""
     batch = "n"[:x.ndim - 1]
-    return contract(x, np.zeros((), np.float32), f"{batch}b,->{batch}a", extents={"a": features})
+    return contract(x, x.graph.constant(np.zeros((), np.float32)), f"{batch}b,->{batch}a", extents={"a": features})
 
 
 def rnn_step(x: Tensor, h: Tensor | None, w_hh, act) -> Tensor:

@@ -58,7 +58,7 @@ class _Recurrent(Module):
         for index in range(self.num_layers):
             for end in self._ends():
                 width = self.input_size if index == 0 else real * len(self._ends())
-                shapes = {"weight_ih": (rows, width), "weight_hh": (rows, real)}
+                shapes: dict[str, tuple[int, ...]] = {"weight_ih": (rows, width), "weight_hh": (rows, real)}
                 if self.bias:
                     shapes |= {"bias_ih": (rows,), "bias_hh": (rows,)}
                 if self.proj_size:
@@ -78,7 +78,7 @@ class _Recurrent(Module):
         names = {"w_ih": "weight_ih", "w_hh": "weight_hh", "b_ih": "bias_ih", "b_hh": "bias_hh", "w_hr": "weight_hr"}
         return {short: getattr(self, f"{name}_l{index}{end}", None) for short, name in names.items()}
 
-    def _state(self, name: str, given, x: Tensor, width: int) -> list[Tensor]:
+    def _initial(self, name: str, given, x: Tensor, width: int) -> list[Tensor]:
         """A given state (layers * directions, N, width) as one per layer and direction."""
         count = self.num_layers * len(self._ends())
         layer, axis = type(self).__name__, 0 if self.batch_first else 1
@@ -101,10 +101,10 @@ class _Recurrent(Module):
         if hx is not None and self.kind == "LSTM":
             if not isinstance(hx, (tuple, list)) or len(hx) != 2:
                 fail(layer, f"hx is a {type(hx).__name__}: expected a pair (h_0, c_0)", TypeError)
-            states = list(zip(self._state("h_0", hx[0], x, self.proj_size or self.hidden_size),
-                              self._state("c_0", hx[1], x, self.hidden_size), strict=True))
+            states = list(zip(self._initial("h_0", hx[0], x, self.proj_size or self.hidden_size),
+                              self._initial("c_0", hx[1], x, self.hidden_size), strict=True))
         elif hx is not None:
-            states = self._state("hx", hx, x, self.hidden_size)
+            states = self._initial("hx", hx, x, self.hidden_size)
         last = []
         for index in range(self.num_layers):
             outputs = []
@@ -206,7 +206,7 @@ class _Cell(Module):
         bias = self.bias_ih if self.kind == "GRU" or self.bias_ih is None else self.bias_ih + self.bias_hh
         return recurrent.projected(x, self.weight_ih, bias)
 
-    def _state(self, name: str, given, x: Tensor) -> Tensor:
+    def _initial(self, name: str, given, x: Tensor) -> Tensor:
         given = _checked(type(self).__name__, name, given, x.ndim)
         if given.type.shape != (*x.type.shape[:-1], self.hidden_size):
             fail(type(self).__name__, f"{name} of shape {tuple(given.type.shape)}: expected "
@@ -228,7 +228,7 @@ class RNNCell(_Cell):
 
     def forward(self, input, hx=None):
         x = self._projected(input)
-        h = None if hx is None else self._state("hx", hx, x)
+        h = None if hx is None else self._initial("hx", hx, x)
         return recurrent.rnn_step(x, h, self.weight_hh, relu if self.nonlinearity == "relu" else tanh)
 
 
@@ -243,7 +243,7 @@ class LSTMCell(_Cell):
         if hx is not None:
             if not isinstance(hx, (tuple, list)) or len(hx) != 2:
                 fail("LSTMCell", f"hx is a {type(hx).__name__}: expected a pair (h, c)", TypeError)
-            hx = self._state("h", hx[0], x), self._state("c", hx[1], x)
+            hx = self._initial("h", hx[0], x), self._initial("c", hx[1], x)
         return recurrent.lstm_step(x, hx, self.weight_hh)
 
 
@@ -254,4 +254,4 @@ class GRUCell(_Cell):
 
     def forward(self, input, hx=None):
         x = self._projected(input)
-        return recurrent.gru_step(x, None if hx is None else self._state("hx", hx, x), self.weight_hh, self.bias_hh)
+        return recurrent.gru_step(x, None if hx is None else self._initial("hx", hx, x), self.weight_hh, self.bias_hh)
