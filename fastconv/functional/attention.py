@@ -11,7 +11,8 @@ from fastconv.functional.joining import cat
 from fastconv.functional.matmul import taken
 from fastconv.functional.pointwise import eq, where
 from fastconv.functional.record import Array, array, fail, function, sample, wrong
-from fastconv.functional.structure import expanded, permuted, reshaped, sliced
+from fastconv.functional.slicing import sliced
+from fastconv.functional.structure import expanded, permuted, reshaped
 from fastconv.graph.ir import PIXELS, Tensor, apply
 from fastconv.ops.matmul import contract, one
 from fastconv.ops.views import tensor as as_tensor

@@ -6,7 +6,7 @@ import numpy as np
 
 from fastconv.functional.activation import relu, sigmoid, tanh
 from fastconv.functional.joining import cat, stack
-from fastconv.functional.structure import parts, selected
+from fastconv.functional.slicing import parts, selected
 from fastconv.graph.ir import Tensor
 from fastconv.ops.matmul import contract
 

@@ -7,7 +7,7 @@ import math
 from fastconv.functional import recurrent
 from fastconv.functional.activation import relu, tanh
 from fastconv.functional.joining import stack
-from fastconv.functional.structure import selected
+from fastconv.functional.slicing import selected
 from fastconv.graph.ir import Tensor, apply, fail
 from fastconv.graph.parameter import filled
 from fastconv.nn import init
