@@ -96,7 +96,7 @@ def expected(record, args, kwargs):
         if not isinstance(total, torch.Tensor):
             return None
         found = torch.autograd.grad(total, leaves, allow_unused=True)
-        return [np.zeros(tuple(leaf.shape)) if g is None else g.numpy() for leaf, g in zip(leaves, found, strict=True)]
+        return [np.zeros(tuple(leaf.shape)) if g is None else g.detach().numpy() for leaf, g in zip(leaves, found, strict=True)]
 
     return [o.detach().numpy() for o in outputs], gradients
 

@@ -126,6 +126,7 @@ from fastconv.functional.reduction import *  # noqa: F403
 from fastconv.functional.repeating import *  # noqa: F403
 from fastconv.functional.resize import *  # noqa: F403
 from fastconv.functional.roi import *  # noqa: F403
+from fastconv.functional.scan import *  # noqa: F403
 from fastconv.functional.selection import *  # noqa: F403
 from fastconv.functional.shape import add as add
 from fastconv.functional.shape import fold as fold

@@ -12,6 +12,7 @@ import numpy as np
 
 from fastconv._values import plain, shown
 from fastconv.functional import activations as general
+from fastconv.functional import normalization
 from fastconv.functional._call import activation, call, define, define_gradient, flag
 from fastconv.graph.eager import Argument, check_array, run_op
 from fastconv.graph.ir import Tensor
@@ -208,33 +209,53 @@ def elu_backward(grad_output, input, alpha=1.0):
 # ---- over channels, at random ---------------------------------------------------------------------------------------------
 
 
-def softmax(input, dim=1):
-    """``exp(x) / sum(exp(x))`` along ``dim``, by default over the channels; of symbolic tensors not along the batch."""
-    return _along(_softmax, (input,), dim)
+def softmax(input, dim=1, _stacklevel=3, dtype=None):
+    """``exp(x) / sum(exp(x))`` along a dimension of a float32 array.
+
+    Parameters
+    ----------
+    input : array, any shape
+    dim : int, default 1
+        None: 0 of up to one and of three dimensions, else 1, as PyTorch chooses.
+    dtype : None or float32
+    """
+    return _along(_softmax, normalization.softmax, input, dim, dtype)
 
 
 def softmax_backward(grad_output, input, dim=1):
-    """Gradient of :func:`softmax`."""
-    return _along(_softmax_backward, (input, grad_output), dim)
+    """Gradient of :func:`softmax`, of 2 to 5 dimensions."""
+    return _turned(_softmax_backward, (input, grad_output), dim)
 
 
-def log_softmax(input, dim=1):
+def log_softmax(input, dim=1, _stacklevel=3, dtype=None):
     """``x - log(sum(exp(x)))`` along ``dim``, as :func:`softmax`."""
-    return _along(_log_softmax, (input,), dim)
+    return _along(_log_softmax, normalization.log_softmax, input, dim, dtype)
 
 
 def log_softmax_backward(grad_output, input, dim=1):
-    """Gradient of :func:`log_softmax`."""
-    return _along(_log_softmax_backward, (input, grad_output), dim)
+    """Gradient of :func:`log_softmax`, of 2 to 5 dimensions."""
+    return _turned(_log_softmax_backward, (input, grad_output), dim)
 
 
-def _along(function, arrays, dim):
+def _along(activation, anything, input, dim, dtype):
+    """Along channels or a spatial dimension of an activation by the kernel for that, else however it lies."""
+    if type(dim) is int and dim == 1 and dtype is None and isinstance(input, np.ndarray) and 2 <= input.ndim <= 5 and \
+            input.size:
+        return activation(input, dim)
+    dim = plain(dim)
+    if dtype is None and isinstance(dim, int) and not isinstance(dim, bool) and not isinstance(input, Tensor) and \
+            2 <= getattr(input, "ndim", 0) <= 5 and input.size and dim not in (-1, input.ndim - 1):
+        return _turned(activation, (input,), dim)
+    return anything(input, dim, dtype)
+
+
+def _turned(function, arrays, dim):
     """Along the batch of arrays, too: batch and channels change places."""
     if type(dim) is int and dim > 0:
         return function(*arrays, dim)
     dim = plain(dim)
-    if any(isinstance(a, Tensor) for a in arrays) or not all(hasattr(a, "ndim") and a.ndim > 1 for a in arrays) or \
-            isinstance(dim, bool) or not isinstance(dim, int) or dim not in (0, -arrays[0].ndim):
+    if not all(hasattr(a, "ndim") and a.ndim > 1 for a in arrays) or isinstance(dim, bool) or not isinstance(dim, int) or \
+            dim not in (0, -arrays[0].ndim):
         return function(*arrays, dim)
     turned = [np.swapaxes(np.asarray(a), 0, 1) for a in arrays]
     return np.ascontiguousarray(np.swapaxes(function(*turned, 1), 0, 1))

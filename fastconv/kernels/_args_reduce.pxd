@@ -16,3 +16,13 @@ cdef extern from "fastconv/args_reduce.h" nogil:
         FcAxis kept[8]
         FcAxis reduced[8]
         double p, correction, eps
+
+
+cdef extern from "fastconv/args_scan.h" nogil:
+    ctypedef struct ScanArgs:
+        const void* x
+        float* y
+        int64_t* y2
+        int64_t scan, dtype_x, backwards, kept_rank
+        FcAxis along
+        FcAxis kept[8]

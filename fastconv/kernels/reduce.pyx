@@ -3,10 +3,10 @@
 
 from libc.stdint cimport int64_t
 
-from fastconv.kernels._args_reduce cimport FcAxis, ReduceArgs
+from fastconv.kernels._args_reduce cimport FcAxis, ReduceArgs, ScanArgs
 from fastconv.kernels._runtime cimport Step
 
-from fastconv.kernels.axes import BYTES, DTYPES
+from fastconv.kernels.axes import BYTES, DTYPES, axes_of, collapsed, forward, ordered
 from fastconv.kernels.reduce_way import OPERATIONS, way
 
 
@@ -51,3 +51,26 @@ def reduce(*, shape, axes, operation, x, y, z=None, y2=None, part=0, batched=Fal
 def merge(*, shape, axes, operation, x, y, z=None, y2=None, part=0, batched=False, p=2.0, correction=0.0, eps=0.0) -> Step:
     """The second step of a reduction that is cut into ranges."""
     return bound("f32_reduce_merge", shape, axes, operation, x, z, y, y2, part, batched, p, correction, eps)
+
+
+SCANS = {"cumsum": 0, "cumprod": 1, "cummax": 2, "cummin": 3, "logcumsumexp": 4}
+
+
+def scan(*, shape, axis, operation, x, y, y2=None, batched=False, backwards=False) -> Step:
+    """y = what ``operation`` makes of all elements of x up to each along ``axis``; ``backwards``: from each on.
+
+    Operands are (address, strides in elements, one per dimension of ``shape``, dtype). y2, of cummax and cummin: where, int64.
+    """
+    cdef Step step = Step()
+    cdef ScanArgs* a = <ScanArgs*> step.bind_name("f32_scan", sizeof(ScanArgs))
+    none = (0,) * len(shape)
+    strides = [x[1], none, y[1], y2[1] if y2 else none]
+    kept = axes_of(shape, [d for d in range(len(shape)) if d != axis], strides, batched)
+    moved = forward(kept) or [0] * 4
+    addresses = [0 if o is None or o[0] == 0 else o[0] + m * BYTES[o[2]] for o, m in zip((x, None, y, y2), moved)]
+    a.x, a.y, a.y2 = <const void*> <size_t> addresses[0], <float*> <size_t> addresses[2], <int64_t*> <size_t> addresses[3]
+    a.scan, a.dtype_x, a.backwards = SCANS[operation], DTYPES[x[2]], bool(backwards)
+    a.kept_rank = set_axes(a.kept, collapsed(ordered(kept)))
+    a.along.extent, a.along.per_image = shape[axis], int(batched and axis == 0)
+    a.along.x, a.along.z, a.along.y, a.along.y2 = [s[axis] for s in strides]
+    return step

@@ -15,6 +15,8 @@ from fastconv.nn.activation import (
     Sigmoid,
     SiLU,
     Softmax,
+    Softmax2d,
+    Softmin,
     Tanh,
 )
 from fastconv.nn.attention import MultiheadAttention
@@ -33,6 +35,18 @@ from fastconv.nn.linear import Dropout, Flatten, Identity, Linear
 from fastconv.nn.loss import CrossEntropyLoss, MSELoss
 from fastconv.nn.module import Module
 from fastconv.nn.norm import BatchNorm1d, BatchNorm2d, BatchNorm3d
+from fastconv.nn.normalization import (
+    CosineSimilarity,
+    CrossMapLRN2d,
+    GroupNorm,
+    InstanceNorm1d,
+    InstanceNorm2d,
+    InstanceNorm3d,
+    LayerNorm,
+    LocalResponseNorm,
+    PairwiseDistance,
+    RMSNorm,
+)
 from fastconv.nn.padding import (
     CircularPad1d,
     CircularPad2d,
@@ -139,6 +153,18 @@ __all__ = [
     "SiLU",
     "Sigmoid",
     "Softmax",
+    "CosineSimilarity",
+    "CrossMapLRN2d",
+    "GroupNorm",
+    "InstanceNorm1d",
+    "InstanceNorm2d",
+    "InstanceNorm3d",
+    "LayerNorm",
+    "LocalResponseNorm",
+    "PairwiseDistance",
+    "RMSNorm",
+    "Softmax2d",
+    "Softmin",
     "Tanh",
     "Unflatten",
     "Unfold",

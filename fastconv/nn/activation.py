@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from fastconv._values import shown
-from fastconv.graph.ir import apply
+from fastconv.functional import normalization
+from fastconv.graph.ir import apply, fail
 from fastconv.nn._check import LARGEST, choice, flag, integer, number
 from fastconv.nn.module import Module
 
@@ -142,19 +143,34 @@ class _Softmax(Module):
 
     def __init__(self, dim: int | None = None):
         super().__init__()
-        self.dim = dim if dim is None else integer(type(self).__name__, "dim", dim, -5)
+        self.dim = dim if dim is None else integer(type(self).__name__, "dim", dim, -8)
 
     def forward(self, x):
-        return apply(self.op, [x], dim=1 if self.dim is None else self.dim)
+        return getattr(normalization, self.op)(x, 1 if self.dim is None else self.dim)
 
     def extra_repr(self) -> str:
         return f"dim={self.dim}"
 
 
 class Softmax(_Softmax):
-    """``exp(x)`` over its sum along ``dim``, by default the channels; the batch, dimension 0, is refused."""
+    """``exp(x)`` over its sum along ``dim``, by default the channels."""
 
     op = "softmax"
+
+
+class Softmin(_Softmax):
+    """:class:`Softmax` of ``-x``."""
+
+    op = "softmin"
+
+
+class Softmax2d(Module):
+    """:class:`Softmax` over the channels of (N, C, H, W), or of (C, H, W)."""
+
+    def forward(self, x):
+        if x.ndim not in (3, 4):
+            fail("Softmax2d", f"input of shape {x.shape} has {x.ndim} dimensions: expected 3 or 4")
+        return normalization.softmax(x, -3)
 
 
 class LogSoftmax(_Softmax):

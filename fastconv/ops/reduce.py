@@ -17,13 +17,7 @@ from fastconv.graph.lower import Lowering, Strided
 from fastconv.kernels import reduce as kernels
 from fastconv.kernels.reduce_way import OPERATIONS, RESULTS, TWO_RESULTS, way
 from fastconv.ops import views
-
-
-def fused(function, *operands, dtype="float32") -> Tensor:
-    from fastconv.ops.map import fused  # which needs the sums of this file
-
-    return fused(function, *operands, dtype=dtype)
-
+from fastconv.ops.map import fused
 
 CONSTANTS = ("p", "correction", "eps")
 

@@ -1,3 +1,4 @@
 // The reduce family: reductions over any axes, scans along one.
-#include "fastconv/args_reduce.h"
+#include "fastconv/args_scan.h"
 #include "fastconv/reduce.inl.h"
+#include "fastconv/scan.inl.h"

@@ -1,0 +1,101 @@
+// Scans: sums, products, extremes and log-sum-exp of all elements up to each, along one axis.
+//
+// kLines lines are taken together, side by side where they lie so: an addition takes three to four cycles, which one line
+// alone would wait for. Sums and products are carried in double, as PyTorch has it. Bound by memory where lines lie side by
+// side, else by loads of single elements.
+#ifndef FASTCONV_SCAN_INL_H
+#define FASTCONV_SCAN_INL_H
+
+#include "fastconv/args_scan.h"
+#include "fastconv/strided.inl.h"
+
+namespace FC_CAT2(fc_, FC_ISA) {
+namespace {
+
+constexpr int64_t kLines = 16;
+constexpr int64_t kScanTile = 16384;
+
+FC_INLINE int64_t scan_groups(const ScanArgs* a) {  // lines together are neighbours along the last axis that is kept
+    return ceil_div(extent(a->kept[a->kept_rank - 1], a->n), kLines);
+}
+FC_INLINE int64_t scan_per_tile(const ScanArgs* a) {
+    return max64(1, kScanTile / max64(1, kLines * extent(a->along, a->n)));
+}
+FC_INLINE int64_t scan_total(const ScanArgs* a) {
+    return product(a->kept, a->kept_rank - 1, a->n) * scan_groups(a);
+}
+
+FC_INLINE int64_t f32_scan_tiles(const ScanArgs* a) {
+    return extent(a->along, a->n) ? ceil_div(scan_total(a), scan_per_tile(a)) : 0;
+}
+FC_INLINE size_t f32_scan_scratch(const ScanArgs*) { return 0; }
+
+// `lines` lines, `apart` elements from one another.
+template <int Scan>
+FC_NOINLINE void scan_lines(const ScanArgs* a, const char* x, float* y, int64_t* y2, int64_t lines, int64_t apart_x,
+                            int64_t apart_y, int64_t apart_y2) {
+    constexpr bool extreme = Scan == FC_CUMMAX || Scan == FC_CUMMIN;
+    double carry[kLines];
+    float shift[kLines], row[kLines] = {};
+    int64_t at[kLines] = {};
+    for (int64_t c = 0; c < kLines; ++c) {
+        carry[c] = Scan == FC_CUMPROD ? 1.0 : 0.0;
+        shift[c] = Scan == FC_CUMMIN ? kInfinity : -kInfinity;
+    }
+    const int64_t n = extent(a->along, a->n), size = element_size(a->dtype_x);
+    for (int64_t k = 0; k < n; ++k) {
+        const int64_t i = a->backwards ? n - 1 - k : k;
+        as_floats(x + size * i * a->along.x, a->dtype_x, apart_x, lines, row);
+        float* out = y + i * a->along.y;
+        for (int64_t c = 0; c < kLines; ++c) {
+            const float v = row[c];
+            if constexpr (Scan == FC_CUMSUM) {
+                carry[c] += static_cast<double>(v);
+            } else if constexpr (Scan == FC_CUMPROD) {
+                carry[c] *= static_cast<double>(v);
+            } else if constexpr (extreme) {
+                const bool takes = (Scan == FC_CUMMAX ? v >= shift[c] : v <= shift[c]) || v != v;
+                shift[c] = takes ? v : shift[c];  // no number is beyond NaN, which stays
+                at[c] = takes ? i : at[c];
+            }
+        }
+        if constexpr (Scan == FC_LOGCUMSUMEXP) {
+            for (int64_t c = 0; c < lines; ++c) {
+                const double v = static_cast<double>(row[c]), old = static_cast<double>(shift[c]);
+                const double top = v > old || v != v ? v : old, low = v > old || v != v ? old : v;
+                const bool finite = top - top == 0.0;  // else the larger of two infinities, or NaN
+                shift[c] = k == 0 ? row[c] : static_cast<float>(finite ? top + __builtin_log1p(__builtin_exp(low - top)) : top);
+                carry[c] = 0.0;
+                out[c * apart_y] = shift[c];
+            }
+            continue;
+        }
+        for (int64_t c = 0; c < lines; ++c) out[c * apart_y] = extreme ? shift[c] : static_cast<float>(carry[c]);
+        if (extreme && y2)
+            for (int64_t c = 0; c < lines; ++c) y2[i * a->along.y2 + c * apart_y2] = at[c];
+    }
+}
+
+inline void f32_scan_run(const ScanArgs* a, int64_t begin, int64_t end, void*) {
+    const int64_t per = scan_per_tile(a), groups = scan_groups(a), last = min64(scan_total(a), end * per);
+    const FcAxis& inner = a->kept[a->kept_rank - 1];
+    const int64_t wide = extent(inner, a->n);
+    for (int64_t g = begin * per; g < last; ++g) {
+        const int64_t c0 = g % groups * kLines, lines = min64(kLines, wide - c0);
+        const Walk at(a->kept, a->kept_rank, a->n, g / groups * wide + c0);
+        const char* x = static_cast<const char*>(a->x) + element_size(a->dtype_x) * at.x;
+        float* y = a->y + at.y;
+        int64_t* y2 = a->y2 ? a->y2 + at.y2 : nullptr;
+        switch (a->scan) {
+            case FC_CUMSUM: scan_lines<FC_CUMSUM>(a, x, y, y2, lines, inner.x, inner.y, inner.y2); break;
+            case FC_CUMPROD: scan_lines<FC_CUMPROD>(a, x, y, y2, lines, inner.x, inner.y, inner.y2); break;
+            case FC_CUMMAX: scan_lines<FC_CUMMAX>(a, x, y, y2, lines, inner.x, inner.y, inner.y2); break;
+            case FC_CUMMIN: scan_lines<FC_CUMMIN>(a, x, y, y2, lines, inner.x, inner.y, inner.y2); break;
+            default: scan_lines<FC_LOGCUMSUMEXP>(a, x, y, y2, lines, inner.x, inner.y, inner.y2); break;
+        }
+    }
+}
+
+}  // namespace
+}  // namespace
+#endif
