@@ -11,7 +11,8 @@ from fastconv._values import plain, shown
 from fastconv.functional.pad import pad
 from fastconv.functional.record import Array, fail, function, sample, wrong
 from fastconv.functional.reduction import asked, dims_of, floats, norm_over
-from fastconv.functional.structure import broadcast_to, windows
+from fastconv.functional.slicing import windows
+from fastconv.functional.structure import broadcast_to
 from fastconv.graph.ir import PIXELS, Tensor, apply
 from fastconv.ops.arguments import dimension, flag, integer, number
 from fastconv.ops.map import broadcast_shape, draw, fused
