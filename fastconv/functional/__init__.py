@@ -158,6 +158,8 @@ __all__ = [
     "avg_pool3d_backward",
     "batch_norm",
     "batch_norm_backward",
+    "concat",
+    "concatenate",
     "conv1d",
     "conv1d_backward_bias",
     "conv1d_backward_data",

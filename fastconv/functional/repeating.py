@@ -12,7 +12,7 @@ from fastconv._values import plain, shown
 from fastconv.functional.record import Array, fail, function, sample, wrong
 from fastconv.functional.slicing import sliced
 from fastconv.functional.structure import at_least, extents, integers, joined, permuted, reshaped, size_of, with_ones
-from fastconv.graph.ir import RANK, Tensor, apply
+from fastconv.graph.ir import PIXELS, RANK, Tensor, apply
 from fastconv.ops.arguments import dimension, integer
 from fastconv.ops.copy import Map, Part, assemble, identity, view
 from fastconv.ops.views import tensor
@@ -63,7 +63,8 @@ def _repeat(x: Tensor, times: Sequence[int]) -> Tensor:
         return x
     out = tuple(n * extent for n, extent in zip(times, shape, strict=True))
     spread = view(x, Map(tuple(wide), (0,) * len(shape), tuple(terms)))
-    return spread if tuple(wide) == out else apply("reshape", [spread], shape=out, batch=times[0] == 1)
+    return spread if tuple(wide) == out else apply("reshape", [spread], shape=out, batch=times[0] == 1,
+                                                             pixels=x.layout == PIXELS)
 
 
 @function(samples=lambda: [sample((2, 3), (2,)), sample((2, 3), (2, 1, 3)), sample((2, 1), (1, 4)), sample((2,), (0,))],
@@ -117,7 +118,8 @@ def repeat_interleave(input: Array, repeats, dim: int | None = None, *, output_s
         spread = view(x, Map((*shape[:dim + 1], n, *shape[dim + 1:]), (0,) * x.ndim,
                              (*terms[:dim + 1], (), *terms[dim + 1:])))
         total = shape[dim] * n
-        result = apply("reshape", [spread], shape=(*shape[:dim], total, *shape[dim + 1:]), batch=dim > 0)
+        result = apply("reshape", [spread], shape=(*shape[:dim], total, *shape[dim + 1:]), batch=dim > 0,
+                       pixels=x.layout == PIXELS)
     if output_size is not None and integer(op, "output_size", output_size) != total:
         fail(op, f"output_size={output_size}: the result has {total} elements along dimension {dim}")
     return result
@@ -230,7 +232,7 @@ def pixel_shuffle(input: Array, upscale_factor: int) -> Array:
     n, batch = len(lead), bool(lead)
     split = apply("reshape", [x], shape=(*lead, c // (r * r), r, r, h, w), batch=batch)
     turned = permuted(split, (*range(n + 1), n + 3, n + 1, n + 4, n + 2))
-    return apply("reshape", [turned], shape=(*lead, c // (r * r), h * r, w * r), batch=batch)
+    return apply("reshape", [turned], shape=(*lead, c // (r * r), h * r, w * r), batch=batch, pixels=x.layout == PIXELS)
 
 
 @function(samples=lambda: [sample((2, 2, 4, 6), 2), sample((1, 3, 6), 3)],
@@ -247,7 +249,7 @@ def pixel_unshuffle(input: Array, downscale_factor: int) -> Array:
     n, batch = len(lead), bool(lead)
     split = apply("reshape", [x], shape=(*lead, c, h // r, r, w // r, r), batch=batch)
     turned = permuted(split, (*range(n + 1), n + 2, n + 4, n + 1, n + 3))
-    return apply("reshape", [turned], shape=(*lead, c * r * r, h // r, w // r), batch=batch)
+    return apply("reshape", [turned], shape=(*lead, c * r * r, h // r, w // r), batch=batch, pixels=x.layout == PIXELS)
 
 
 def _shuffled(op: str, input, groups) -> Tensor:
@@ -258,7 +260,7 @@ def _shuffled(op: str, input, groups) -> Tensor:
         fail(op, f"input of shape {size_of(x)} has {c} channels: groups={g} expects a multiple of it")
     split = apply("reshape", [x], shape=(n, g, c // g, *rest), batch=True)
     turned = permuted(split, (0, 2, 1, *range(3, 3 + len(rest))))
-    return apply("reshape", [turned], shape=(n, c, *rest), batch=True)
+    return apply("reshape", [turned], shape=(n, c, *rest), batch=True, pixels=x.layout == PIXELS)
 
 
 @function(samples=lambda: [sample((2, 6, 3, 4), 3), sample((1, 4, 5), 2)],

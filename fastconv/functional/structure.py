@@ -10,7 +10,7 @@ import numpy as np
 from fastconv._values import plain, shown
 from fastconv.functional.record import Array, fail, function, sample, wrong
 from fastconv.graph.batch import Batch
-from fastconv.graph.ir import PIXELS, Tensor, apply
+from fastconv.graph.ir import PIXELS, Tensor, apply, current_graph
 from fastconv.ops import views
 from fastconv.ops.arguments import dimension, integer
 from fastconv.ops.copy import Map, view
@@ -335,11 +335,16 @@ def joined(op: str, x: Tensor, start_dim, end_dim) -> Tensor:
                  batch=first > 0 or x.ndim == 1)
 
 
-@function(method="flatten", samples=lambda: [sample((2, 3, 4)), sample((2, 3, 4), 1), sample((2, 3, 4, 2), 1, -2),
+@function(name="flatten", samples=lambda: [sample((2, 3, 4)), sample((2, 3, 4), 1), sample((2, 3, 4, 2), 1, -2),
                                              sample(())],
           wrong=lambda: [wrong(ValueError, "has 2 dimensions", (2, 3), 2), wrong(ValueError, "is behind", (2, 3), 1, 0),
                          wrong(TypeError, "start_dim=1.5", (2, 3), 1.5)])
-def flatten(input: Array, start_dim: int = 0, end_dim: int = -1) -> Array:
+def _flatten(input: Array, start_dim: int = 0, end_dim: int = -1) -> Array:
+    """:func:`flatten` of anything."""
+    return joined("flatten", tensor("flatten", "input", input), start_dim, end_dim)
+
+
+def flatten(input, start_dim=0, end_dim=-1):
     """Joins the dimensions from ``start_dim`` to ``end_dim``, both included, in C order.
 
     Parameters
@@ -347,7 +352,16 @@ def flatten(input: Array, start_dim: int = 0, end_dim: int = -1) -> Array:
     input : array, any shape and dtype
     start_dim, end_dim : int
     """
-    return joined("flatten", tensor("flatten", "input", input), start_dim, end_dim)
+    plain_array = type(input) is np.ndarray and input.dtype == np.float32 and current_graph() is None
+    if plain_array and type(start_dim) is type(end_dim) is int:
+        first, last = (d + input.ndim if d < 0 else d for d in (start_dim, end_dim))
+        if 0 <= first <= last < input.ndim:
+            shape = input.shape
+            return np.array(input, order="C").reshape(*shape[:first], prod(shape[first:last + 1]), *shape[last + 1:])
+    return _flatten(input, start_dim, end_dim)
+
+
+flatten.record, Tensor.flatten = _flatten.record, flatten  # type: ignore[attr-defined, method-assign]
 
 
 @function(method="ravel", samples=lambda: [sample((2, 3, 4)), sample(())])

@@ -135,7 +135,7 @@ def infer_reshape(inputs: list, attrs: dict) -> list[Type]:
     (x,), shape = inputs, tuple(attrs["shape"])
     check_rank("reshape", shape)
     if x.batched and attrs.get("batch") and shape[:1] == x.shape[:1]:
-        return [Type(shape, DENSE, x.dtype)]
+        return [Type(shape, PIXELS if attrs.get("pixels") and 2 <= len(shape) <= 5 else DENSE, x.dtype)]
     views.fixed(x)
     return [Type(shape, FLAT, x.dtype)]
 
@@ -174,7 +174,13 @@ def lower_reshape(node: Node, cx: Lowering) -> None:
         cx.alias_view(y, source.ref, strides)
         return
     target = cx.view(y, True)
-    cx.copy(source, Strided(target.ref, row_major(x.shape), y.dtype), x.shape, y.batched)
+    inside = viewed(y.shape, target.strides, x.shape)
+    if inside is None:  # pixels that are not taken apart so
+        whole = Strided(cx.temp(y.type.nbytes, "reshaped"), row_major(x.shape), y.dtype)
+        cx.copy(source, whole, x.shape, y.batched)
+        cx.copy(whole._replace(strides=row_major(y.shape)), target, y.shape, y.batched)
+    else:
+        cx.copy(source, target._replace(strides=inside), x.shape, y.batched)
 
 
 def gradient_reshape(node: Node, grads: list) -> list:
