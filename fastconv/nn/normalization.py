@@ -270,7 +270,7 @@ class LocalResponseNorm(Module):
 
 class CrossMapLRN2d(LocalResponseNorm):
     """:class:`LocalResponseNorm` with a window of an odd number of channels, as ``torch.nn.CrossMapLRN2d``: the one below an
-    even ``size``."""
+    even ``size``. PyTorch's leaves the first channel in the sums of all channels behind its window; this one does not."""
 
     def __init__(self, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1):
         super().__init__(size, alpha, beta, k)

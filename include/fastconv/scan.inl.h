@@ -1,7 +1,7 @@
 // Scans: sums, products, extremes and log-sum-exp of all elements up to each, along one axis.
 //
 // kLines lines are taken together, side by side where they lie so: an addition takes three to four cycles, which one line
-// alone would wait for. Sums and products are carried in double, as PyTorch has it. Bound by memory where lines lie side by
+// alone would wait for. Sums, products and logarithms are carried in double, as PyTorch has it. Bound by memory where lines lie side by
 // side, else by loads of single elements.
 #ifndef FASTCONV_SCAN_INL_H
 #define FASTCONV_SCAN_INL_H
@@ -61,12 +61,11 @@ FC_NOINLINE void scan_lines(const ScanArgs* a, const char* x, float* y, int64_t*
         }
         if constexpr (Scan == FC_LOGCUMSUMEXP) {
             for (int64_t c = 0; c < lines; ++c) {
-                const double v = static_cast<double>(row[c]), old = static_cast<double>(shift[c]);
+                const double v = static_cast<double>(row[c]), old = carry[c];
                 const double top = v > old || v != v ? v : old, low = v > old || v != v ? old : v;
                 const bool finite = top - top == 0.0;  // else the larger of two infinities, or NaN
-                shift[c] = k == 0 ? row[c] : static_cast<float>(finite ? top + __builtin_log1p(__builtin_exp(low - top)) : top);
-                carry[c] = 0.0;
-                out[c * apart_y] = shift[c];
+                carry[c] = k == 0 ? v : finite ? top + __builtin_log1p(__builtin_exp(low - top)) : top;
+                out[c * apart_y] = static_cast<float>(carry[c]);
             }
             continue;
         }
