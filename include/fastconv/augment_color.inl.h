@@ -55,25 +55,35 @@ FC_NOINLINE inline void blend_gray(const Image& m, float factor) {
     });
 }
 
-// Hue by a part of a turn: to hue, saturation, value and back.
-FC_NOINLINE inline void turn_hue(const Image& m, float turn) {
+FC_INLINE Vf<4> floored(Vf<4> v) {
+    const Vf<4> t = truncated<4>(v);
+    return t + __builtin_convertvector(t > v, Vf<4>);  // a mask of -1
+}
+FC_INLINE Vf<4> either(Vi<4> mask, Vf<4> a, Vf<4> b) { return (Vf<4>)((mask & (Vi<4>)a) | (~mask & (Vi<4>)b)); }
+
+// Hue by a part of a turn: to hue, saturation, value and back; four pixels at a time, their channels in vectors. A channel of
+// the result is value - value * saturation * max(0, min(k, 4 - k, 1)), k = (n + hue) modulo 6, n = 5, 3, 1 for red, green, blue.
+FC_NOINLINE inline void turn_hue(const Image m, float turn) {
     if (m.P != 4) return;
-    float* p = m.data;
-    for (int64_t i = 0; i < m.H * m.W; ++i, p += 4) {
-        const float r = p[0] / m.top, g = p[1] / m.top, b = p[2] / m.top;
-        const float high = r > g ? (r > b ? r : b) : (g > b ? g : b), low = r < g ? (r < b ? r : b) : (g < b ? g : b);
-        const float range = high - low;
-        if (range == 0) continue;
-        float hue = high == r ? (g - b) / range : high == g ? 2.0f + (b - r) / range : 4.0f + (r - g) / range;
-        hue = hue / 6.0f + turn;
-        hue = (hue - __builtin_floorf(hue)) * 6.0f;
-        const float s = range / high, sector = __builtin_floorf(hue), f = hue - sector;
-        const float a = high * (1.0f - s), c = high * (1.0f - s * f), d = high * (1.0f - s * (1.0f - f));
-        const int k = static_cast<int>(sector) % 6;
-        const float out[3] = {k == 0 || k == 5 ? high : k == 1 ? c : k == 4 ? d : a,
-                              k == 1 || k == 2 ? high : k == 0 ? d : k == 3 ? c : a,
-                              k == 3 || k == 4 ? high : k == 2 ? d : k == 5 ? c : a};
-        for (int n = 0; n < 3; ++n) p[n] = m.whole ? settled1(out[n] * 255.999f, m.top, true) : settled1(out[n], 1.0f, false);
+    const Vf<4> one = splat<4>(1.0f), none = {}, back = splat<4>(m.whole ? 255.999f : 1.0f), six = splat<4>(6.0f);
+    for (int64_t i = 0; i < m.values(); i += 16) {  // pixels behind the last are there, and written
+        Vf<4> v[4] = {load<4>(m.data + i), load<4>(m.data + i + 4), load<4>(m.data + i + 8), load<4>(m.data + i + 12)};
+        turn_four(v);
+        const Vf<4> r = v[0] / m.top, g = v[1] / m.top, b = v[2] / m.top;
+        const Vf<4> high = vmax<4>(vmax<4>(r, g), b), range = high - vmin<4>(vmin<4>(r, g), b);
+        const Vi<4> flat = range == none;
+        const Vf<4> d = either(flat, one, range), s = range / either(high == none, one, high);
+        Vf<4> hue = either(high == r, (g - b) / d, either(high == g, (b - r) / d + 2.0f, (r - g) / d + 4.0f));
+        hue = hue / six + splat<4>(turn);
+        hue = (hue - floored(hue)) * six;
+        for (int c = 0; c < 3; ++c) {
+            Vf<4> k = hue + static_cast<float>(5 - 2 * c);
+            k = k - six * floored(k / six);
+            const Vf<4> share = vmax<4>(vmin<4>(vmin<4>(k, 4.0f - k), one), none);
+            v[c] = either(flat, v[c], settled<4>((high - high * s * share) * back, m.top, m.whole));
+        }
+        turn_four(v);
+        for (int p = 0; p < 4; ++p) store<4>(m.data + i + 4 * p, v[p]);
     }
 }
 
@@ -137,24 +147,32 @@ FC_NOINLINE inline void stretch_contrast(const Image& m) {
     each_vector(m, [=](Vf<W> v) { return settled<W>((v - first) / scale, m.top, m.whole); });
 }
 
-FC_NOINLINE inline void equalize_values(const Image& m) {
+FC_INLINE int equalize_bin(float v, float scale) {
+    const int32_t i = static_cast<int32_t>(v * scale);
+    return i < 0 ? 0 : i > 255 ? 255 : i;
+}
+
+FC_NOINLINE inline void equalize_values(const Image m) {
     const float to_byte_scale = m.whole ? 1.0f : 255.999f, back = m.whole ? 1.0f : 1.0f / 255.0f;
+    const int64_t values = m.values(), P = m.P;
+    float* data = m.data;
     for (int64_t c = 0; c < m.C; ++c) {
-        int64_t count[256] = {0}, sum = 0, last = 0;
+        int32_t count[4][256] = {};  // neighbours of one value do not wait for each other
         float table[256];
-        for (int64_t i = c; i < m.values(); i += m.P) ++count[static_cast<int>(settled1(m.data[i] * to_byte_scale, 255.0f, true))];
+        for (int64_t i = c, turn = 0; i < values; i += P, ++turn) ++count[turn & 3][equalize_bin(data[i], to_byte_scale)];
+        int64_t sum = 0, last = 0;
         for (int v = 0; v < 256; ++v) {
-            sum += count[v];
-            if (count[v]) last = count[v];
+            count[0][v] += count[1][v] + count[2][v] + count[3][v];
+            sum += count[0][v];
+            if (count[0][v]) last = count[0][v];
         }
         const int64_t step = (sum - last) / 255;
         sum = 0;
         for (int v = 0; v < 256; ++v) {
             table[v] = static_cast<float>(step ? min64(255, (sum + step / 2) / step) : v) * back;
-            sum += count[v];
+            sum += count[0][v];
         }
-        for (int64_t i = c; i < m.values(); i += m.P)
-            m.data[i] = table[static_cast<int>(settled1(m.data[i] * to_byte_scale, 255.0f, true))];
+        for (int64_t i = c; i < values; i += P) data[i] = table[equalize_bin(data[i], to_byte_scale)];
     }
 }
 

@@ -42,7 +42,9 @@ FC_INLINE float settled1(float v, float top, bool whole) {
 // f(values) for all vectors of an image; what is behind its end is there, and written.
 template <typename F>
 FC_INLINE void each_vector(const Image& m, F f) {
-    for (int64_t i = 0; i < m.values(); i += kWidth) store<kWidth>(m.data + i, f(load<kWidth>(m.data + i)));
+    float* p = m.data;  // a store might change what m refers to, for all that the compiler knows
+    const int64_t count = m.values();
+    for (int64_t i = 0; i < count; i += kWidth) store<kWidth>(p + i, f(load<kWidth>(p + i)));
 }
 
 FC_INLINE Vf<4> four(const float* p) { return load<4>(p); }
@@ -73,7 +75,8 @@ FC_INLINE void turn_four(Vf<4>* v) {  // rows and columns change places
 }
 
 template <typename T>
-FC_NOINLINE void read_image(const Image& m, const T* x, const int64_t* s) {
+FC_NOINLINE void read_image(const Image m, const T* x, const int64_t* strides) {
+    const int64_t s[4] = {strides[0], strides[1], strides[2], strides[3]};
     const int64_t c1 = m.C > 1 ? s[1] : 0, c2 = m.C > 2 ? 2 * s[1] : c1, c3 = m.C > 3 ? 3 * s[1] : c2;
     for (int64_t h = 0; h < m.H; ++h) {
         float* to = m.row(h);
@@ -104,7 +107,8 @@ FC_NOINLINE void read_image(const Image& m, const T* x, const int64_t* s) {
 }
 
 template <typename T>
-FC_NOINLINE void write_image(const Image& m, T* y, const int64_t* s) {
+FC_NOINLINE void write_image(const Image m, T* y, const int64_t* strides) {
+    const int64_t s[4] = {strides[0], strides[1], strides[2], strides[3]};
     for (int64_t h = 0; h < m.H; ++h) {
         const float* from = m.row(h);
         T* row = y + h * s[2];

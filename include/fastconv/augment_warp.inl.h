@@ -65,10 +65,11 @@ FC_INLINE Vf<N> rounded(Vf<N> v, const Image& m) {
 }
 
 template <int P>
-FC_INLINE void warp_row(const Image& m, const Warp& k, const int32_t* xs, const int32_t* ys, const float* us, const float* vs,
+FC_INLINE void warp_row(const Image m, const Warp k, const int32_t* xs, const int32_t* ys, const float* us, const float* vs,
                         float* to, int64_t count) {
-    const int64_t down = m.W * m.P;
-    for (int64_t i = 0; i < count; ++i, to += m.P) {
+    const int64_t down = m.W * m.P, reach = k.mode == 1;
+    const uint64_t last_x = static_cast<uint64_t>(max64(0, m.W - reach)), last_y = static_cast<uint64_t>(max64(0, m.H - reach));
+    for (int64_t i = 0; i < count; ++i, to += P ? P : m.P) {
         const int64_t x = xs[i], y = ys[i];
         if (P == 4 && k.mode == 2 && x >= 1 && y >= 1 && x + 2 < m.W && y + 2 < m.H) {
             const float* p = m.data + ((y - 1) * m.W + x - 1) * 4;
@@ -82,13 +83,13 @@ FC_INLINE void warp_row(const Image& m, const Warp& k, const int32_t* xs, const 
             store<4>(to, rounded<4>(sum, m));
             continue;
         }
-        const bool inside = k.mode < 2 && x >= 0 && y >= 0 && x + k.mode < m.W && y + k.mode < m.H;
+        const bool inside = k.mode < 2 && static_cast<uint64_t>(x) < last_x && static_cast<uint64_t>(y) < last_y;
         if (!inside) {
             warp_pixel(m, k, xs[i], ys[i], us[i], vs[i], to);
             for (int64_t c = 0; m.whole && c < m.C; ++c) to[c] = settled1(to[c] + 0.5f, m.top, true);
             continue;
         }
-        const float* p = m.data + (y * m.W + x) * m.P;
+        const float* p = m.data + y * down + x * (P ? P : m.P);
         if (P == 4) {
             if (!k.mode) {
                 store<4>(to, load<4>(p));
@@ -114,7 +115,7 @@ FC_INLINE void warp_row(const Image& m, const Warp& k, const int32_t* xs, const 
 }
 
 // to, whose size is set, from m.
-FC_NOINLINE inline void warp_image(const Image& m, const Image& to, const float* p) {
+FC_NOINLINE inline void warp_image(const Image m, const Image to, const float* p) {
     constexpr int W = kWidth, kChunk = 64;
     alignas(64) int32_t xs[kChunk], ys[kChunk];
     alignas(64) float us[kChunk], vs[kChunk];
@@ -190,15 +191,16 @@ FC_INLINE Span resize_taps(int64_t o, int64_t out, float begin, float extent, in
 }
 
 // to, whose size is set, from a part of m. `lines` has room for a row of m's width, and the taps of every column.
-FC_NOINLINE inline void resize_image(const Image& m, const Image& to, const float* p, float* lines, int64_t most) {
+FC_NOINLINE inline void resize_image(const Image m, const Image to, const float* p, float* lines, int64_t most) {
     constexpr int W = kWidth;
     const bool cubic = p[4] != 0;
     float *line = lines, *weights = lines + (m.W * m.P + 2 * W), *wy = weights + to.W * most;
     Span* spans = reinterpret_cast<Span*>(lines + (m.W * m.P + 2 * W + (to.W + 1) * most + 1) / 2 * 2);
     for (int64_t w = 0; w < to.W; ++w) spans[w] = resize_taps(w, to.W, p[1], p[3], m.W, cubic, weights + w * most, most);
+    const int64_t from_x = spans[0].first * m.P, until_x = (spans[to.W - 1].first + spans[to.W - 1].count) * m.P;
     for (int64_t h = 0; h < to.H; ++h) {
         const Span rows = resize_taps(h, to.H, p[0], p[2], m.H, cubic, wy, most);
-        for (int64_t i = 0; i < m.W * m.P; i += W) {
+        for (int64_t i = from_x / W * W; i < until_x; i += W) {
             Vf<W> sum{};
             for (int64_t r = 0; r < rows.count; ++r)
                 sum = mul_add<W>(splat<W>(wy[r]), load<W>(m.row(rows.first + r) + i), sum);
