@@ -25,7 +25,7 @@ cdef int fill_axis(Step step, ResampleAxis* axis, dim) except -1:
     axis.size, axis.xs, axis.ys = dim.size, dim.xs, dim.ys
     if dim.taps is not None:
         axis.start = <const int32_t*> kept(step, dim.taps.start)
-        axis.index = <const int32_t*> kept(step, dim.taps.index)
+        axis.index = <const int32_t*> kept(step, dim.taps.source)
         axis.weight = <const float*> kept(step, dim.taps.weight)
     return 0
 

@@ -17,10 +17,10 @@ FAR = 2**31 - 1
 
 
 class Taps(NamedTuple):
-    """Sparse rows of an axis: output i sums index[start[i]:start[i + 1]] times weight; int32, int32 and float32 arrays."""
+    """Sparse rows of an axis: output i sums source[start[i]:start[i + 1]] times weight; int32, int32 and float32 arrays."""
 
     start: np.ndarray
-    index: np.ndarray
+    source: np.ndarray
     weight: np.ndarray
 
     @property
@@ -35,9 +35,9 @@ class Taps(NamedTuple):
 
     def transposed(self, size: int) -> Taps:
         """The adjoint: for each of ``size`` inputs the outputs that read it, in order."""
-        order = np.argsort(self.index, kind="stable")
+        order = np.argsort(self.source, kind="stable")
         output = np.repeat(np.arange(self.size, dtype=np.int32), np.diff(self.start))
-        return Taps(_starts(np.bincount(self.index, minlength=size)), output[order], self.weight[order])
+        return Taps(_starts(np.bincount(self.source, minlength=size)), output[order], self.weight[order])
 
     def times(self, inner: Taps, extent: int) -> Taps:
         """The list of two axes as one: this one outside, ``inner`` that of ``extent`` neighbours."""
@@ -47,7 +47,7 @@ class Taps(NamedTuple):
         o, i = np.divmod(np.repeat(np.arange(len(lengths)), lengths), max(1, len(counts)))
         j, k = np.divmod(np.arange(start[-1]) - np.repeat(start[:-1], lengths), np.maximum(1, counts[i]))
         j, k = self.start[o] + j, inner.start[i] + k
-        return Taps(start, (self.index[j] * extent + inner.index[k]).astype(np.int32), self.weight[j] * inner.weight[k])
+        return Taps(start, (self.source[j] * extent + inner.source[k]).astype(np.int32), self.weight[j] * inner.weight[k])
 
     def interleaved(self, count: int) -> Taps:
         """The list of ``count`` channels that lie side by side."""
@@ -56,7 +56,7 @@ class Taps(NamedTuple):
         start = _starts(lengths)
         at = np.arange(start[-1]) - np.repeat(start[:-1], lengths) + np.repeat(self.start[which], lengths)
         channel = np.repeat(np.tile(np.arange(count), self.size), lengths)
-        return Taps(start, (self.index[at] * count + channel).astype(np.int32), self.weight[at])
+        return Taps(start, (self.source[at] * count + channel).astype(np.int32), self.weight[at])
 
 
 class Dim(NamedTuple):
@@ -152,7 +152,7 @@ def parts(row: Dim, channels: int, fill: float) -> Parts:
         return Parts(step, starts[:-1], starts[1:])
     if channels == 1:
         return _vectors(taps, row.extent, starts, step, fill)
-    found = [taps.index[taps.start[a]:taps.start[b]] for a, b in zip(starts[:-1], starts[1:], strict=True)]
+    found = [taps.source[taps.start[a]:taps.start[b]] for a, b in zip(starts[:-1], starts[1:], strict=True)]
     high = [int(f.max(initial=-1)) + 1 for f in found]
     return Parts(step, [min(int(f.min(initial=FAR)), h) for f, h in zip(found, high, strict=True)], high)
 
@@ -167,7 +167,7 @@ def _vectors(taps: Taps, extent: int, starts: list[int], step: int, fill: float)
     some = tap < lengths  # [tap][output]
     at = np.where(some, first + tap, 0)
     index, weight = (np.where(some, values[at] if len(values) else 0, 0).reshape(most, count, WIDTH)
-                     for values in (taps.index, taps.weight))
+                     for values in (taps.source, taps.weight))
     some, lengths = some.reshape(most, count, WIDTH), lengths.reshape(count, WIDTH)
     low, high = np.where(some, index, FAR).min(axis=(0, 2)), np.where(some, index, -1).max(axis=(0, 2)) + 1
     read = high > 0

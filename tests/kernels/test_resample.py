@@ -36,7 +36,7 @@ def matrix(taps, extent):
     out = np.zeros((taps.size, extent))
     for i in range(taps.size):
         for t in range(taps.start[i], taps.start[i + 1]):
-            out[i, taps.index[t]] += taps.weight[t]
+            out[i, taps.source[t]] += taps.weight[t]
     return out
 
 
@@ -138,7 +138,7 @@ def test_moved_values_keep_their_bits(channels):
         axes = {2: (20, resampling.padded("constant", 20, 1, 1)), 3: (21, taps)}
         want = np.full((2, channels, 22, taps.size), 2.5, np.float32)
         some = np.diff(taps.start) > 0
-        want[:, :, 1:-1, some] = x[:, :, :, taps.index]
+        want[:, :, 1:-1, some] = x[:, :, :, taps.source]
         for order in ((0, 1, 2, 3), (0, 2, 3, 1)):
             xs, _ = laid(x.shape, order, 0)
             xs[...] = x

@@ -95,11 +95,11 @@ class Compose(Transform):
         return self._run(batch, rng, "Compose")
 
     def _run(self, batch, rng, owner):
-        names = None
+        names: list | None = None
         if isinstance(batch, dict):
             if not isinstance(self.fields, dict) or set(self.fields) - set(batch):
-                names = ", ".join(map(str, batch))
-                raise TypeError(f"{owner}: the batch is a dict of {names}: expected a tuple, images first, or "
+                have = ", ".join(map(str, batch))
+                raise TypeError(f"{owner}: the batch is a dict of {have}: expected a tuple, images first, or "
                                 "Compose(fields={name: kind})")
             names = list(batch)
             kinds, parts = [self.fields.get(name, "label") for name in names], list(batch.values())

@@ -108,6 +108,8 @@ class RandomRotation(Transform):
 
 
 class _RandomFlip(Transform):
+    _axis: int
+
     def __init__(self, p=0.5):
         self.p = number(type(self).__name__, "p", p, 0, 1)
 

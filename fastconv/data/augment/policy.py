@@ -16,6 +16,8 @@ class _Policy(Transform):
     """`num_ops` operations for each image, of magnitudes that `_space` gives: (name, [value of each bin], signed)."""
 
     num_ops = 1
+    interpolation: str
+    fill: list
 
     def _space(self, size):
         raise NotImplementedError
