@@ -36,8 +36,8 @@ def _numbers(op: str, attrs: dict) -> dict:
 
 def _limits(op: str, attrs: dict) -> dict:
     low, high = _numbers(op, attrs).values()
-    if not low < high:
-        raise ValueError(f"{op}: max_val={shown(attrs['max_val'])} must be greater than min_val={shown(attrs['min_val'])}")
+    if low > high:
+        raise ValueError(f"{op}: max_val={shown(attrs['max_val'])} must be at least min_val={shown(attrs['min_val'])}")
     return {"low": low, "high": high}
 
 
@@ -73,8 +73,8 @@ _log_softmax, _log_softmax_backward = _both("log_softmax", "log_softmax", ("dim"
 
 
 def _wide(input) -> bool:
-    """Whether this is an array of a rank that activations do not have."""
-    return not 2 <= getattr(input, "ndim", 2) <= 5
+    """Whether this is an array of a rank that activations do not have, or an empty one."""
+    return not 2 <= getattr(input, "ndim", 2) <= 5 or getattr(input, "size", 1) == 0
 
 
 # ---- by value -------------------------------------------------------------------------------------------------------------

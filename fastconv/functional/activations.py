@@ -393,15 +393,17 @@ def alpha_dropout(input: Array, p: float = 0.5, training: bool = False, inplace:
 
 @function(
     samples=lambda: [sample((3, 4, 5), 0.5), sample((3, 4, 5), 1.0, True)],
-    wrong=lambda: [wrong(ValueError, "p=-1", (3, 4), -1, True), wrong(ValueError, "input of shape", (3,))],
+    wrong=lambda: [wrong(ValueError, "p=-1", (3, 4), -1, True), wrong(ValueError, "input of shape", (3,), 0.5, True)],
 )
 def feature_alpha_dropout(input: Array, p: float = 0.5, training: bool = False, inplace: bool = False) -> Array:
     """:func:`alpha_dropout` of whole channels of (N, C, ...)."""
     flag("training", training), flag("inplace", inplace)
     p, x = probability("p", p), as_tensor("input", input)
+    if not training or p == 0:
+        return x
     if x.ndim < 2:
         fail("feature_alpha_dropout", f"input of shape {x.type.shape}: expected at least 2 dimensions")
-    return _alpha(x, p, (*x.type.shape[:2], *(1,) * (x.ndim - 2))) if training and p > 0 else x
+    return _alpha(x, p, (*x.type.shape[:2], *(1,) * (x.ndim - 2)))
 
 
 @function(

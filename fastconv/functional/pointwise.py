@@ -17,7 +17,7 @@ import numpy as np
 from fastconv.functional._elementwise import as_operand, as_tensor, compute, floating, integer, number, promoted, truth
 from fastconv.functional.record import Array, Record, array, function, sample, wrong
 from fastconv.graph.ir import Tensor, apply, fail
-from fastconv.ops import arithmetic
+from fastconv.ops import arithmetic, derivatives
 
 LN2 = math.log(2)
 _MOST = float(np.finfo(np.float32).max)
@@ -94,7 +94,15 @@ digamma = _unary("digamma", lambda x: x.digamma(), "The derivative of :func:`lga
 deg2rad = _unary("deg2rad", lambda x: x * (pi / 180), "Degrees as radians.")
 rad2deg = _unary("rad2deg", lambda x: x * (180 / pi), "Radians as degrees.")
 abs = _unary("abs", lambda x: x.abs(), "The absolute value.", dtype=promoted, inputs=_grid())
-neg = _unary("neg", lambda x: -x, "``-input``.", dtype=promoted)
+
+
+def _signed(operands: Any) -> str:
+    if operands[0].dtype == "bool":
+        fail("neg", "input is bool: the negation of truth values is logical_not", TypeError)
+    return promoted(operands)
+
+
+neg = _unary("neg", lambda x: -x, "``-input``.", dtype=_signed)
 positive = _unary("positive", lambda x: x, "The input.", dtype=promoted)
 sign = _unary("sign", lambda x: x.sign(), "-1, 0 or 1.", dtype=promoted, inputs=_grid())
 floor = _unary(
@@ -141,15 +149,22 @@ def _binary(
     method: str | None = None,
     differentiable: bool = True,
     reference: Callable | None = None,
+    numbers: str = "",
 ) -> Callable[..., Any]:
-    """The record of a function of two arrays, or an array and a number."""
+    """The record of a function of two arrays; which of ``input`` and ``other`` may be a number is said by ``numbers``."""
 
     def body(input: Array, other: Array) -> Array:
-        return compute(program, dtype, input=input, other=other)
+        return compute(
+            program,
+            dtype,
+            input=input if "input" in numbers else as_tensor("input", input),
+            other=other if "other" in numbers else as_tensor("other", other),
+        )
 
     body.__name__ = body.__qualname__ = name
     body.__doc__ = (
-        f"{text}\n\nParameters\n----------\ninput, other : arrays of any shapes that broadcast, or a number\n\n"
+        f"{text}\n\nParameters\n----------\ninput, other : arrays of any shapes that broadcast"
+        f"{f'; {numbers} may be a number' if numbers else ''}\n\n"
         "Raises\n------\nValueError\n    Where the shapes do not go together.\n"
     )
     pairs = _PAIRS if inputs is None else inputs
@@ -181,12 +196,15 @@ maximum = _binary("maximum", _line("maximum"), "The larger one; NaN where either
 minimum = _binary("minimum", _line("minimum"), "The smaller one; NaN where either is.", inputs=_TIES[:2])
 fmax = _binary("fmax", _line("fmax"), "The larger one; the other one where one is NaN.", inputs=_TIES[:2])
 fmin = _binary("fmin", _line("fmin"), "The smaller one; the other one where one is NaN.", inputs=_TIES[:2])
-fmod = _binary("fmod", _line("fmod"), "What a division leaves, with the sign of ``input``.", inputs=_POSITIVE)
+fmod = _binary(
+    "fmod", _line("fmod"), "What a division leaves, with the sign of ``input``.", inputs=_POSITIVE, numbers="other"
+)
 remainder = _binary(
     "remainder",
     _line("remainder"),
     "What a division leaves, with the sign of ``other``: Python's ``%``.",
     inputs=[*_POSITIVE, ((3, 4), uniform(0.3, 2, (3, 4)))],
+    numbers="input, other",
 )
 atan2 = _binary(
     "atan2", _line("atan2"), "The angle of the point (other, input), in radians.", dtype=floating, inputs=_PAIRS[:2]
@@ -198,6 +216,7 @@ copysign = _binary(
     "The absolute value of ``input`` with the sign of ``other``.",
     dtype=floating,
     inputs=_PAIRS[:4],
+    numbers="other",
 )
 nextafter = _binary(
     "nextafter",
@@ -207,12 +226,12 @@ nextafter = _binary(
     reference=lambda x, z: np.nextafter(np.float32(x), np.float32(z)),
     inputs=_PAIRS[:2],
 )
-eq = _binary("eq", _line("eq"), "Whether they are equal.", dtype=truth, inputs=_TIES)
-ne = _binary("ne", _line("ne"), "Whether they differ.", dtype=truth, inputs=_TIES)
-lt = _binary("lt", _line("lt"), "Whether ``input`` is less.", dtype=truth, inputs=_TIES)
-le = _binary("le", _line("le"), "Whether ``input`` is not greater.", dtype=truth, inputs=_TIES)
-gt = _binary("gt", _line("gt"), "Whether ``input`` is greater.", dtype=truth, inputs=_TIES)
-ge = _binary("ge", _line("ge"), "Whether ``input`` is not less.", dtype=truth, inputs=_TIES)
+eq = _binary("eq", _line("eq"), "Whether they are equal.", dtype=truth, inputs=_TIES, numbers="other")
+ne = _binary("ne", _line("ne"), "Whether they differ.", dtype=truth, inputs=_TIES, numbers="other")
+lt = _binary("lt", _line("lt"), "Whether ``input`` is less.", dtype=truth, inputs=_TIES, numbers="other")
+le = _binary("le", _line("le"), "Whether ``input`` is not greater.", dtype=truth, inputs=_TIES, numbers="other")
+gt = _binary("gt", _line("gt"), "Whether ``input`` is greater.", dtype=truth, inputs=_TIES, numbers="other")
+ge = _binary("ge", _line("ge"), "Whether ``input`` is not less.", dtype=truth, inputs=_TIES, numbers="other")
 logical_and = _binary("logical_and", _line("logical_and"), "Whether neither is 0.", dtype=truth, inputs=_TIES[:2])
 logical_or = _binary("logical_or", _line("logical_or"), "Whether not both are 0.", dtype=truth, inputs=_TIES[:2])
 logical_xor = _binary("logical_xor", _line("logical_xor"), "Whether just one is 0.", dtype=truth, inputs=_TIES[:2])
@@ -404,6 +423,7 @@ floor_divide = _binary(
     "The quotient, rounded down: Python's ``//``.",
     inputs=[*_POSITIVE, ((3, 4), uniform(0.3, 2, (3, 4)))],
     differentiable=False,
+    numbers="input, other",
 )
 
 
@@ -466,9 +486,22 @@ def _logaddexp(base: float) -> Callable:
     return program
 
 
-xlogy = _binary("xlogy", _xlogy, "``input * log(other)``, 0 where ``input`` is.", dtype=floating, inputs=_POSITIVE)
+xlogy = _binary(
+    "xlogy",
+    _xlogy,
+    "``input * log(other)``, 0 where ``input`` is.",
+    dtype=floating,
+    inputs=_POSITIVE,
+    numbers="input, other",
+)
 xlog1py = _binary(
-    "xlog1py", _xlog1py, "``input * log1p(other)``, 0 where ``input`` is.", dtype=floating, inputs=_POSITIVE, method=""
+    "xlog1py",
+    _xlog1py,
+    "``input * log1p(other)``, 0 where ``input`` is.",
+    dtype=floating,
+    inputs=_POSITIVE,
+    method="",
+    numbers="input, other",
 )
 logaddexp = _binary(
     "logaddexp", _logaddexp(2.718281828459045), "``log(exp(input) + exp(other))``.", dtype=floating, inputs=_PAIRS[:3]
@@ -736,16 +769,25 @@ def round(input: Array, *, decimals: int = 0) -> Array:
 
 
 @function(
-    samples=lambda: [sample(0, uniform(0.2, 9)), sample(1, uniform(0.2, 9))],
-    wrong=lambda: [wrong(ValueError, "n=2", 2, (3,)), wrong(TypeError, "n=0.5", 0.5, (3,))],
-    differentiable=False,
+    samples=lambda: [sample(n, uniform(0.2, 9)) for n in (0, 1, 2, 4)],
+    wrong=lambda: [wrong(ValueError, "n=-1", -1, (3,)), wrong(TypeError, "n=0.5", 0.5, (3,))],
 )
 def polygamma(n: int, input: Array) -> Array:
-    """The ``n``-th derivative of :func:`digamma`, ``n`` 0 or 1."""
+    """The ``n``-th derivative of :func:`digamma`; for ``n`` from 2 to 30 of values from -12 on, NaN below.
+
+    Raises
+    ------
+    ValueError
+        For another ``n``.
+    """
     order = integer("n", n)
-    if order not in (0, 1):
-        fail("polygamma", f"n={order}: expected 0 or 1")
-    return compute(lambda x: x.trigamma() if order else x.digamma(), floating, input=as_tensor("input", input))
+    if not 0 <= order <= 30:
+        fail("polygamma", f"n={order}: expected 0 to 30")
+
+    def program(x):
+        return x.digamma() if order == 0 else x.trigamma() if order == 1 else derivatives.polygamma(order, x)
+
+    return compute(program, floating, input=as_tensor("input", input))
 
 
 @function(samples=lambda: [sample(uniform(1.5, 9), 3)], wrong=lambda: [wrong(ValueError, "p=0", (3,), 0)], method="mvlgamma")
@@ -773,6 +815,9 @@ def mvlgamma(input: Array, p: int) -> Array:
 def isclose(input: Array, other: Array, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False) -> Array:
     """Whether ``abs(input - other) <= atol + rtol * abs(other)``, infinities of one sign and, if so asked, NaN alike."""
     relative, absolute = number("rtol", rtol), number("atol", atol)
+    for name, value in (("rtol", relative), ("atol", absolute)):
+        if value < 0:
+            fail("isclose", f"{name}={value:g}: expected at least 0")
 
     def program(x, z):
         line = x.builder.line
@@ -793,7 +838,7 @@ not_equal, less, less_equal, greater, greater_equal = ne, lt, le, gt, ge
 
 def rsub(input: Array, other: Array, *, alpha: float = 1) -> Array:
     """``other - alpha * input``."""
-    return sub(other, input, alpha=alpha)
+    return sub(other, as_tensor("input", input) if isinstance(input, (int, float)) else input, alpha=alpha)
 
 
 _ALIASES = (

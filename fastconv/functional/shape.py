@@ -5,14 +5,17 @@ from __future__ import annotations
 import operator
 from numbers import Real
 
+import numpy as np
+
 from fastconv._values import shown
+from fastconv.functional import pointwise
 from fastconv.functional._call import activation, call, define
 from fastconv.functional.record import Array, fail, function, sample, wrong
 from fastconv.functional.slicing import selected
 from fastconv.functional.structure import unsqueeze
 from fastconv.graph.arrays import as_float32
 from fastconv.graph.eager import Argument, cache, run_op
-from fastconv.graph.ir import FLAT, PIXELS, Tensor, apply, showing
+from fastconv.graph.ir import FLAT, PIXELS, Tensor, apply
 from fastconv.kernels.call import Function
 from fastconv.ops.views import tensor
 
@@ -96,19 +99,25 @@ def _folded(input: Array, output_size, kernel_size, dilation=1, padding=0, strid
 unfold.record, fold.record = _unfolded.record, _folded.record  # type: ignore[attr-defined]
 
 
-def add(input, other):
-    """``input + other``, of two arrays or of an array and a number.
+def add(input, other, *, alpha=1):
+    """``input + alpha * other``, of two arrays of shapes that broadcast, or of an array and a number."""
+    return _add(input, other) if type(alpha) is int and alpha == 1 else pointwise.add(input, other, alpha=alpha)
 
-    An operand may have extent 1, or lack leading dimensions, where the other has more: along channels, along all spatial
-    dimensions, along the batch.
-    """
-    return _add(input, other)
+
+def _repeats(a, b) -> bool:
+    """Whether one of these shapes, of equal length, repeats the other along the batch, channels or all of space."""
+    def one_of(x, y):
+        return x == y or 1 in (x, y)
+
+    return len(a) == len(b) and a[0] == b[0] and one_of(a[1], b[1]) and \
+        (a[2:] == b[2:] or all(v == 1 for v in a[2:]) or all(v == 1 for v in b[2:]))
 
 
 def _add_carefully(input, other):
-    if isinstance(input, Tensor) or isinstance(other, Tensor):
-        with showing("add"):
-            return apply("add", [input, other])
+    given = input, other
+    if any(isinstance(v, Tensor) or not 2 <= getattr(v, "ndim", 2) <= 5 or getattr(v, "size", 1) == 0 for v in given) or \
+            any(isinstance(v, np.ndarray) and v.dtype.kind in "iub" for v in given):
+        return pointwise.add(input, other)
     for name, value, array in (("other", other, input), ("input", input, other)):
         if isinstance(value, Real) and not isinstance(value, bool):
             return call("scale", "add", activation("input" if name == "other" else "other", array), a=1.0, b=float(value))
@@ -117,6 +126,8 @@ def _add_carefully(input, other):
     if 0 in (x.shape[:1] + z.shape[:1]):
         batch = 0
     layouts = [PIXELS if a.ndim == dims and a.shape[:1] == (batch,) else FLAT for a in (x, z)]
+    if x.shape != z.shape and not _repeats(x.shape, z.shape):
+        return pointwise.add(x, z)
     return run_op("add", [Argument(n, a, layout) for n, a, layout in zip(("input", "other"), (x, z), layouts, strict=True)],
                   {}, tag=("add", ()))
 
