@@ -13,7 +13,7 @@ import numpy as np
 from fastconv._values import plain, shown
 from fastconv.functional import activations as general
 from fastconv.functional import normalization
-from fastconv.functional._call import activation, call, define, define_gradient, flag
+from fastconv.functional._call import activation, define, define_gradient, flag
 from fastconv.graph.eager import Argument, check_array, run_op
 from fastconv.graph.ir import Tensor
 from fastconv.graph.random import draw
@@ -261,7 +261,7 @@ def _turned(function, arrays, dim):
     return np.ascontiguousarray(np.swapaxes(function(*turned, 1), 0, 1))
 
 
-def dropout(input, p=0.5, training=True, *, seed=None):
+def dropout(input, p=0.5, training=True, inplace=False, *, seed=None):
     """Zeroes each element with probability ``p`` and scales the others by ``1 / (1 - p)``.
 
     Parameters
@@ -270,11 +270,16 @@ def dropout(input, p=0.5, training=True, *, seed=None):
     p : float, default 0.5
     training : bool, default True
         False: a copy of the input.
+    inplace : bool, default False
+        Writes the result into an array that is given.
     seed : int, optional
         From 0 to 2**64 - 1: which elements are zeroed follows from it alone, whatever the number of threads. By default from
         :func:`fastconv.manual_seed` and the number of draws since.
     """
-    return _dropout("dropout", activation("input", input), p, training, seed)
+    flag("dropout", "inplace", inplace)
+    if seed is None and _wide(input):
+        return general.into(input, inplace, general.dropout(input, p, training))
+    return general.into(input, inplace, _dropout("dropout", activation("input", input), p, training, seed))
 
 
 def dropout_backward(grad_output, p=0.5, training=True, *, seed):
@@ -290,7 +295,7 @@ def _dropout(shown: str, x: Argument, p, training, seed):
     if isinstance(x.value, Tensor):
         if seed is not None:
             raise ValueError(f"{shown}: seed={seed!r:.60} works on arrays only")
-        return call("dropout", shown, x, p=p) if training and p > 0 else x.value
+        return general.dropout(x.value, p, training)
     if seed is not None:
         try:
             seed = operator.index(seed)

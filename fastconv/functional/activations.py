@@ -321,7 +321,7 @@ def dropout(input: Array, p: float = 0.5, training: bool = True, inplace: bool =
     p, x = probability("p", p), as_tensor("input", input)
     if not training or p == 0:
         return x
-    return _drop(x, p, x.type.shape) if x.layout == FLAT else apply("dropout", [x], p=p)
+    return _drop(x, p, x.type.shape) if x.layout == FLAT or not 2 <= x.ndim <= 5 else apply("dropout", [x], p=p)
 
 
 def _channels(name: str, x: Tensor, ranks: tuple[int, int], batched: int) -> tuple[int, ...]:

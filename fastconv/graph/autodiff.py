@@ -55,7 +55,8 @@ def differentiate(graph: Graph, seeds: Sequence[tuple[Tensor, Tensor | None]],
                     continue
                 _accumulate(gradients, tensor, grad)
     graph.segment = "forward"
-    remove_dead(graph, [g for g in (gradients.get(t) for t in wanted) if g is not None])
+    graph.roots.update(g for g in (gradients.get(t) for t in wanted) if g is not None)
+    remove_dead(graph, list(graph.roots))
     return [gradients.get(t) for t in wanted]
 
 

@@ -193,6 +193,7 @@ class Graph:
         self.batch: Batch | None = None  # what the function being traced sees of the batch; None outside of it
         self.exact: int | None = None  # the only batch that it is right for, where the function has read it
         self.traced = Traced()  # what it was made of, and whether that is still so
+        self.roots: set[Tensor] = set()  # gradients that are wanted, whoever reads them
         self.draws = 0  # of random numbers, by `map`
         self.fused = False  # whether the passes behind differentiation have run
 

@@ -1,17 +1,16 @@
 """Chains of elementwise nodes become one program, which goes over memory once.
 
 A node with a program (``Operator.program``) takes over that of the node that makes one of its inputs, where nobody else
-reads that and both have the same shape: an instruction gives the same bits wherever it stands. Before differentiation this is done
-with `map` and sums and products with numbers: the gradient of a merged program is a program over its inputs, and nothing
-in between is kept. Behind it, and behind what fuses activations into their producers, also with activations and gradients; a
-chain without a `map` keeps its own kernels.
+reads that and both have the same shape: an instruction gives the same bits wherever it stands. Before differentiation this
+is done with `map` and sums and products with numbers: the gradient of a merged program is a program over its inputs, and
+nothing in between is kept. Behind it, and behind what fuses activations into their producers, also with activations and
+gradients; a chain without a `map` keeps its own kernels.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from fastconv.graph.autodiff import remove_dead
 from fastconv.graph.ir import Graph, Node, Tensor, operator
 from fastconv.graph.programs import Builder, Program
 
@@ -25,7 +24,7 @@ def merge(graph: Graph, early: bool = False) -> None:
     """Merges what can be. ``early``: before differentiation."""
     if not any(node.op.name == "map" for node in graph.nodes):
         return
-    users, outputs = graph.users(), set(graph.outputs)
+    users, outputs = graph.users(), {*graph.outputs, *graph.roots}
     order = {id(node): i for i, node in enumerate(graph.nodes)}
     for node in graph.nodes:
         while True:
@@ -37,7 +36,6 @@ def merge(graph: Graph, early: bool = False) -> None:
                 users[tensor] = [n for n in users[tensor] if n is not made] + [node]
             graph.nodes[order[id(made)]] = _gone
     graph.nodes = [node for node in graph.nodes if node is not _gone]
-    remove_dead(graph)
 
 
 def _reader(users: dict[Tensor, list[Node]], tensor: Tensor) -> Node | None:

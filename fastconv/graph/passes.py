@@ -73,6 +73,7 @@ def fuse(graph: Graph) -> None:
     """What is done while a value is at hand anyway. After differentiation."""
     fuse_epilogue(graph)
     fuse_gradient(graph)
+    merge(graph)
     lay_inputs(graph)
 
 
