@@ -66,12 +66,12 @@ MODULE = ["-fno-exceptions", "-fno-asynchronous-unwind-tables", "-fno-unwind-tab
 # v2 and LeNet-5, and of what they lack, at AVX-512 and AVX2, interleaved). norm would take up to 30 % longer, fft and
 # elementwise with short loops not unrolled up to 20 %. At -Os depthwise takes as long as at -O3 (at -O2 5 % longer) and is
 # 0.09 MB smaller; pool takes 4 to 17 % less with AVX-512 and is 0.03 MB smaller, but with AVX2 averages take 12 % longer.
+# AVX2's planes emulate what only newer processors have.
 UNROLLED = ["-O2", "-fpeel-loops"]
 LEVELS = {"conv": ["-O3"], "norm": ["-O3"], "fft": UNROLLED, "elementwise": UNROLLED, "depthwise": ["-Os"],
-          "avx512_pool": ["-Os"]}
-# Where there are others, the portable kernels are for processors without AVX2: for size, 0.2 MB of the wheel, but in the
-# families where that takes longer (10 % for resnet18).
-PORTABLE_FAST = ("conv", "winograd")
+          "avx512_pool": ["-Os"], "avx2_planes": ["-Os"]}
+# Where there are others, the portable kernels are for processors without AVX2: for size, 0.25 MB of the wheel (resnet18 is
+# 10 % slower there).
 # What takes the compiler longest is begun first, so that all cores end together.
 SLOW = ("depthwise", "conv", "pool", "planes", "winograd", "fft")
 # Kernels throw nothing, so nobody unwinds through them: the tables for that would be 0.05 MB of the wheel.
@@ -224,11 +224,11 @@ class Build(build_ext):
         objects = {}
         for family in sorted(families(), key=lambda name: SLOW.index(name) if name in SLOW else len(SLOW)):
             for isa in [*reversed(isas), "portable"]:
-                if isa in ("avx512_bf16", "amx") and family != "planes":
-                    continue
+                if isa in ("avx512_bf16", "amx") and family != "planes" or (isa, family) == ("avx512", "planes"):
+                    continue  # see kernels.def
                 defines = [f"-DFC_ISA={isa}", f"-DFC_FAMILY={family}", f'-DFC_BODY="fastconv/family_{family}.inl.h"']
                 target = self.objects_dir / f"{isa}_{family}.o"
-                small = isas and isa == "portable" and family not in PORTABLE_FAST
+                small = isas and isa == "portable"
                 level = ["-Os"] if small else LEVELS.get(f"{isa}_{family}", LEVELS.get(family, ["-O2"]))
                 command = [*self.cxx, *level, *flags,
                            *ISA_FLAGS.get(isa, []), *defines,

@@ -15,7 +15,7 @@ from fastconv.kernels.conv cimport fill
 from fastconv.kernels._runtime import isa_info
 from fastconv.kernels.conv import ACTIVATIONS
 
-cdef int WIDTH = {"portable": 4, "avx2": 8}.get(isa_info()["isa"], 16)
+cdef int WIDTH = {"portable": 4, "avx2": 8, "avx512": 8}.get(isa_info()["isa"], 16)
 
 
 WEIGHT_BLOCK = 16  # filters per block of a weight gradient's partial sums

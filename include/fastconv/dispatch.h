@@ -10,7 +10,7 @@
 enum FcKernelId {
 #define FC_X(name, Args) FC_ID_##name,
 #define FC_F(family) FC_FIRST_##family, FC_BEFORE_##family = FC_FIRST_##family - 1, FC_KERNELS_##family(FC_X)
-    FC_FAMILIES(FC_F)
+    FC_ALL_FAMILIES(FC_F)
 #undef FC_F
 #undef FC_X
     FC_KERNEL_COUNT
@@ -18,11 +18,11 @@ enum FcKernelId {
 
 extern "C" {
 #define FC_X(family) extern const FcKernelTable fastconv_portable_##family;
-FC_FAMILIES(FC_X)
+FC_ALL_FAMILIES(FC_X)
 #undef FC_X
 #ifdef FC_HAVE_avx2
 #define FC_X(family) extern const FcKernelTable fastconv_avx2_##family;
-FC_FAMILIES(FC_X)
+FC_ALL_FAMILIES(FC_X)
 #undef FC_X
 #endif
 #ifdef FC_HAVE_avx512
@@ -62,12 +62,12 @@ static inline void fc_take(const FcKernelTable* table, const FcKernel** first) {
 // Fills out[FC_KERNEL_COUNT]; later levels overwrite earlier ones.
 static inline void fc_resolve(int level, const FcKernel** out) {
 #define FC_X(family) fc_take(&fastconv_portable_##family, out + FC_FIRST_##family);
-    FC_FAMILIES(FC_X)
+    FC_ALL_FAMILIES(FC_X)
 #undef FC_X
 #ifdef FC_HAVE_avx2
 #define FC_X(family) \
     if (level >= FC_AVX2) fc_take(&fastconv_avx2_##family, out + FC_FIRST_##family);
-    FC_FAMILIES(FC_X)
+    FC_ALL_FAMILIES(FC_X)
 #undef FC_X
 #endif
 #ifdef FC_HAVE_avx512

@@ -2,7 +2,7 @@
 #   include(<what fastconv.get_include() returns>/fastconv/kernels.cmake)
 get_filename_component(FASTCONV_INCLUDE "${CMAKE_CURRENT_LIST_DIR}/.." ABSOLUTE)
 
-# Every family of kernels.def is compiled once per instruction set: one translation unit, one exported table each.
+# Every family of kernels.def is compiled once per instruction set (planes not at avx512): one translation unit, one exported table each.
 file(STRINGS "${FASTCONV_INCLUDE}/fastconv/kernels.def" lines REGEX "^#define FC_KERNELS_[a-z0-9]+\\(X\\)")
 string(REGEX REPLACE "#define FC_KERNELS_([a-z0-9]+)[^;]*" "\\1" families "${lines}")
 set(FASTCONV_ISAS "avx2;avx512;avx512_bf16;amx" CACHE STRING "on x86-64: the instruction sets beside the portable one")
@@ -13,6 +13,7 @@ if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
   list(APPEND sets ${FASTCONV_ISAS})
   set(families_avx2 ${families})
   set(families_avx512 ${families})
+  list(REMOVE_ITEM families_avx512 planes)
   set(families_avx512_bf16 planes)
   set(families_amx planes)
   set(flags_avx2 -mavx2 -mfma -mf16c -mbmi -mbmi2)

@@ -41,6 +41,22 @@ FC_INLINE void linear_channels(Vf<W> (&acc)[M][B * NV], const float* const* px, 
     }
 }
 
+// Bias, residual and activation of a tile's sums [row][vector].
+template <int W>
+FC_NOINLINE void linear_finish(const LinearArgs* a, int64_t row, int64_t k, const float* sums, int rows, int vectors) {
+    const float lo = static_cast<float>(a->act_a), hi = static_cast<float>(a->act_b);
+    for (int v = 0; v < vectors && k + v * W < a->K; ++v) {
+        const int64_t at = k + v * W;
+        const int n = static_cast<int>(min64(W, a->K - at));
+        const Vf<W> bias = a->bias ? load_n<W>(a->bias + at, n) : Vf<W>{};
+        for (int m = 0; m < rows; ++m) {
+            Vf<W> y = load<W>(sums + (m * vectors + v) * W) + bias;
+            if (a->residual) y = y + load_n<W>(a->residual + (row + m) * a->ldr + at, n);
+            store_n<W>(a->y + (row + m) * a->ldy + at, activate<W>(y, a->act, lo, hi), n);
+        }
+    }
+}
+
 template <int W, int NV, int M, int B>
 FC_NOINLINE void linear_tile(const LinearArgs* a, int64_t row, int64_t k, const float* w, int64_t step) {
     Vf<W> acc[M][B * NV];
@@ -65,19 +81,22 @@ FC_NOINLINE void linear_tile(const LinearArgs* a, int64_t row, int64_t k, const 
         for (int m = 0; m < M; ++m)
 #pragma GCC unroll 8
             for (int v = 0; v < B * NV; ++v) acc[m][v] = load<W>(sums + (m * B * NV + v) * W) + acc[m][v];
-    const float lo = static_cast<float>(a->act_a), hi = static_cast<float>(a->act_b);
+    // Most often: whole vectors, no residual, ReLU or nothing behind. Unrolled, everything else would be three quarters of the code.
+    if (k + B * NV * W <= a->K && !a->residual && (!a->act || a->act == FC_ACT_RELU)) {
+        const Vf<W> least = splat<W>(a->act ? 0.0f : -HUGE_VALF);
 #pragma GCC unroll 8
-    for (int v = 0; v < B * NV; ++v) {
-        const int64_t at = k + v * W;
-        const int n = static_cast<int>(max64(0, min64(W, a->K - at)));
-        const Vf<W> bias = a->bias && n ? load_n<W>(a->bias + at, n) : Vf<W>{};
+        for (int v = 0; v < B * NV; ++v) {
+            const Vf<W> bias = a->bias ? load<W>(a->bias + k + v * W) : Vf<W>{};
 #pragma GCC unroll 16
-        for (int m = 0; m < M; ++m) {
-            Vf<W> y = acc[m][v] + bias;
-            if (a->residual && n) y = y + load_n<W>(a->residual + (row + m) * a->ldr + at, n);
-            if (n) store_n<W>(a->y + (row + m) * a->ldy + at, activate<W>(y, a->act, lo, hi), n);
+            for (int m = 0; m < M; ++m) store<W>(a->y + (row + m) * a->ldy + k + v * W, vmax<W>(least, acc[m][v] + bias));
         }
+        return;
     }
+#pragma GCC unroll 16
+    for (int m = 0; m < M; ++m)
+#pragma GCC unroll 8
+        for (int v = 0; v < B * NV; ++v) store<W>(sums + (m * B * NV + v) * W, acc[m][v]);
+    linear_finish<W>(a, row, k, sums, M, B * NV);
 }
 
 // `rows` rows of one block, in one pass.
