@@ -127,12 +127,14 @@ from fastconv.functional.repeating import *  # noqa: F403
 from fastconv.functional.resize import *  # noqa: F403
 from fastconv.functional.roi import *  # noqa: F403
 from fastconv.functional.scan import *  # noqa: F403
+from fastconv.functional.scattering import *  # noqa: F403
 from fastconv.functional.selection import *  # noqa: F403
 from fastconv.functional.shape import add as add
 from fastconv.functional.shape import fold as fold
 from fastconv.functional.shape import unfold as unfold
 from fastconv.functional.slicing import *  # noqa: F403
 from fastconv.functional.structure import *  # noqa: F403
+from fastconv.functional.tables import *  # noqa: F403
 from fastconv.graph.gradcheck import GradcheckError, gradcheck
 
 __all__ = [

@@ -8,6 +8,7 @@ from fastconv._values import shown
 from fastconv.functional.record import Array, array, fail, function, sample, wrong
 from fastconv.graph.ir import Tensor, apply
 from fastconv.ops.arguments import dimension, flag, integer, number
+from fastconv.ops.copy import cast
 from fastconv.ops.views import tensor
 
 __all__ = ["embedding", "gather", "index_add", "index_copy", "index_fill", "index_select", "scatter",
@@ -39,7 +40,7 @@ def check_along(op: str, input: Tensor, dim: int, index: Tensor, source: Tensor 
         fail(op, f"src of shape {extents(source)} has {source.ndim} dimensions: expected {index.ndim}, as index has")
     empty = 0 in extents(index)
     for d, extent in enumerate(extents(index)):
-        if d != dim and input.ndim and extent > extents(input)[d] and not empty:
+        if d != dim and d < input.ndim and extent > extents(input)[d] and not empty:
             fail(op, f"index of shape {extents(index)} is larger than input of shape {extents(input)} in dimension {d}")
         if source is not None and source.ndim and extent > extents(source)[d]:
             fail(op, f"index of shape {extents(index)} is larger than src of shape {extents(source)} in dimension {d}")
@@ -99,6 +100,8 @@ def gather(input: Array, dim: int, index: Array, *, sparse_grad: bool = False) -
         For an index of another dtype, or of a shape that does not fit.
     """
     input, index = tensor("gather", "input", input), tensor("gather", "index", index)
+    if index.dtype == "uint8":
+        index = cast(index, "int64")
     flag("gather", "sparse_grad", sparse_grad)
     dim = dimension("gather", dim, input.ndim)
     if index.ndim != input.ndim and 0 in extents(index):  # nothing, whatever its dimensions

@@ -89,6 +89,10 @@ def index_reduce(input: Array, dim: int, index: Array, source: Array, reduce: st
         fail(op, f"reduce={shown(reduce)}: expected one of prod, mean, amax, amin")
     dim = dimension(op, dim, input.ndim)
     check_source(op, input, source, "source")
+    if input.ndim == 0:  # one element
+        inside = index_reduce.record.body  # type: ignore[attr-defined]
+        one = inside(input.reshape(1), 0, index, source.reshape(-1), reduce, include_self=include_self)  # type: ignore[attr-defined]
+        return one.reshape(())
     expected = (*extents(input)[:dim], extents(index)[0], *extents(input)[dim + 1:])
     if extents(source) != expected:
         fail(op, f"source of shape {extents(source)}: expected {expected}")

@@ -56,7 +56,7 @@ def bagged(op: str, rows: Tensor, valid: Tensor | None, index: Tensor, maps: dic
               sample(integers(9, 7), (9, 5), array(lambda g: np.array([0, 2, 2, 5])), mode="sum"),
               sample(integers(9, 7), (9, 5), array(lambda g: np.array([0, 3, 7])), mode="mean", include_last_offset=True),
               sample(integers(9, 7), (9, 5), array(lambda g: np.array([0, 3])), mode="max", padding_idx=1),
-              sample(integers(9, 4, 3), (9, 5), mode="sum", per_sample_weights=(4, 3), padding_idx=2)],
+              sample(integers(9, 4, 3), (9, 5), None, None, 2, False, "sum", False, (4, 3), False, 2)],
           wrong=lambda: [wrong(ValueError, "mode='min'", integers(9, 4, 3), (9, 5), mode="min"),
                          wrong(ValueError, "offsets", integers(9, 4, 3), (9, 5), array(lambda g: np.array([0, 2]))),
                          wrong(ValueError, "offsets", integers(9, 4), (9, 5)),

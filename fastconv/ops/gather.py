@@ -20,6 +20,7 @@ from fastconv.graph.lower import Lowering, Ref, Strided
 from fastconv.kernels import copy as copy_kernels
 from fastconv.kernels import gather as kernels
 from fastconv.ops import views
+from fastconv.ops.map import fused
 
 INDICES = ("int64", "int32")
 REDUCTIONS = ("set", "add", "mul", "max", "min")
@@ -80,7 +81,10 @@ def aligned(index: Tensor, attrs: dict) -> tuple[int, ...]:
 def positions(x_shape: Sequence[int], indices: Sequence[Tensor], attrs: dict, op: str,
               source: Sequence[int] = ()) -> tuple[int, ...]:
     """The shape of a gather's result; that of a scatter's source, which has dimensions of its own where it says so."""
-    extents: dict[int, int] = dict(enumerate(source)) if attrs.get("own") else {}
+    extents: dict[int, int] = {}
+    if attrs.get("own"):
+        rank = max(len(source), 1 + max(place for place in (*attrs["x_map"], *attrs["index_map"]) if place is not None))
+        extents = dict(enumerate(source, rank - len(source)))
     extents.update({place: x_shape[d] for d, place in enumerate(attrs["x_map"]) if place is not None})
     extents.update(zip(attrs["index_map"], broadcast_extents(op, indices), strict=True))
     for d, extent in enumerate(attrs.get("extents", ())):  # to which both are repeated
@@ -173,7 +177,17 @@ def gradient_gather(node: Node, grads: list) -> list:
     if grads[0] is None or x.dtype != "float32":
         return [None, *nothing]
     attrs = {**node.attrs, "checked": True, "op": "add", "shape": x.shape, "layout": layout_like(x)}
-    return [apply("scatter", [None, grads[0], *indices], **attrs), *nothing]
+    g = by_frequency(grads[0], x, indices, attrs) if attrs.get("scaled") else grads[0]
+    return [apply("scatter", [None, g, *indices], **attrs), *nothing]
+
+
+def by_frequency(g: Tensor, x: Tensor, indices: list, attrs: dict) -> Tensor:
+    """The gradient of rows, each divided by how often its row was read."""
+    index, maps = indices[0], {"x_map": [None], "index_map": list(range(indices[0].ndim)), "checked": True}
+    count = apply("scatter", [None, np.ones((), np.float32), index], shape=x.shape[:1], layout=FLAT, op="add", **maps)
+    often = apply("gather", [count, index], **maps)
+    often = apply("reshape", [often], shape=(*often.shape, 1), batch=often.batched)
+    return fused(lambda g, n: g / n, g, often)
 
 
 def layout_like(x: Tensor) -> str:
@@ -228,10 +242,10 @@ def gradient_scatter(node: Node, grads: list) -> list:
     maps = {key: attrs[key] for key in ("x_map", "index_map", "axes", "wrap", "called", "what", "extents") if key in attrs}
     if attrs.get("skip") is not None:
         fail(attrs["called"], "the gradient of a gradient is not there", NotImplementedError)
-    if attrs["op"] not in ("set", "add"):
-        fail(attrs["called"], f"reduce={attrs['op']!r} has no gradient of its own", NotImplementedError)
     if attrs.get("own"):
         maps["extents"] = list(attrs["positions"])
+    if attrs["op"] not in ("set", "add"):
+        return [*(gradient_prod if attrs["op"] == "mul" else gradient_extreme)(node, g, maps), *nothing]
     at_base = None if base is None else g
     if attrs["op"] == "set" and base is not None:
         zero = np.zeros((), np.float32)
@@ -245,6 +259,41 @@ def gradient_scatter(node: Node, grads: list) -> list:
     if source.shape != at_source.shape:
         at_source = views.sum_to(at_source, source)
     return [at_base, at_source, *nothing]
+
+
+def gradient_extreme(node: Node, g: Tensor, maps: dict) -> list:
+    """Of a largest or smallest value: equal shares to all that are it."""
+    base, source, *indices = node.inputs
+
+    def picked(t: Tensor) -> Tensor:
+        return apply("gather", [t, *indices], **maps, checked=True)
+
+    own = fused(lambda b, y: b.eq(y), base, node.output)
+    theirs = fused(lambda s, y: s.eq(y), source, picked(node.output))
+    count = apply("scatter", [own, theirs, *indices], op="add", **maps, checked=True)
+    share = fused(lambda g, n: g / n, g, count)
+    return [fused(lambda o, s: o * s, own, share), views.sum_to(fused(lambda o, s: o * s, theirs, picked(share)), source)]
+
+
+def gradient_prod(node: Node, g: Tensor, maps: dict) -> list:
+    """Of a product: what the others give, without a division where there is a zero, as PyTorch's rule does it."""
+    base, source, *indices = node.inputs
+
+    def picked(t: Tensor) -> Tensor:
+        return apply("gather", [t, *indices], **maps, checked=True)
+
+    def times(b: Tensor, s: Tensor) -> Tensor:
+        return apply("scatter", [b, s, *indices], op="mul", **maps, checked=True)
+
+    filled = fused(lambda b: b.eq(0.0).where(1.0, b), base)
+    at_base = fused(lambda g, p, b: g * p / b, g, times(filled, source), filled)
+    zero = fused(lambda s: s.eq(0.0), source)
+    zeros = picked(apply("scatter", [fused(lambda b: 0.0, base), zero, *indices], op="add", **maps, checked=True))
+    single = fused(lambda z, n: z.logical_and(n.eq(1.0)), zero, zeros)
+    without = times(base, fused(lambda o, s: o.where(1.0, s), single, source))
+    at_source = fused(lambda o, w, y, s, z: o.where(w, y / z.where(1.0, s)), single, picked(fused(lambda g, w: g * w, g, without)),
+                      picked(fused(lambda g, y: g * y, g, node.output)), source, zero)
+    return [at_base, views.sum_to(at_source, source)]
 
 
 def lower_scatter(node: Node, cx: Lowering) -> None:
