@@ -135,6 +135,7 @@ from fastconv.functional.shape import unfold as unfold
 from fastconv.functional.slicing import *  # noqa: F403
 from fastconv.functional.structure import *  # noqa: F403
 from fastconv.functional.tables import *  # noqa: F403
+from fastconv.functional.unpool import *  # noqa: F403
 from fastconv.graph.gradcheck import GradcheckError, gradcheck
 
 __all__ = [

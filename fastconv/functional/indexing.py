@@ -9,6 +9,8 @@ from fastconv.functional.record import Array, array, fail, function, sample, wro
 from fastconv.graph.ir import Tensor, apply
 from fastconv.ops.arguments import dimension, flag, integer, number
 from fastconv.ops.copy import cast
+from fastconv.ops.map import fused
+from fastconv.ops.reduce import reduced
 from fastconv.ops.views import tensor
 
 __all__ = ["embedding", "gather", "index_add", "index_copy", "index_fill", "index_select", "scatter",
@@ -312,7 +314,7 @@ def index_fill(input: Array, dim: int, index: Array, value: float) -> Array:
                            sample(integers(4, 2, 3, 2), (4, 1), 0)],
           wrong=lambda: [wrong(ValueError, "weight of shape (9,)", integers(9, 4), (9,)),
                          wrong(ValueError, "padding_idx=9", integers(9, 4), (9, 5), 9),
-                         wrong(NotImplementedError, "max_norm=1.0", integers(9, 4), (9, 5), None, 1.0),
+                         wrong(TypeError, "max_norm='a'", integers(9, 4), (9, 5), None, "a"),
                          wrong(IndexError, "input has the value 9: expected 0 to 8", integers(10, 4, low=9), (9, 5)),
                          wrong(TypeError, "input has dtype float32", (4,), (9, 5))])
 def embedding(input: Array, weight: Array, padding_idx: int | None = None, max_norm: float | None = None,
@@ -327,8 +329,9 @@ def embedding(input: Array, weight: Array, padding_idx: int | None = None, max_n
         float32, (rows, columns).
     padding_idx : int, optional
         A row, from the end below zero, whose gradient is 0.
-    max_norm, norm_type
-        Rows that change while they are read are not there: only None.
+    max_norm : float, optional
+        Rows whose norm of order ``norm_type`` is larger are scaled to it as they are read; PyTorch changes the table itself, too.
+    norm_type : float
     scale_grad_by_freq : bool
         Gradients of a row divided by how often it is read.
     sparse : bool
@@ -343,15 +346,12 @@ def embedding(input: Array, weight: Array, padding_idx: int | None = None, max_n
     ------
     IndexError
         For an index outside of the table.
-    NotImplementedError, TypeError, ValueError
+    TypeError, ValueError
     """
     op = "embedding"
     input, weight = tensor(op, "input", input), tensor(op, "weight", weight)
     if weight.ndim != 2:
         fail(op, f"weight of shape {extents(weight)}: expected (rows, columns)")
-    if max_norm is not None:
-        fail(op, f"max_norm={shown(max_norm)}: expected None; a table that reading changes is not supported",
-             NotImplementedError)
     flag(op, "sparse", sparse)
     rows = extents(weight)[0]
     attrs: dict = {"what": "input"}
@@ -362,4 +362,20 @@ def embedding(input: Array, weight: Array, padding_idx: int | None = None, max_n
         attrs["skip"] = padding_idx % rows
     if flag(op, "scale_grad_by_freq", scale_grad_by_freq):
         attrs["scaled"] = True
-    return apply("gather", [weight, input], x_map=[None, input.ndim], index_map=list(range(input.ndim)), **attrs)
+    rows = apply("gather", [weight, input], x_map=[None, input.ndim], index_map=list(range(input.ndim)), **attrs)
+    return rows if max_norm is None else bounded(op, rows, number(op, "max_norm", max_norm), number(op, "norm_type", norm_type))
+
+
+def bounded(op: str, rows: Tensor, most: float, p: float) -> Tensor:
+    """Rows of a norm of at most ``most``; gradients pass as if they had been so."""
+    if p <= 0:
+        fail(op, f"norm_type={p}: expected more than 0")
+    power = fused(lambda r: r.abs() if p == np.inf else r.abs().pow(p), rows)
+    norm = reduced("max" if p == np.inf else "sum", power, [rows.ndim - 1], True)
+    root = 1.0 if p == np.inf else 1.0 / p
+
+    def moved(r, n):
+        n = n.pow(root)
+        return r * (n > float(most)).where(float(most) / (n + 1e-7) - 1.0, 0.0)
+
+    return rows + apply("detach", [fused(moved, rows, norm)])

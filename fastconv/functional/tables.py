@@ -93,7 +93,7 @@ def embedding_bag(input: Array, weight: Array, offsets: Array | None = None, max
 
     Raises
     ------
-    IndexError, NotImplementedError, TypeError, ValueError
+    IndexError, TypeError, ValueError
     """
     op = "embedding_bag"
     input, weight = tensor(op, "input", input), tensor(op, "weight", weight)

@@ -9,7 +9,7 @@ from fastconv.functional.indexing import embedding
 from fastconv.functional.tables import MODES, embedding_bag
 from fastconv.graph.parameter import filled
 from fastconv.nn import init
-from fastconv.nn._check import choice, flag, integer
+from fastconv.nn._check import choice, flag, integer, number
 from fastconv.nn.module import Module
 
 
@@ -25,9 +25,7 @@ class _Table(Module):
             if at >= self.num_embeddings:
                 raise ValueError(f"{layer}: padding_idx={shown(padding_idx)} must be below num_embeddings={num_embeddings}")
             self.padding_idx = at % self.num_embeddings
-        if max_norm is not None:
-            raise ValueError(f"{layer}: max_norm={shown(max_norm)}: expected None; a table that reading changes is not supported")
-        self.max_norm = None
+        self.max_norm = max_norm if max_norm is None else number(layer, "max_norm", max_norm, 0, float("inf"))
         self.scale_grad_by_freq = flag(layer, "scale_grad_by_freq", scale_grad_by_freq)
         self.sparse = flag(layer, "sparse", sparse)
         self.weight = filled(layer, "weight", (self.num_embeddings, self.embedding_dim))
@@ -56,7 +54,7 @@ class Embedding(_Table):
     padding_idx : int, optional
         A row of zeros that is not trained.
     max_norm, norm_type
-        Rows that change while they are read are not there: only None.
+        Rows whose norm is larger are scaled to it as they are read; see :func:`functional.embedding`.
     scale_grad_by_freq : bool, default False
         Gradients of a row divided by how often it is read.
     sparse : bool
@@ -86,7 +84,7 @@ class Embedding(_Table):
         return made
 
     def forward(self, input):
-        return embedding(input, self.weight, self.padding_idx, None, self.norm_type, self.scale_grad_by_freq, self.sparse)
+        return embedding(input, self.weight, self.padding_idx, self.max_norm, self.norm_type, self.scale_grad_by_freq, self.sparse)
 
 
 class EmbeddingBag(_Table):
@@ -118,7 +116,7 @@ class EmbeddingBag(_Table):
         self.include_last_offset = flag(layer, "include_last_offset", include_last_offset)
 
     def forward(self, input, offsets=None, per_sample_weights=None):
-        return embedding_bag(input, self.weight, offsets, None, self.norm_type, self.scale_grad_by_freq, self.mode, self.sparse,
+        return embedding_bag(input, self.weight, offsets, self.max_norm, self.norm_type, self.scale_grad_by_freq, self.mode, self.sparse,
                              per_sample_weights, self.include_last_offset, self.padding_idx)
 
     def extra_repr(self) -> str:
