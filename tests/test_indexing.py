@@ -272,3 +272,99 @@ def test_training_through_a_pool_with_indices():
                      fc.optim.SGD(lr=0.1)).step(x, t)
     assert a == b
     np.testing.assert_array_equal(w.data, plain.data)
+
+
+# ---- pools that are made of others --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+def test_fractional_pools_and_their_gradient(dims):
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+    shape, size = ((2, 3, 11, 9), (5, 4)) if dims == 2 else ((2, 2, 7, 6, 8), (3, 4, 2))
+    x, samples = array(*shape), rng.random((*shape[:2], dims)).astype(np.float32)
+    mine, theirs = (getattr(f, f"fractional_max_pool{dims}d") for f in (F, torch.nn.functional))
+    leaf = torch.from_numpy(x).requires_grad_()
+    y, i = theirs(leaf, 2, size, return_indices=True, _random_samples=torch.from_numpy(samples))
+    g = array(*y.shape)
+    (y * torch.from_numpy(g)).sum().backward()
+    values, indices = mine(x, 2, size, return_indices=True, _random_samples=samples)
+    np.testing.assert_array_equal(values, y.detach().numpy())
+    np.testing.assert_array_equal(indices, i.numpy())
+    _, gx = vjp(lambda v: mine(v, 2, size, _random_samples=samples), x, g)
+    np.testing.assert_allclose(gx, leaf.grad.numpy(), rtol=1e-6)
+
+
+def test_fractional_pools_draw():
+    x = array(2, 3, 40, 40)
+    engine = fc.compile(nn.FractionalMaxPool2d(2, output_ratio=0.6, return_indices=True), x.shape)
+    fc.manual_seed(3)
+    values, indices = engine(x)
+    assert values.shape == (2, 3, 24, 24)
+    np.testing.assert_array_equal(values, np.take_along_axis(x.reshape(2, 3, -1), indices.reshape(2, 3, -1),
+                                                             2).reshape(values.shape))
+    assert not np.array_equal(engine(x)[1], indices)
+    fc.manual_seed(3)
+    np.testing.assert_array_equal(engine(x)[1], indices)
+
+
+def test_unpooling_undoes_pooling():
+    pool, unpool = nn.MaxPool2d(2, return_indices=True), nn.MaxUnpool2d(2)
+    engine = fc.compile(lambda x: unpool(*pool(x)), (3, 4, 8, 6))
+    for n in (3, 1):
+        x = array(n, 4, 8, 6)
+        y = engine(x)
+        np.testing.assert_array_equal(F.max_pool2d(y, 2), np.maximum(F.max_pool2d(x, 2), 0))
+        assert np.array_equal(y[y != 0], x[y != 0])
+
+
+# ---- one image ----------------------------------------------------------------------------------------------------------
+
+W = array(4, 3, 3, 3)
+
+
+@pytest.mark.parametrize("call", [
+    lambda x: F.conv2d(x, W), lambda x: F.conv_transpose2d(x, W.transpose(1, 0, 2, 3).copy()), lambda x: F.max_pool2d(x, 2),
+    lambda x: F.avg_pool2d(x, 3, 1, 1), lambda x: F.adaptive_avg_pool2d(x, 3), lambda x: F.adaptive_max_pool2d(x, (2, None)),
+    lambda x: F.lp_pool2d(x, 2, 2), lambda x: F.max_pool2d(x, 2, return_indices=True)])
+def test_functions_of_one_image(call):
+    x = array(3, 8, 7)
+    alone, batch = call(x), call(x[None])
+    for a, b in zip(*((v if isinstance(v, tuple) else (v,)) for v in (alone, batch)), strict=True):
+        np.testing.assert_array_equal(a, b[0])
+
+
+@pytest.mark.parametrize("layer", [nn.Conv2d(3, 4, 3), nn.ConvTranspose2d(3, 4, 3), nn.MaxPool2d(2), nn.AvgPool2d(2),
+                                   nn.AdaptiveAvgPool2d(2), nn.ReflectionPad2d(1), nn.LPPool2d(2, 2)])
+def test_layers_of_one_image(layer):
+    x = array(3, 8, 7)
+    np.testing.assert_array_equal(fc.compile(layer, x.shape)(x), fc.compile(layer, (1, *x.shape))(x[None])[0])
+
+
+# ---- tables -------------------------------------------------------------------------------------------------------------
+
+
+def test_tables_as_layers():
+    table = nn.Embedding(9, 4, padding_idx=-1)
+    assert not table.weight.data[8].any()
+    i = rng.integers(0, 9, (3, 5))
+    np.testing.assert_array_equal(fc.compile(table, ((3, 5), "int64"))(i), table.weight.data[i])
+    bag = nn.EmbeddingBag(9, 4, mode="mean")
+    engine = fc.compile(bag, ((3, 5), "int64"))
+    for n in (3, 2):
+        np.testing.assert_allclose(engine(i[:n]), bag.weight.data[i[:n]].mean(1), rtol=1e-5, atol=1e-6)
+    given = nn.Embedding.from_pretrained(array(4, 2))
+    assert not given.weight.requires_grad
+    with pytest.raises(ValueError, match="padding_idx=9 must be below num_embeddings=9"):
+        nn.Embedding(9, 4, 9)
+    assert F.one_hot(np.array([2, 0])).tolist() == [[0, 0, 1], [1, 0, 0]]
+    with pytest.raises(ValueError, match="one_hot: num_classes=-1"):
+        fc.compile(lambda i: F.one_hot(i), ((2,), "int64"))
+
+
+def test_indexing_of_symbolic_tensors():
+    x, i, m = array(4, 5, 6), np.array([[0, 3], [-1, 2]]), rng.random((5, 6)) < 0.5
+    for key in [(i,), (slice(None), i), (Ellipsis, i), (slice(1, 3), i % 5), (slice(None), m), (i, None, slice(0, 2)),
+                (slice(None), np.array([1, 2]), np.array([0, 5])), (np.array([1, 2]), slice(None), np.array([0, 5]))]:
+        np.testing.assert_array_equal(fc.compile(lambda t, key=key: t[key], x.shape)(x), x[key], str(key))
+    np.testing.assert_array_equal(F.index(x, [None, m[:, 0]]), x[:, m[:, 0]])
+    np.testing.assert_array_equal(F.index_put(x, [m[:4, 0]], np.float32(7)), np.where(m[:4, :1, None], 7, x))

@@ -44,6 +44,9 @@ def layers():
                 nn.GLU(1), nn.RReLU(0.1, 0.2), nn.PReLU(3, 0.1), nn.Dropout1d(0.1), nn.Dropout2d(0.2, True), nn.Dropout3d(),
                 nn.AlphaDropout(0.3), nn.FeatureAlphaDropout(), nn.StochasticDepth(0.1, "row"))
     yield from (nn.PixelShuffle(np.int32(2)), nn.PixelUnshuffle(2), nn.ChannelShuffle(3), nn.Unflatten(1, [2, -1]),
+                nn.Embedding(7, 3, 2), nn.EmbeddingBag(7, 3, mode="sum", padding_idx=-1), nn.FractionalMaxPool2d(2, 3),
+                nn.FractionalMaxPool3d(2, output_ratio=0.5), nn.LPPool1d(2, 3), nn.LPPool2d(1.5, (2, 3), 1, True),
+                nn.LPPool3d(2, 2), nn.MaxUnpool1d(2), nn.MaxUnpool2d((3, 2), 2, 1), nn.MaxUnpool3d(2),
                 nn.Unfold((3, 2), padding=1), nn.Fold((4, 5), 2, stride=(2, 1)))
 
 

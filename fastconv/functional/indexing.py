@@ -330,7 +330,7 @@ def embedding(input: Array, weight: Array, padding_idx: int | None = None, max_n
     padding_idx : int, optional
         A row, from the end below zero, whose gradient is 0.
     max_norm : float, optional
-        Rows whose norm of order ``norm_type`` is larger are scaled to it as they are read; PyTorch changes the table itself, too.
+        Rows whose norm of order ``norm_type`` is larger are scaled to it as they are read; PyTorch changes the table, too.
     norm_type : float
     scale_grad_by_freq : bool
         Gradients of a row divided by how often it is read.
@@ -363,7 +363,9 @@ def embedding(input: Array, weight: Array, padding_idx: int | None = None, max_n
     if flag(op, "scale_grad_by_freq", scale_grad_by_freq):
         attrs["scaled"] = True
     rows = apply("gather", [weight, input], x_map=[None, input.ndim], index_map=list(range(input.ndim)), **attrs)
-    return rows if max_norm is None else bounded(op, rows, number(op, "max_norm", max_norm), number(op, "norm_type", norm_type))
+    if max_norm is None:
+        return rows
+    return bounded(op, rows, number(op, "max_norm", max_norm), number(op, "norm_type", norm_type))
 
 
 def bounded(op: str, rows: Tensor, most: float, p: float) -> Tensor:

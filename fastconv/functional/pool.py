@@ -277,3 +277,36 @@ def adaptive_max_pool2d_backward(grad_output, input, output_size):
 def adaptive_max_pool3d_backward(grad_output, input, output_size):
     """Gradient of :func:`adaptive_max_pool3d` with respect to its input."""
     return _adaptive_max_pool3d_backward(input, grad_output, output_size)
+
+
+# ---- always with indices, under the names that PyTorch has for them -------------------------------------------------------
+
+
+def max_pool1d_with_indices(input, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False, return_indices=True):
+    """:func:`max_pool1d` with ``return_indices=True``."""
+    return max_pool1d(input, kernel_size, stride, padding, dilation, ceil_mode, True)
+
+
+def max_pool2d_with_indices(input, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False, return_indices=True):
+    """:func:`max_pool2d` with ``return_indices=True``."""
+    return max_pool2d(input, kernel_size, stride, padding, dilation, ceil_mode, True)
+
+
+def max_pool3d_with_indices(input, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False, return_indices=True):
+    """:func:`max_pool3d` with ``return_indices=True``."""
+    return max_pool3d(input, kernel_size, stride, padding, dilation, ceil_mode, True)
+
+
+def adaptive_max_pool1d_with_indices(input, output_size, return_indices=True):
+    """:func:`adaptive_max_pool1d` with ``return_indices=True``."""
+    return adaptive_max_pool1d(input, output_size, True)
+
+
+def adaptive_max_pool2d_with_indices(input, output_size, return_indices=True):
+    """:func:`adaptive_max_pool2d` with ``return_indices=True``."""
+    return adaptive_max_pool2d(input, output_size, True)
+
+
+def adaptive_max_pool3d_with_indices(input, output_size, return_indices=True):
+    """:func:`adaptive_max_pool3d` with ``return_indices=True``."""
+    return adaptive_max_pool3d(input, output_size, True)

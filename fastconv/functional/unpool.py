@@ -45,7 +45,8 @@ def powers(op: str, dims: int, input, norm_type, kernel_size, stride, ceil_mode)
     return fused(lambda y: (y.sign() * y.abs().relu() * count).pow(1.0 / p), mean)
 
 
-POWERS_WRONG = [(ValueError, "norm_type=0", 0.0, 2), (ValueError, "kernel_size=0", 2.0, 0), (TypeError, "norm_type='a'", "a", 2)]
+POWERS_WRONG = [(ValueError, "norm_type=0", 0.0, 2), (ValueError, "kernel_size=0", 2.0, 0),
+                (TypeError, "norm_type='a'", "a", 2)]
 
 
 @function(samples=lambda: [sample((2, 3, 9), 2.0, 3), sample((2, 3, 8), 3.0, 2, 1), sample((3, 7), 2, 2, None, True)],
@@ -55,7 +56,8 @@ def lp_pool1d(input: Array, norm_type: float, kernel_size, stride=None, ceil_mod
     return powers("lp_pool1d", 1, input, norm_type, kernel_size, stride, ceil_mode)
 
 
-@function(samples=lambda: [sample((2, 3, 9, 8), 2.0, 3), sample((2, 3, 8, 7), 2, (2, 3), 1), sample((3, 7, 6), 2, 2, None, True)],
+@function(samples=lambda: [sample((2, 3, 9, 8), 2.0, 3), sample((2, 3, 8, 7), 2, (2, 3), 1),
+                           sample((3, 7, 6), 2, 2, None, True)],
           wrong=lambda: [wrong(error, text, (2, 3, 9, 9), *rest) for error, text, *rest in POWERS_WRONG])
 def lp_pool2d(input: Array, norm_type: float, kernel_size, stride=None, ceil_mode: bool = False) -> Array:
     """The p-norm over windows of ``(N, C, H, W)``: ``(sum of x ** p) ** (1 / p)``, of one image as well.
@@ -114,17 +116,18 @@ def unpooled(op: str, dims: int, input, indices, kernel_size, stride, padding, o
     return made.squeeze(0) if one else made
 
 
-def places(shape: Sequence[int], size: int):
-    """Of a sample: different places in images of so many pixels."""
-    count = prod(shape[2:])
-    return array(lambda g: np.stack([g.permutation(size)[:count] for _ in range(prod(shape[:2]))]).reshape(shape))
+def places(shape: Sequence[int], size: int, one: bool = False):
+    """Of a sample: different places in images of so many pixels; of one image without the batch's dimension."""
+    count, rows = prod(shape[2:]), prod(shape[:2])
+    return array(lambda g: np.stack([g.permutation(size)[:count] for _ in range(rows)]).reshape(shape[1:] if one else shape))
 
 
 UNPOOL_WRONG = [(TypeError, "indices has dtype float32", lambda shape, size: shape),
                 (IndexError, "indices has the value", lambda shape, size: integers(size + 1, *shape, low=size))]
 
 
-@function(samples=lambda: [sample((2, 3, 4), places((2, 3, 4), 8), 2), sample((2, 3, 4), places((2, 3, 4), 9), 2, 2, 0, (9,))],
+@function(samples=lambda: [sample((2, 3, 4), places((2, 3, 4), 8), 2),
+                           sample((2, 3, 4), places((2, 3, 4), 9), 2, 2, 0, (9,))],
           wrong=lambda: [wrong(error, text, (2, 3, 4), make((2, 3, 4), 8), 2) for error, text, make in UNPOOL_WRONG])
 def max_unpool1d(input: Array, indices: Array, kernel_size, stride=None, padding=0, output_size=None) -> Array:
     """Maxima put back to where they were, zeros elsewhere, of ``(N, C, L)``; see :func:`max_unpool2d`."""
@@ -133,10 +136,11 @@ def max_unpool1d(input: Array, indices: Array, kernel_size, stride=None, padding
 
 @function(samples=lambda: [sample((2, 3, 4, 3), places((2, 3, 4, 3), 48), 2),
                            sample((2, 3, 4, 3), places((2, 3, 4, 3), 63), 3, 2, 0, (9, 7)),
-                           sample((3, 2, 2), array(lambda g: np.stack([g.permutation(16)[:4] for _ in range(3)]).reshape(3, 2, 2)),
-                                  2)],
-          wrong=lambda: [*(wrong(error, text, (2, 3, 4, 3), make((2, 3, 4, 3), 48), 2) for error, text, make in UNPOOL_WRONG),
-                         wrong(ValueError, "output_size=(9, 9)", (1, 1, 2, 2), places((1, 1, 2, 2), 16), 2, output_size=(9, 9))])
+                           sample((3, 2, 2), places((1, 3, 2, 2), 16, one=True), 2)],
+          wrong=lambda: [*(wrong(error, text, (2, 3, 4, 3), make((2, 3, 4, 3), 48), 2)
+                           for error, text, make in UNPOOL_WRONG),
+                         wrong(ValueError, "output_size=(9, 9)", (1, 1, 2, 2), places((1, 1, 2, 2), 16), 2,
+                               output_size=(9, 9))])
 def max_unpool2d(input: Array, indices: Array, kernel_size, stride=None, padding=0, output_size=None) -> Array:
     """Maxima put back to where they were, zeros elsewhere.
 
@@ -148,7 +152,8 @@ def max_unpool2d(input: Array, indices: Array, kernel_size, stride=None, padding
     kernel_size, stride, padding : int or sequence of int
         Those of the pool.
     output_size : sequence of int, optional
-        The image's size, or whole shape; less than the stride from ``(P - 1) * stride - 2 * padding + kernel_size``, the default.
+        The image's size, or whole shape; less than the stride from the default, ``(P - 1) * stride - 2 * padding +
+        kernel_size``.
 
     Raises
     ------
@@ -158,7 +163,8 @@ def max_unpool2d(input: Array, indices: Array, kernel_size, stride=None, padding
 
 
 @function(samples=lambda: [sample((2, 3, 2, 2, 3), places((2, 3, 2, 2, 3), 96), 2)],
-          wrong=lambda: [wrong(error, text, (2, 3, 2, 2, 3), make((2, 3, 2, 2, 3), 96), 2) for error, text, make in UNPOOL_WRONG])
+          wrong=lambda: [wrong(error, text, (2, 3, 2, 2, 3), make((2, 3, 2, 2, 3), 96), 2)
+                         for error, text, make in UNPOOL_WRONG])
 def max_unpool3d(input: Array, indices: Array, kernel_size, stride=None, padding=0, output_size=None) -> Array:
     """Maxima put back to where they were, zeros elsewhere, of ``(N, C, D, H, W)``; see :func:`max_unpool2d`."""
     return unpooled("max_unpool3d", 3, input, indices, kernel_size, stride, padding, output_size)
@@ -183,8 +189,8 @@ def fractional(op: str, dims: int, input, kernel_size, output_size, output_ratio
         out = tuple(int(length * r) for length, r in zip(size, ratios, strict=True))
     for d, (length, k, count) in enumerate(zip(size, kernel, out, strict=True)):
         if count + k - 1 > length or count < 1:
-            fail(op, f"output_size={out} with kernel_size={kernel}: expected at most {length - k + 1} windows in spatial dimension "
-                     f"{d} of {length}")
+            fail(op, f"output_size={out} with kernel_size={kernel}: expected at most {length - k + 1} windows in spatial "
+                     f"dimension {d} of {length}")
     anchor = x.flatten(2)[:, :, :1].expand(-1, -1, dims)  # type: ignore[attr-defined,index]
     if random_samples is None:
         samples = fused(lambda a, r: r + 0.0, anchor, draw(anchor, (n, c, dims)))
@@ -196,7 +202,8 @@ def fractional(op: str, dims: int, input, kernel_size, output_size, output_ratio
     for d, (length, k, count) in enumerate(zip(size, kernel, out, strict=True)):
         alpha = float(np.float32(length - k) / np.float32(count - 1)) if count > 1 else 0.0
         last = float(length - k)
-        at = samples[:, :, d: d + 1, None]  # type: ignore[index]
+        of = d if dims == 3 else 1 - d  # in PyTorch the first of two is for the width
+        at = samples[:, :, of: of + 1, None]  # type: ignore[index]
         number_of = tensor(op, "windows", np.arange(count, dtype=np.float32).reshape(count, 1))
         tap = tensor(op, "taps", np.arange(k, dtype=np.float32).reshape(1, k))
         end = float(count - 1)
@@ -216,7 +223,8 @@ def fractional(op: str, dims: int, input, kernel_size, output_size, output_ratio
 
     best, which = apply("sort", [windows(taken)], what="topk", dim=2 + dims, count=1, descending=True)
     assert flat is not None
-    places_ = apply("gather", [windows(flat), which], x_map=[*range(2 + dims), None], index_map=list(range(3 + dims)), checked=True)
+    places_ = apply("gather", [windows(flat), which], x_map=[*range(2 + dims), None], index_map=list(range(3 + dims)),
+                    checked=True)
     found = (best.squeeze(-1), places_.squeeze(-1))
     return tuple(y.squeeze(0) for y in found) if one else found  # type: ignore[return-value]
 
@@ -239,7 +247,7 @@ def _fractional(dims: int, letters: str, shape: tuple[int, ...], size: tuple[int
         found = fractional(name, dims, input, kernel_size, output_size, output_ratio, _random_samples)
         return found if flag(name, "return_indices", return_indices) else found[0]
 
-    pool.__doc__ = f"""Maxima over windows of ``({letters})`` whose places are drawn, so that the output is a fraction of the input.
+    pool.__doc__ = f"""Maxima over windows of ``({letters})`` whose places are drawn: the output is a fraction of the input.
 
     Parameters
     ----------
@@ -259,15 +267,15 @@ def _fractional(dims: int, letters: str, shape: tuple[int, ...], size: tuple[int
     TypeError, ValueError
     """
     pool_with_indices.__doc__ = f":func:`{name}` with ``return_indices=True``."
-    draws = given(*shape[:2], dims)
+    draws = given(*shape[:2], dims)  # of which PyTorch wants no gradient: tests/test_indexing.py has those of the input
     made = []
     for body, own in ((pool, name), (pool_with_indices, f"{name}_with_indices")):
         body.__name__ = body.__qualname__ = own
-        made.append(function(name=own, samples=lambda: [sample(shape, 2, size, None, False, draws),
-                                                        sample(shape, (2,) * dims, None, (0.5,) * dims, False, draws)],
-                             wrong=lambda: [wrong(ValueError, "either output_size or output_ratio", shape, 2),
-                                            wrong(ValueError, "expected at most", shape, 2, shape[2:])]
-                             if own == name else [])(body))
+        refused = [wrong(ValueError, "either output_size or output_ratio", shape, 2),
+                   wrong(ValueError, "expected at most", shape, 2, shape[2:])]
+        made.append(function(name=own, differentiable=False, wrong=lambda refused=refused if own == name else []: refused,
+                             samples=lambda: [sample(shape, 2, size, None, False, draws),
+                                              sample(shape, (2,) * dims, None, (0.5,) * dims, False, draws)])(body))
     return made[0], made[1]
 
 

@@ -96,8 +96,29 @@ from fastconv.nn.pooling import (
 from fastconv.nn.recurrent import GRU, LSTM, RNN, GRUCell, LSTMCell, RNNCell
 from fastconv.nn.resize import RoIAlign, RoIPool, Upsample, UpsamplingBilinear2d, UpsamplingNearest2d
 from fastconv.nn.shape import ChannelShuffle, Fold, PixelShuffle, PixelUnshuffle, Unflatten, Unfold
+from fastconv.nn.sparse import Embedding, EmbeddingBag
+from fastconv.nn.unpool import (
+    FractionalMaxPool2d,
+    FractionalMaxPool3d,
+    LPPool1d,
+    LPPool2d,
+    LPPool3d,
+    MaxUnpool1d,
+    MaxUnpool2d,
+    MaxUnpool3d,
+)
 
 __all__ = [
+    "Embedding",
+    "EmbeddingBag",
+    "LPPool1d",
+    "LPPool2d",
+    "LPPool3d",
+    "MaxUnpool1d",
+    "MaxUnpool2d",
+    "MaxUnpool3d",
+    "FractionalMaxPool2d",
+    "FractionalMaxPool3d",
     "MultiheadAttention",
     "GRU",
     "LSTM",

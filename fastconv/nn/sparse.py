@@ -66,8 +66,9 @@ class Embedding(_Table):
         (num_embeddings, embedding_dim).
     """
 
-    def __init__(self, num_embeddings: int, embedding_dim: int, padding_idx: int | None = None, max_norm: float | None = None,
-                 norm_type: float = 2.0, scale_grad_by_freq: bool = False, sparse: bool = False):
+    def __init__(self, num_embeddings: int, embedding_dim: int, padding_idx: int | None = None,
+                 max_norm: float | None = None, norm_type: float = 2.0, scale_grad_by_freq: bool = False,
+                 sparse: bool = False):
         super().__init__(num_embeddings, embedding_dim, padding_idx, max_norm, scale_grad_by_freq, sparse)
         self.norm_type = norm_type
 
@@ -76,15 +77,16 @@ class Embedding(_Table):
         """A layer with this table (float32, two dimensions); not trained where ``freeze``."""
         table = np.asarray(embeddings)
         if table.dtype != np.float32 or table.ndim != 2:
-            raise TypeError(f"{cls.__name__}: embeddings of dtype {table.dtype} and shape {table.shape}: expected float32 and two "
-                            "dimensions")
+            raise TypeError(f"{cls.__name__}: embeddings of dtype {table.dtype} and shape {table.shape}: expected float32 "
+                            "and two dimensions")
         made = cls(*table.shape, **keywords)
         made.weight.data = table
         made.weight.requires_grad = not flag(cls.__name__, "freeze", freeze)
         return made
 
     def forward(self, input):
-        return embedding(input, self.weight, self.padding_idx, self.max_norm, self.norm_type, self.scale_grad_by_freq, self.sparse)
+        return embedding(input, self.weight, self.padding_idx, self.max_norm, self.norm_type, self.scale_grad_by_freq,
+                         self.sparse)
 
 
 class EmbeddingBag(_Table):
@@ -108,16 +110,16 @@ class EmbeddingBag(_Table):
     """
 
     def __init__(self, num_embeddings: int, embedding_dim: int, max_norm: float | None = None, norm_type: float = 2.0,
-                 scale_grad_by_freq: bool = False, mode: str = "mean", sparse: bool = False, include_last_offset: bool = False,
-                 padding_idx: int | None = None):
+                 scale_grad_by_freq: bool = False, mode: str = "mean", sparse: bool = False,
+                 include_last_offset: bool = False, padding_idx: int | None = None):
         super().__init__(num_embeddings, embedding_dim, padding_idx, max_norm, scale_grad_by_freq, sparse)
         layer = type(self).__name__
         self.norm_type, self.mode = norm_type, choice(layer, "mode", mode, MODES)
         self.include_last_offset = flag(layer, "include_last_offset", include_last_offset)
 
     def forward(self, input, offsets=None, per_sample_weights=None):
-        return embedding_bag(input, self.weight, offsets, self.max_norm, self.norm_type, self.scale_grad_by_freq, self.mode, self.sparse,
-                             per_sample_weights, self.include_last_offset, self.padding_idx)
+        return embedding_bag(input, self.weight, offsets, self.max_norm, self.norm_type, self.scale_grad_by_freq, self.mode,
+                             self.sparse, per_sample_weights, self.include_last_offset, self.padding_idx)
 
     def extra_repr(self) -> str:
         return f"{super().extra_repr()}, mode={self.mode!r}"

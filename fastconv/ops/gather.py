@@ -291,8 +291,9 @@ def gradient_prod(node: Node, g: Tensor, maps: dict) -> list:
     zeros = picked(apply("scatter", [fused(lambda b: 0.0, base), zero, *indices], op="add", **maps, checked=True))
     single = fused(lambda z, n: z.logical_and(n.eq(1.0)), zero, zeros)
     without = times(base, fused(lambda o, s: o.where(1.0, s), single, source))
-    at_source = fused(lambda o, w, y, s, z: o.where(w, y / z.where(1.0, s)), single, picked(fused(lambda g, w: g * w, g, without)),
-                      picked(fused(lambda g, y: g * y, g, node.output)), source, zero)
+    at_source = fused(lambda o, w, y, s, z: o.where(w, y / z.where(1.0, s)), single,
+                      picked(fused(lambda g, w: g * w, g, without)), picked(fused(lambda g, y: g * y, g, node.output)),
+                      source, zero)
     return [at_base, views.sum_to(at_source, source)]
 
 

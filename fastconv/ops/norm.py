@@ -196,6 +196,6 @@ def lower_fold(node: Node, cx: Lowering) -> None:
             **size)
 
 
-register(Operator("batch_norm", infer, lower, gradient))
+register(Operator("batch_norm", infer, lower, gradient, activations=(0,)))
 register(Operator("batch_norm_backward", infer_backward, lower_backward))
 register(Operator("fold_batchnorm", infer_fold, lower_fold))

@@ -148,5 +148,5 @@ def lower_backward(node: Node, cx: Lowering) -> None:
             info={"input": gy.shape, "output": gx.shape}, **problem(gx.shape, gy.shape, node.attrs))
 
 
-register(Operator("pad", infer, lower, gradient))
+register(Operator("pad", infer, lower, gradient, activations=(0,)))
 register(Operator("pad_backward", infer_backward, lower_backward))

@@ -222,7 +222,7 @@ def add(name: str, shape, attributes: tuple[str, ...], lower, lower_backward, wi
         inputs = [grads[0], argmax(node)] if winners else [grads[0]]
         return [apply(backward, inputs, input_shape=node.inputs[0].shape, **attrs)]
 
-    register(Operator(name, infer, lower, gradient))
+    register(Operator(name, infer, lower, gradient, activations=(0,)))
     register(Operator(backward, infer_backward, lower_backward))
 
 

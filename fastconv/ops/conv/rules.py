@@ -110,6 +110,6 @@ def lower_backward_weight(node: Node, cx: Lowering) -> None:
     choose("backward_weight", node, p, cx).lower_backward_weight(node, p, cx)
 
 
-register(Operator("conv", infer_conv, lower_conv, gradient))
+register(Operator("conv", infer_conv, lower_conv, gradient, activations=(0,)))
 register(Operator("conv_backward_data", infer_backward_data, lower_backward_data))
 register(Operator("conv_backward_weight", infer_backward_weight, lower_backward_weight))

@@ -133,6 +133,6 @@ def lower(node: Node, cx: Lowering) -> None:
             op="epilogue", **fused)
 
 
-register(Operator("conv_transpose", infer, lower, gradient))
+register(Operator("conv_transpose", infer, lower, gradient, activations=(0,)))
 register(Operator("conv_transpose_backward_data", infer_backward_data, lower_conv))
 register(Operator("conv_transpose_backward_weight", infer_backward_weight, lower_backward_weight))
