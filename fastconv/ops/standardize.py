@@ -92,6 +92,11 @@ class Steps:
 # ---- group, layer, instance, RMS -----------------------------------------------------------------------------------------
 
 
+def multiplied(scale: Operand, weight: Operand | None) -> tuple[Callable, list[Operand]]:
+    """What of a scale and perhaps a weight makes their product."""
+    return ((lambda r: r), [scale]) if weight is None else ((lambda r, w: r * w), [scale, weight])
+
+
 def split_shape(shape: Sequence[int], groups: int) -> tuple[int, ...]:
     return tuple(shape) if not groups else (shape[0], groups, shape[1] // groups, *shape[2:])
 
@@ -122,6 +127,12 @@ class Problem:
         if view.strides != row_major(t.shape):
             view = Strided(self.cx.read(t).ref, row_major(t.shape), view.dtype)
         return self.steps.dense(view.ref, own)
+
+    def by_channel(self, function: Callable, inputs: Sequence[Operand]) -> Operand:
+        """A value per image and channel: what is one for a group would end the run of channels that `map` takes at once."""
+        made = self.steps.temp([0, 1, 2], "by channel")
+        self.steps.map(function, inputs, made, [0, 1, 2])
+        return made
 
     def statistics(self, t: Tensor, write: bool = False) -> Operand:
         """Means, or 1 / deviations: a value per element of the dimensions that are kept."""
@@ -179,15 +190,19 @@ def lower(node: Node, cx: Lowering) -> None:
         p.steps.reduce("rstd", source, p.reduced, scale, mean, eps=node.attrs["eps"])
     else:
         p.steps.reduce("rms", source, p.reduced, scale, eps=node.attrs["eps"])
-    given = [t for t in (p.parameter(weight), p.parameter(bias)) if t is not None]
+    w, b = p.parameter(weight), p.parameter(bias)
+    if centred and p.groups:
+        mean, scale = p.by_channel(lambda m: m, [mean]), p.by_channel(*multiplied(scale, w))
+        w = None
+    given = [t for t in (w, b) if t is not None]
     inputs = [source, scale, *([mean] if centred else []), *given]
 
     def body(x, r, *rest):
         rest = list(rest)
         out = (x - rest.pop(0)) * r if centred else x * r
-        if weight is not None:
+        if w is not None:
             out = out * rest.pop(0)
-        return out + rest.pop(0) if bias is not None else out
+        return out + rest.pop(0) if b is not None else out
 
     p.steps.map(body, inputs, target)
     if running:
@@ -287,6 +302,11 @@ def lower_backward(node: Node, cx: Lowering) -> None:
         s.reduce("sum", normal, across, gw)
         if gb is not None:
             s.reduce("sum", g, across, gb)
+    if centred and p.groups:
+        by_gradient, by_value = p.by_channel(*multiplied(r, w)), p.by_channel(lambda r, b: r * r * (b * one), [r, b])
+        level, mean = p.by_channel(lambda r, a: r * (a * one), [r, a]), p.by_channel(lambda m: m, [mean])
+        s.map(lambda g, x, cg, cx, c, m: g * cg - (x - m) * cx - c, [g, v, by_gradient, by_value, level, mean], gx)
+        return
     inputs = [g, v, r, b, *([mean, a] if centred else []), *([w] if w is not None else [])]
 
     def body(g, x, r, b, *rest):
