@@ -6,7 +6,7 @@
 import sys
 import zipfile
 
-MOST = 3_000_000  # bytes of the wheel, without the sample data
+MOST = 4_000_000  # bytes of the wheel, without the sample data: 3 MB before it had most of PyTorch's functions, and ONNX
 
 
 def main():

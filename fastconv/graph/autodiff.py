@@ -49,7 +49,7 @@ def differentiate(graph: Graph, seeds: Sequence[tuple[Tensor, Tensor | None]],
         if node.op.gradient is None:
             raise NotImplementedError(f"{node.op.name} '{node.path}': has no gradient")
         with building(graph, node.path):
-            grads = node.op.gradient(node, [gradients.get(out) for out in node.outputs])
+            grads = node.op.gradient(node, [_as_it_lies(gradients.get(out), out) for out in node.outputs])
             for tensor, grad in zip(node.inputs, grads, strict=True):
                 if tensor is None or grad is None or tensor not in needed:
                     continue
@@ -58,6 +58,13 @@ def differentiate(graph: Graph, seeds: Sequence[tuple[Tensor, Tensor | None]],
     graph.roots.update(g for g in (gradients.get(t) for t in wanted) if g is not None)
     remove_dead(graph, list(graph.roots))
     return [gradients.get(t) for t in wanted]
+
+
+def _as_it_lies(gradient: Tensor | None, tensor: Tensor) -> Tensor | None:
+    """The gradient in the layout of the tensor that it is of: what gradient rules expect."""
+    if gradient is None or gradient.layout == tensor.layout:
+        return gradient
+    return apply("layout", [gradient], layout=tensor.layout)
 
 
 def _accumulate(gradients: dict[Tensor, Tensor], tensor: Tensor, gradient: Tensor) -> None:

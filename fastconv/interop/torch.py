@@ -16,7 +16,7 @@ import numpy as np
 
 from fastconv import functional as F
 from fastconv._extra import require
-from fastconv.graph.ir import scope
+from fastconv.graph.ir import Tensor, scope
 from fastconv.graph.parameter import Parameter
 from fastconv.nn import Module
 
@@ -110,7 +110,7 @@ def call(op: str, target: Any, args: Sequence, kwargs: dict, training: bool) -> 
     if op in RULES:
         return RULES[op](*args, **kwargs)
     name = op.rstrip("_") if not op.startswith("__") else op
-    found = RULES.get(name) or getattr(F, name, None)
+    found = RULES.get(name) or getattr(F, name, None) or getattr(Tensor, name, None)
     if found is None:
         raise NotImplementedError(f"aten.{op}: fastconv has no such function")
     return found(*args, **{k: v for k, v in kwargs.items() if v is not None})
@@ -118,7 +118,8 @@ def call(op: str, target: Any, args: Sequence, kwargs: dict, training: bool) -> 
 
 def known_operator(op: str) -> bool:
     """Whether there is something to call for an ATen operator."""
-    return op in SAME or op in CHECKS or op in RULES or op.rstrip("_") in RULES or hasattr(F, op.rstrip("_"))
+    return op in SAME or op in CHECKS or op in RULES or op.rstrip("_") in RULES or hasattr(F, op.rstrip("_")) or \
+        hasattr(Tensor, op.rstrip("_"))
 
 
 # ---- reading graphs -----------------------------------------------------------------------------------------------------
@@ -314,6 +315,11 @@ def _max_pool2d_with_indices(x, kernel, stride=(), padding=0, dilation=1, ceil_m
     pooled = F.max_pool2d(x, tuple(kernel), tuple(stride) or None, padding if isinstance(padding, int) else tuple(padding),
                           dilation if isinstance(dilation, int) else tuple(dilation), ceil_mode)
     return pooled, None
+
+
+@rule("adaptive_max_pool1d", "adaptive_max_pool2d", "adaptive_max_pool3d")
+def _adaptive_max_pool(x, size):
+    return getattr(F, f"adaptive_max_pool{x.ndim - 2}d")(x, tuple(size)), None
 
 
 @rule("_adaptive_avg_pool2d", "_adaptive_avg_pool3d")

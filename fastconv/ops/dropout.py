@@ -42,4 +42,4 @@ def lower(node: Node, cx: Lowering) -> None:
             ldx=x.ld, ldy=y.ld, p=node.attrs["p"], stream=node.attrs["stream"], info={"input": shape, "output": shape})
 
 
-register(Operator("dropout", infer, lower, gradient))
+register(Operator("dropout", infer, lower, gradient, activations=(0,)))

@@ -139,6 +139,6 @@ def lower_backward_weight(node: Node, cx: Lowering) -> None:
             **columns(x.shape, "channel", "filter"))
 
 
-register(Operator("linear", infer, lower, gradient))
+register(Operator("linear", infer, lower, gradient, activations=(0,)))
 register(Operator("linear_backward_data", infer_backward_data, lower_backward_data))
 register(Operator("linear_backward_weight", infer_backward_weight, lower_backward_weight))

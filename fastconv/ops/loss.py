@@ -147,7 +147,8 @@ def lower_cross_entropy_backward(node: Node, cx: Lowering) -> None:
             **keywords)
 
 
-register(Operator("cross_entropy", infer_cross_entropy, lower_cross_entropy, gradient_cross_entropy, True))
+register(Operator("cross_entropy", infer_cross_entropy, lower_cross_entropy, gradient_cross_entropy, True,
+                  activations=(0,)))
 register(Operator("cross_entropy_backward", infer_cross_entropy_backward, lower_cross_entropy_backward))
 
 
@@ -203,5 +204,5 @@ def lower_mse_backward(node: Node, cx: Lowering) -> None:
             info={"input": x.shape, "output": x.shape}, **keywords)
 
 
-register(Operator("mse_loss", infer_mse, lower_mse, gradient_mse, True))
+register(Operator("mse_loss", infer_mse, lower_mse, gradient_mse, True, activations=(0, 1)))
 register(Operator("mse_loss_backward", lambda inputs, attrs: [inputs[1].type], lower_mse_backward))

@@ -60,7 +60,8 @@ def _put_back(node: Node, cx: Lowering, view: View) -> None:
 def _register(name: str) -> None:
     backward = f"{name}_backward"
     register(Operator(name, lambda inputs, attrs: infer(name, inputs, attrs), lower,
-                      lambda node, grads: [apply(backward, [grads[0], node.output], dim=node.attrs["dim"])]))
+                      lambda node, grads: [apply(backward, [grads[0], node.output], dim=node.attrs["dim"])],
+                      activations=(0,)))
     register(Operator(backward, lambda inputs, attrs: infer_backward(backward, inputs, attrs), lower_backward))
 
 
