@@ -25,7 +25,7 @@ NEEDED = {"in_channels": 4, "out_channels": 4, "kernel_size": 3, "in_features": 
           "output_size": 2, "padding": 1, "value": 0.0, "T_max": 3, "lr_lambda": lambda n: 1.0, "milestones": [2, 4],
           "max_lr": 0.1, "step_size": 2, "warmup_steps": 3, "gamma": 0.5, "epochs": 2, "steps_per_epoch": 3, "pixels": 1,
           "upscale_factor": 2, "downscale_factor": 2, "groups": 2, "dim": 1, "unflattened_size": (2, 2),
-          "threshold": 0.5, "p": 0.5, "mode": "row"}
+          "threshold": 0.5, "p": 0.5, "mode": "row", "spatial_scale": 1.0, "sampling_ratio": 2}
 
 # what is taken, and why: sizes that a module keeps are held against the shape when it is compiled (below), as are dims;
 # words stand for anything, sequences for one value per dimension, numbers for infinite limits
@@ -37,7 +37,7 @@ TAKEN = {
 }
 INTEGERS = {"in_channels", "out_channels", "in_features", "out_features", "num_features", "groups", "ignore_index",
             "num_parameters", "batch_size", "seed", "prefetch", "pixels", "patience", "cooldown", "total_iters", "T_max",
-            "step_size", "warmup_steps", "total_steps"} | KEPT
+            "step_size", "warmup_steps", "total_steps", "sampling_ratio", "size"} | KEPT
 LAYERS = [getattr(nn, name) for name in nn.__all__ if inspect.isclass(getattr(nn, name)) and name != "Module"]
 RULES = [getattr(optim, name) for name in optim.__all__ if name != "swa_utils"]
 DATA = [data.RandomShift, data.RandomHorizontalFlip, data.DataLoader]

@@ -3,7 +3,34 @@
 from __future__ import annotations
 
 import fastconv.functional as F
+from fastconv._values import shown
+from fastconv.nn._check import choice, flag, integer, number
 from fastconv.nn.module import Module
+
+MODES = ("nearest", "nearest-exact", "linear", "bilinear", "trilinear", "bicubic", "area")
+FACTOR = (1e-6, 1e6)
+LARGEST = 2**31 - 1  # pixels along a dimension
+
+
+def extents(layer: str, name: str, value):
+    """An integer of at least 1, or a tuple of one to three."""
+    values = value if isinstance(value, (tuple, list)) else (value,)
+    if not 1 <= len(values) <= 3:
+        raise ValueError(f"{layer}: {name}={shown(value)}: expected an integer, or one per spatial dimension")
+    sizes = tuple(integer(layer, name, v, 1) for v in values)
+    if max(sizes) > LARGEST:
+        raise ValueError(f"{layer}: {name}={shown(value)} must be at most {LARGEST}")
+    return sizes if isinstance(value, (tuple, list)) else sizes[0]
+
+
+def factors(layer: str, name: str, value):
+    """A number above 0, or a tuple of one to three."""
+    if not isinstance(value, (tuple, list)):
+        number(layer, name, value, *FACTOR)
+        return value
+    if not 1 <= len(value) <= 3:
+        raise ValueError(f"{layer}: {name}={shown(value)}: expected a number, or one per spatial dimension")
+    return tuple(number(layer, name, v, *FACTOR) for v in value)
 
 
 class Upsample(Module):
@@ -28,9 +55,13 @@ class Upsample(Module):
 
     def __init__(self, size=None, scale_factor=None, mode="nearest", align_corners=None, recompute_scale_factor=None):
         super().__init__()
-        self.size = tuple(size) if isinstance(size, list) else size
-        self.scale_factor = tuple(map(float, scale_factor)) if isinstance(scale_factor, (tuple, list)) else scale_factor
-        self.mode, self.align_corners, self.recompute_scale_factor = mode, align_corners, recompute_scale_factor
+        layer = type(self).__name__
+        self.size = None if size is None else extents(layer, "size", size)
+        self.scale_factor = None if scale_factor is None else factors(layer, "scale_factor", scale_factor)
+        self.mode = choice(layer, "mode", mode, MODES)
+        self.align_corners = None if align_corners is None else flag(layer, "align_corners", align_corners)
+        self.recompute_scale_factor = None if recompute_scale_factor is None else flag(
+            layer, "recompute_scale_factor", recompute_scale_factor)
 
     def forward(self, input):
         return F.interpolate(input, self.size, self.scale_factor, self.mode, self.align_corners, self.recompute_scale_factor)
@@ -68,8 +99,12 @@ class RoIAlign(Module):
 
     def __init__(self, output_size, spatial_scale, sampling_ratio, aligned=False):
         super().__init__()
-        self.output_size = tuple(output_size) if isinstance(output_size, list) else output_size
-        self.spatial_scale, self.sampling_ratio, self.aligned = spatial_scale, sampling_ratio, aligned
+        self.output_size = extents("RoIAlign", "output_size", output_size)
+        self.spatial_scale = number("RoIAlign", "spatial_scale", spatial_scale, *FACTOR)
+        self.sampling_ratio = integer("RoIAlign", "sampling_ratio", sampling_ratio, -LARGEST)
+        if self.sampling_ratio > 1024:
+            raise ValueError(f"RoIAlign: sampling_ratio={shown(sampling_ratio)} must be at most 1024")
+        self.aligned = flag("RoIAlign", "aligned", aligned)
 
     def forward(self, input, rois):
         return F.roi_align(input, rois, self.output_size, self.spatial_scale, self.sampling_ratio, self.aligned)
@@ -91,8 +126,8 @@ class RoIPool(Module):
 
     def __init__(self, output_size, spatial_scale):
         super().__init__()
-        self.output_size = tuple(output_size) if isinstance(output_size, list) else output_size
-        self.spatial_scale = spatial_scale
+        self.output_size = extents("RoIPool", "output_size", output_size)
+        self.spatial_scale = number("RoIPool", "spatial_scale", spatial_scale, *FACTOR)
 
     def forward(self, input, rois):
         return F.roi_pool(input, rois, self.output_size, self.spatial_scale)
