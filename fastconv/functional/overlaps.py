@@ -6,8 +6,10 @@ import math
 
 import numpy as np
 
+from fastconv.functional.activation import sigmoid
+from fastconv.functional.activations import logsigmoid
 from fastconv.functional.losses import alike, chosen, floats, real, reduced, shape_of
-from fastconv.functional.pointwise import atan, clamp, logsigmoid, maximum, minimum, sigmoid, square
+from fastconv.functional.pointwise import atan, clamp, eq, maximum, minimum, square, where
 from fastconv.functional.record import Array, array, fail, function, sample, wrong
 from fastconv.functional.reduction import sum as total
 from fastconv.functional.structure import unsqueeze
@@ -90,9 +92,7 @@ def _shared(op: str, input, target) -> tuple:
                      f"{expected}, or an array of its own shape")
         count = shape_of(input)[1]
         classes = np.arange(count).reshape(1, count, *[1] * (input.ndim - 2))
-        from fastconv.functional.pointwise import where
-
-        target = where(unsqueeze(target, 1) == classes, 1.0, 0.0)
+        target = where(eq(unsqueeze(target, 1), classes), 1.0, 0.0)
     alike(op, input, target)
     return target, tuple(range(2, input.ndim))
 

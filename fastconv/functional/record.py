@@ -22,7 +22,7 @@ Array = Any  # what a parameter is annotated with that takes an array or a symbo
 Body = TypeVar("Body", bound=Callable)
 records: dict[str, Record] = {}
 
-__all__ = ["Array", "Record", "Sample", "Wrong", "array", "fail", "function", "records", "sample", "vjp", "wrong"]
+__all__ = ["Array", "Record", "Sample", "Wrong", "array", "fail", "function", "once", "records", "sample", "vjp", "wrong"]
 
 
 class Sample(NamedTuple):
@@ -220,6 +220,12 @@ def vjp(function: Callable, inputs, grad_outputs=None):
     found = dict(zip(wanted, general.vjp(name, call, places, arrays, grads, wanted, keep), strict=True))
     gradients = [found.get(i) for i in range(len(arrays))]
     return outputs, gradients[0] if one else gradients
+
+
+def once(name: str, function: Callable, arguments) -> Any:
+    """Runs a function over tensors on arrays, and keeps nothing of it."""
+    arrays = [general.as_array(name, f"argument {i}", value) for i, value in enumerate(arguments)]
+    return _once(name, function, tuple(general.Place(i, a.shape, a.dtype.name) for i, a in enumerate(arrays)), arrays)
 
 
 def _once(name: str, call: Callable, places: tuple, arrays: list[np.ndarray]):
