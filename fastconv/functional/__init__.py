@@ -91,6 +91,7 @@ from fastconv.functional.losses import *  # noqa: F403
 from fastconv.functional.matmul import *  # noqa: F403
 from fastconv.functional.norm import batch_norm, batch_norm_backward
 from fastconv.functional.normalization import *  # noqa: F403
+from fastconv.functional.overlaps import *  # noqa: F403  # noqa: F403
 from fastconv.functional.pad import pad as pad
 from fastconv.functional.pad import pad_backward
 from fastconv.functional.pointwise import *  # noqa: F403
@@ -196,7 +197,6 @@ __all__ = [
     "conv_transpose3d_backward_bias",
     "conv_transpose3d_backward_data",
     "conv_transpose3d_backward_weight",
-    "cross_entropy",
     "cross_entropy_backward",
     "dropout",
     "dropout_backward",
@@ -228,7 +228,6 @@ __all__ = [
     "max_pool3d",
     "max_pool3d_backward",
     "max_pool3d_with_indices",
-    "mse_loss",
     "mse_loss_backward",
     "pad_backward",
     "relu",

@@ -13,6 +13,8 @@ from fastconv.functional.pointwise import atan, clamp, eq, maximum, minimum, squ
 from fastconv.functional.record import Array, array, fail, function, sample, wrong
 from fastconv.functional.reduction import sum as total
 from fastconv.functional.structure import unsqueeze
+from fastconv.graph.ir import apply
+from fastconv.ops.views import tensor
 
 __all__ = ["box_area", "box_iou", "complete_box_iou", "complete_box_iou_loss", "dice_loss", "distance_box_iou",
            "distance_box_iou_loss", "generalized_box_iou", "generalized_box_iou_loss", "sigmoid_focal_loss", "tversky_loss"]
@@ -67,7 +69,7 @@ def sigmoid_focal_loss(inputs: Array, targets: Array, alpha: float = 0.25, gamma
         fail(op, f"alpha={alpha}: expected 0 to 1, or a negative number")
     if gamma < 0:
         fail(op, f"gamma={gamma}: expected at least 0")
-    floats(op, inputs=inputs, targets=targets)
+    inputs, targets = floats(op, inputs=inputs, targets=targets)
     alike(op, inputs, targets, "targets")
     entropy = (1.0 - targets) * inputs - logsigmoid(inputs)
     p = sigmoid(inputs)
@@ -79,8 +81,8 @@ def sigmoid_focal_loss(inputs: Array, targets: Array, alpha: float = 0.25, gamma
 
 
 def _shared(op: str, input, target) -> tuple:
-    """Probabilities and their targets, which may be class indices, as arrays of one shape; and all dimensions of space."""
-    floats(op, input=input)
+    """Probabilities and their targets, which may be class indices, of one shape; and all dimensions of space."""
+    (input,), target = floats(op, input=input), tensor(op, "target", target)
     if input.ndim < 2:
         fail(op, f"input of shape {shape_of(input)}: expected probabilities (N, C, ...)")
     if target.dtype != "float32":
@@ -94,7 +96,7 @@ def _shared(op: str, input, target) -> tuple:
         classes = np.arange(count).reshape(1, count, *[1] * (input.ndim - 2))
         target = where(eq(unsqueeze(target, 1), classes), 1.0, 0.0)
     alike(op, input, target)
-    return target, tuple(range(2, input.ndim))
+    return input, target, tuple(range(2, input.ndim))
 
 
 def _over(x, dims: tuple[int, ...]):
@@ -128,7 +130,7 @@ def _labels(high: int, *shape: int):
 
 @function(samples=lambda: [sample(_shares(2, 3, 4, 5), _bits(2, 3, 4, 5), reduction=r) for r in ("none", "mean", "sum")] + [
               sample(_shares(2, 3, 4), _labels(3, 2, 4), 0.0), sample(_shares(4, 3), _bits(4, 3), smooth=0.5)],
-          wrong=lambda: [wrong(ValueError, "target of shape", (2, 3, 4), (2, 4)), wrong(ValueError, "expected class indices of shape",
+          wrong=lambda: [wrong(ValueError, "target of shape", (2, 3, 4), (2, 4)), wrong(ValueError, "expects class indices of shape",
                          (2, 3, 4), _labels(3, 2, 5)), wrong(ValueError, "smooth=-1", (2, 3), (2, 3), smooth=-1.0),
                          wrong(ValueError, "input of shape (3,)", (3,), (3,))], reference=_dice)
 def dice_loss(input: Array, target: Array, smooth: float = 1.0, reduction: str = "mean") -> Array:
@@ -153,7 +155,7 @@ def dice_loss(input: Array, target: Array, smooth: float = 1.0, reduction: str =
     """
     op = "dice_loss"
     reduction, smooth = chosen(op, reduction), _at_least_0(op, "smooth", smooth)
-    target, dims = _shared(op, input, target)
+    input, target, dims = _shared(op, input, target)
     both = _over(input * target, dims)
     return reduced(1.0 - (2.0 * both + smooth) / (_over(input + target, dims) + smooth), reduction)
 
@@ -182,7 +184,7 @@ def tversky_loss(input: Array, target: Array, alpha: float = 0.5, beta: float = 
     op = "tversky_loss"
     reduction, smooth = chosen(op, reduction), _at_least_0(op, "smooth", smooth)
     alpha, beta = _at_least_0(op, "alpha", alpha), _at_least_0(op, "beta", beta)
-    target, dims = _shared(op, input, target)
+    input, target, dims = _shared(op, input, target)
     both = _over(input * target, dims)
     rest = _over(alpha * input * (1.0 - target) + beta * (1.0 - input) * target, dims)
     return reduced(1.0 - (both + smooth) / (both + rest + smooth), reduction)
@@ -206,11 +208,12 @@ def _boxes(*shape: int):
     return array(make)
 
 
-def check_boxes(op: str, **boxes) -> None:
-    floats(op, **boxes)
-    for name, b in boxes.items():
+def check_boxes(op: str, **boxes) -> list:
+    found = floats(op, **boxes)
+    for name, b in zip(boxes, found, strict=True):
         if not b.ndim or shape_of(b)[-1] != 4:
             fail(op, f"{name} of shape {shape_of(b)}: expected (..., 4), corners x1, y1, x2, y2")
+    return found
 
 
 def corners(boxes) -> tuple:
@@ -240,7 +243,7 @@ def iou_terms(one, other, kind: str, eps: float, area_eps: float):
 
 def complete(one, other, eps: float, area_eps: float):
     near, turn, iou = iou_terms(one, other, "complete", eps, area_eps)
-    return near - turn * turn / (1.0 - iou + turn + eps)
+    return near - turn * apply("detach", [turn / (1.0 - iou + turn + eps)])
 
 
 def _np(name: str, loss: bool):
@@ -276,10 +279,10 @@ _BOX_LOSS = {"samples": lambda: [sample(_boxes(6), _boxes(6), reduction=r) for r
                                wrong(ValueError, "boxes2 of shape (5, 4)", (6, 4), (5, 4))]}
 
 
-def _loss(op: str, boxes1, boxes2, reduction, eps) -> tuple[str, float]:
-    check_boxes(op, boxes1=boxes1, boxes2=boxes2)
+def _loss(op: str, boxes1, boxes2, reduction, eps) -> tuple:
+    boxes1, boxes2 = check_boxes(op, boxes1=boxes1, boxes2=boxes2)
     alike(op, boxes1, boxes2, "boxes2")
-    return chosen(op, reduction), real(op, "eps", eps)
+    return boxes1, boxes2, chosen(op, reduction), real(op, "eps", eps)
 
 
 @function(**_BOX_LOSS, reference=_np("generalized", True))
@@ -298,7 +301,7 @@ def generalized_box_iou_loss(boxes1: Array, boxes2: Array, reduction: str = "non
     ----------
     H. Rezatofighi et al., "Generalized intersection over union", CVPR 2019; torchvision.ops.
     """
-    reduction, eps = _loss("generalized_box_iou_loss", boxes1, boxes2, reduction, eps)
+    boxes1, boxes2, reduction, eps = _loss("generalized_box_iou_loss", boxes1, boxes2, reduction, eps)
     return reduced(1.0 - iou_terms(boxes1, boxes2, "generalized", eps, eps), reduction)
 
 
@@ -312,7 +315,7 @@ def distance_box_iou_loss(boxes1: Array, boxes2: Array, reduction: str = "none",
     ----------
     Z. Zheng et al., "Distance-IoU loss", AAAI 2020; torchvision.ops.
     """
-    reduction, eps = _loss("distance_box_iou_loss", boxes1, boxes2, reduction, eps)
+    boxes1, boxes2, reduction, eps = _loss("distance_box_iou_loss", boxes1, boxes2, reduction, eps)
     return reduced(1.0 - iou_terms(boxes1, boxes2, "distance", eps, eps), reduction)
 
 
@@ -320,14 +323,13 @@ def distance_box_iou_loss(boxes1: Array, boxes2: Array, reduction: str = "none",
 def complete_box_iou_loss(boxes1: Array, boxes2: Array, reduction: str = "none", eps: float = 1e-7) -> Array:
     """:func:`distance_box_iou_loss`, plus what differs in the ratio of width and height.
 
-    Parameters as for :func:`generalized_box_iou_loss`. The weight of the ratio is a constant in Zheng et al. and torchvision,
-    where no gradient passes through it; here one does.
+    Parameters as for :func:`generalized_box_iou_loss`. No gradient passes through the weight of the ratio.
 
     References
     ----------
     Z. Zheng et al., "Distance-IoU loss", AAAI 2020; torchvision.ops.
     """
-    reduction, eps = _loss("complete_box_iou_loss", boxes1, boxes2, reduction, eps)
+    boxes1, boxes2, reduction, eps = _loss("complete_box_iou_loss", boxes1, boxes2, reduction, eps)
     return reduced(1.0 - complete(boxes1, boxes2, eps, eps), reduction)
 
 
@@ -336,7 +338,7 @@ _BOX_PAIRS = {"samples": lambda: [sample(_boxes(3), _boxes(4))],
 
 
 def _each(op: str, boxes1, boxes2) -> tuple:
-    check_boxes(op, boxes1=boxes1, boxes2=boxes2)
+    boxes1, boxes2 = check_boxes(op, boxes1=boxes1, boxes2=boxes2)
     if boxes1.ndim != 2 or boxes2.ndim != 2:
         fail(op, f"boxes1 of shape {shape_of(boxes1)} and boxes2 of shape {shape_of(boxes2)}: expected (N, 4) and (M, 4)")
     return unsqueeze(boxes1, 1), unsqueeze(boxes2, 0)
@@ -346,7 +348,7 @@ def _each(op: str, boxes1, boxes2) -> tuple:
           reference=lambda boxes: (boxes[..., 2] - boxes[..., 0]) * (boxes[..., 3] - boxes[..., 1]))
 def box_area(boxes: Array) -> Array:
     """The areas of boxes (..., 4), corners x1, y1, x2, y2."""
-    check_boxes("box_area", boxes=boxes)
+    (boxes,) = check_boxes("box_area", boxes=boxes)
     x1, y1, x2, y2 = corners(boxes)
     return (x2 - x1) * (y2 - y1)
 

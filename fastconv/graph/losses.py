@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 from weakref import ref
 
 import numpy as np
 
+from fastconv.graph.batches import leaves
 from fastconv.graph.derivative import Derivative, accumulating
+
+
+__all__ = ["Loss", "find_output", "leaves", "loss_of", "note_outputs"]
 
 
 class Output(NamedTuple):
@@ -172,12 +176,39 @@ KEPT = 16  # losses that stay planned
 _derivatives: OrderedDict[tuple, Derivative] = OrderedDict()
 
 
+class _Mark(int):
+    """Stands for an array in a nesting."""
+
+
+def _marked(value: Any, flat: list) -> Any:
+    """The same nesting, numbers for arrays, which are added to a list."""
+    if isinstance(value, Mapping):
+        return {key: _marked(v, flat) for key, v in value.items()}
+    if isinstance(value, (tuple, list)) and any(hasattr(v, "__array__") or isinstance(v, (tuple, list, Mapping)) for v in value):
+        return tuple(_marked(v, flat) for v in value)
+    flat.append(value)
+    return _Mark(len(flat) - 1)
+
+
+def _filled(nesting: Any, tensors: Sequence) -> Any:
+    if isinstance(nesting, Mapping):
+        return {key: _filled(v, tensors) for key, v in nesting.items()}
+    return tensors[nesting] if isinstance(nesting, _Mark) else tuple(_filled(v, tensors) for v in nesting)
+
+
 def loss_of(criterion: Any, arrays: Sequence) -> Loss:
     """The value of a module that is a loss, called with arrays; its gradient is that with respect to outputs of engines."""
+    flat: list = []
+    nesting = tuple(_marked(a, flat) for a in arrays)
+    arrays = flat
     found = {i: output for i, output in enumerate(map(find_output, arrays)) if output is not None}
-    key = id(criterion), tuple(found)  # the derivative keeps the module: no other has its id
-    derivative = _derivatives.pop(key, None) or Derivative(criterion.symbolic(True), tuple(found),
-                                                           name=type(criterion).__name__)
+    key = id(criterion), tuple(found), repr(nesting)  # the derivative keeps the module: no other has its id
+    derivative = _derivatives.pop(key, None)
+    if derivative is None:
+        symbolic: Any = criterion.symbolic(True)
+        plain = nesting == tuple(map(_Mark, range(len(flat))))
+        derivative = Derivative(symbolic if plain else lambda *t: symbolic(*(_filled(n, t) for n in nesting)), tuple(found),
+                                name=type(criterion).__name__)
     _derivatives[key] = derivative
     while len(_derivatives) > KEPT:
         _derivatives.popitem(last=False)

@@ -13,7 +13,7 @@ import numpy as np
 from fastconv._arrays import refuse_masked
 from fastconv._values import shown
 from fastconv.graph.ir import Tensor, current_graph, scope, showing
-from fastconv.graph.losses import find_output, loss_of
+from fastconv.graph.losses import find_output, leaves, loss_of
 from fastconv.graph.parameter import Parameter
 from fastconv.graph.traced import restructured
 from fastconv.nn import state
@@ -365,7 +365,7 @@ class Module:
 
     def __call__(self, *inputs, **keywords):
         arrays = [not isinstance(value, (Tensor, Parameter)) and hasattr(value, "__array__") for value in inputs]
-        if any(arrays) and not keywords and current_graph() is None and (self._is_loss or any(map(find_output, inputs))):
+        if any(arrays) and not keywords and current_graph() is None and (self._is_loss or any(map(find_output, leaves(inputs)))):
             return loss_of(self, inputs)
         for value, is_array in zip(inputs, arrays, strict=True):
             if is_array:
