@@ -68,7 +68,8 @@ def test_a_distance_of_ones_own():
     torch = pytest.importorskip("torch", reason="PyTorch is not installed: its loss is the reference")
     a, b, c = normal(3, 4), normal(3, 4, seed=1), normal(3, 4, seed=2)
     ours = nn.TripletMarginWithDistanceLoss(distance_function=lambda x, y: F.abs(x - y).sum(-1), margin=0.5, swap=True)
-    theirs = torch.nn.TripletMarginWithDistanceLoss(distance_function=lambda x, y: (x - y).abs().sum(-1), margin=0.5, swap=True)
+    theirs = torch.nn.TripletMarginWithDistanceLoss(distance_function=lambda x, y: (x - y).abs().sum(-1), margin=0.5,
+                                                    swap=True)
     expected = theirs(*map(torch.tensor, (a, b, c))).item()
     assert float(ours(a, b, c)) == pytest.approx(expected, rel=1e-5)
     assert F.triplet_margin_with_distance_loss(a, b, c, distance_function=ours.distance_function, margin=0.5,
@@ -95,7 +96,8 @@ def test_classes_and_boxes_together(named):
     x, (labels, boxes) = normal(12, 2, 6, 6), (RNG(0).integers(0, 3, 12), normal(12, 4, seed=3))
     losses = {"classes": nn.CrossEntropyLoss(), "box": nn.SmoothL1Loss()}
     weights = {"classes": 1.0, "box": 0.5}
-    criterion = nn.MultiTaskLoss(losses, weights) if named else nn.MultiTaskLoss(list(losses.values()), list(weights.values()))
+    criterion = nn.MultiTaskLoss(losses, weights) if named else \
+        nn.MultiTaskLoss(list(losses.values()), list(weights.values()))
     trainer = fc.Trainer(Detector(named), criterion, optim.Adam(lr=0.01), metrics=())
     own = Detector(named)
     engine, rule = fc.compile(own, x.shape, training=True), optim.Adam(own.parameters(), lr=0.01)
@@ -142,7 +144,8 @@ def test_a_loss_of_ones_own_trains():
     trainer = fc.Trainer(small_net(), Own(), optim.Adam(lr=0.01), metrics=())
     losses = [trainer.step(x, target) for _ in range(40)]
     assert losses[-1] < 0.5 * losses[0]
-    as_function = fc.Trainer(small_net(), lambda prediction, target: Own()(prediction, target), optim.Adam(lr=0.01), metrics=())
+    as_function = fc.Trainer(small_net(), lambda prediction, target: Own()(prediction, target), optim.Adam(lr=0.01),
+                             metrics=())
     np.testing.assert_allclose([as_function.step(x, target) for _ in range(3)], losses[:3], rtol=1e-6)
 
 

@@ -86,7 +86,9 @@ from fastconv.functional.conv_transpose import (
 from fastconv.functional.dependent import *  # noqa: F403
 from fastconv.functional.indexing import *  # noqa: F403
 from fastconv.functional.joining import *  # noqa: F403
-from fastconv.functional.loss import cross_entropy, cross_entropy_backward, mse_loss, mse_loss_backward
+from fastconv.functional.loss import cross_entropy as cross_entropy
+from fastconv.functional.loss import cross_entropy_backward, mse_loss_backward
+from fastconv.functional.loss import mse_loss as mse_loss
 from fastconv.functional.losses import *  # noqa: F403
 from fastconv.functional.matmul import *  # noqa: F403
 from fastconv.functional.norm import batch_norm, batch_norm_backward

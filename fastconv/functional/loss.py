@@ -113,7 +113,7 @@ def mse_loss_backward(grad_output, input, target, *, reduction="mean"):
 
 
 def _logits(input, target, weight) -> tuple:
-    dtype = "float32" if target.dtype == np.float32 else "int64"
+    dtype = "float32" if np.dtype(target.dtype) == np.float32 else "int64"
     return activation("input", input), Argument("target", target, PIXELS, dtype), flat("weight", weight, 1, True)
 
 

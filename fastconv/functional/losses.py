@@ -28,7 +28,7 @@ from fastconv.functional.pointwise import (
     xlogy,
 )
 from fastconv.functional.record import Array, array, fail, function, once, sample, wrong
-from fastconv.functional.reduction import amax, logsumexp, mean
+from fastconv.functional.reduction import amax, cast, logsumexp, mean
 from fastconv.functional.reduction import any as any_of
 from fastconv.functional.reduction import sum as total
 from fastconv.functional.structure import reshape, squeeze, unsqueeze
@@ -157,7 +157,7 @@ def huber(difference, delta: float):
           wrong=lambda: [*_WRONG, wrong(ValueError, "beta=-1", (3, 4), (3, 4), beta=-1.0)])
 def smooth_l1_loss(input: Array, target: Array, size_average: bool | None = None, reduce: bool | None = None,
                    reduction: str = "mean", beta: float = 1.0) -> Array:
-    """The absolute error, rounded off near 0: half the square over ``beta`` up to ``beta``, then ``|input - target| - beta / 2``.
+    """The absolute error, rounded off near 0: half the square over ``beta`` up to it, then ``|input - target| - beta / 2``.
 
     Parameters
     ----------
@@ -392,7 +392,7 @@ def classes_of(op: str, input, target, dim: int) -> None:
 def picked(op: str, input, target, weight, ignore_index: int, dim: int) -> tuple:
     """The input at the target's class, 0 where that is ignored, and the factors of the places."""
     counts = ne(target, ignore_index)
-    index = where(counts, target, 0)
+    index = cast(where(counts, target, 0), "int64")
     found = squeeze(at(input, dim, unsqueeze(index, dim)), dim)
     if weight is None:
         factor = where(counts, 1.0, 0.0)
@@ -480,7 +480,8 @@ def _soft(*shape: int):
               sample((2, 5, 3), _labels(5, 2, 3), label_smoothing=0.3, reduction="none"), sample((6, 5), _soft(6, 5)),
               sample((2, 5, 3, 4), _soft(2, 5, 3, 4), weight=_shares(5), label_smoothing=0.1), sample((5,), _soft(5)),
               sample((6, 5), _soft(6, 5), reduction="sum"), sample((6, 5), _soft(6, 5), reduction="none")],
-          wrong=lambda: [*_NO_CLASSES[2:], wrong(ValueError, "label_smoothing=2", (6, 5), _labels(5, 6), label_smoothing=2.0),
+          wrong=lambda: [*_NO_CLASSES[2:],
+                         wrong(ValueError, "label_smoothing=2", (6, 5), _labels(5, 6), label_smoothing=2.0),
                          wrong(ValueError, "ignore_index=1", (6, 5), (6, 5), ignore_index=1)])
 def entropy_of_any(input: Array, target: Array, weight: Array | None = None, size_average: bool | None = None,
                    ignore_index: int = -100, reduce: bool | None = None, reduction: str = "mean",
@@ -742,7 +743,8 @@ def same_rank(op: str, anchor, positive, negative) -> list[Tensor]:
 
 @function(samples=lambda: [sample((3, 4), (3, 4), (3, 4), reduction=r) for r in REDUCTIONS] + [
               sample((3, 4), (3, 4), (3, 4), swap=True, margin=2.0), sample((3, 4), (3, 4), (3, 4), p=1.0),
-              sample((3, 4), (3, 4), (3, 4), p=3.0, eps=1e-3), sample((4,), (4,), (4,)), sample((2, 3, 4), (2, 3, 4), (1, 3, 4))],
+              sample((3, 4), (3, 4), (3, 4), p=3.0, eps=1e-3), sample((4,), (4,), (4,)),
+              sample((2, 3, 4), (2, 3, 4), (1, 3, 4))],
           wrong=lambda: [wrong(ValueError, "margin=0", (3, 4), (3, 4), (3, 4), margin=0.0),
                          wrong(ValueError, "different numbers of dimensions", (3, 4), (3, 4), (4,))])
 def triplet_margin_loss(anchor: Array, positive: Array, negative: Array, margin: float = 1.0, p: float = 2,

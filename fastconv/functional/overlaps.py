@@ -1,4 +1,4 @@
-"""Losses of masks and boxes: focal, Dice and Tversky, and the family of intersection over union, under torchvision's names."""
+"""Losses of masks and boxes: focal, Dice, Tversky, and the family of intersection over union, as torchvision names them."""
 
 from __future__ import annotations
 
@@ -38,7 +38,8 @@ def _bits(*shape: int):
 
 @function(samples=lambda: [sample((3, 4), _bits(3, 4), reduction=r) for r in ("none", "mean", "sum")] + [
               sample((2, 3, 4), _bits(2, 3, 4), alpha=-1, gamma=1.5), sample((5,), _bits(5), alpha=0.6, gamma=0.0)],
-          wrong=lambda: [wrong(ValueError, "alpha=2", (3,), (3,), alpha=2.0), wrong(ValueError, "gamma=-1", (3,), (3,), gamma=-1.0),
+          wrong=lambda: [wrong(ValueError, "alpha=2", (3,), (3,), alpha=2.0),
+                         wrong(ValueError, "gamma=-1", (3,), (3,), gamma=-1.0),
                          wrong(ValueError, "targets of shape", (3,), (4,))], reference=_focal)
 def sigmoid_focal_loss(inputs: Array, targets: Array, alpha: float = 0.25, gamma: float = 2,
                        reduction: str = "none") -> Array:
@@ -130,8 +131,8 @@ def _labels(high: int, *shape: int):
 
 @function(samples=lambda: [sample(_shares(2, 3, 4, 5), _bits(2, 3, 4, 5), reduction=r) for r in ("none", "mean", "sum")] + [
               sample(_shares(2, 3, 4), _labels(3, 2, 4), 0.0), sample(_shares(4, 3), _bits(4, 3), smooth=0.5)],
-          wrong=lambda: [wrong(ValueError, "target of shape", (2, 3, 4), (2, 4)), wrong(ValueError, "expects class indices of shape",
-                         (2, 3, 4), _labels(3, 2, 5)), wrong(ValueError, "smooth=-1", (2, 3), (2, 3), smooth=-1.0),
+          wrong=lambda: [wrong(ValueError, "target of shape", (2, 3, 4), (2, 4)),
+                         wrong(ValueError, "expects class indices of shape", (2, 3, 4), _labels(3, 2, 5)), wrong(ValueError, "smooth=-1", (2, 3), (2, 3), smooth=-1.0),
                          wrong(ValueError, "input of shape (3,)", (3,), (3,))], reference=_dice)
 def dice_loss(input: Array, target: Array, smooth: float = 1.0, reduction: str = "mean") -> Array:
     """1 - Dice's coefficient of probabilities and masks, of each image and class over its pixels.

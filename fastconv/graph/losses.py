@@ -12,7 +12,6 @@ import numpy as np
 from fastconv.graph.batches import leaves
 from fastconv.graph.derivative import Derivative, accumulating
 
-
 __all__ = ["Loss", "find_output", "leaves", "loss_of", "note_outputs"]
 
 
@@ -184,7 +183,8 @@ def _marked(value: Any, flat: list) -> Any:
     """The same nesting, numbers for arrays, which are added to a list."""
     if isinstance(value, Mapping):
         return {key: _marked(v, flat) for key, v in value.items()}
-    if isinstance(value, (tuple, list)) and any(hasattr(v, "__array__") or isinstance(v, (tuple, list, Mapping)) for v in value):
+    if isinstance(value, (tuple, list)) and \
+            any(hasattr(v, "__array__") or isinstance(v, (tuple, list, Mapping)) for v in value):
         return tuple(_marked(v, flat) for v in value)
     flat.append(value)
     return _Mark(len(flat) - 1)

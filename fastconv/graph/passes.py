@@ -7,6 +7,7 @@ from typing import Any
 
 from fastconv.graph.autodiff import remove_dead
 from fastconv.graph.ir import DENSE, FLAT, PIXELS, Graph, Node, Tensor, Type
+from fastconv.graph.merge import merge
 
 # operators whose kernels add a residual and apply an activation, and how many inputs they have without a residual
 FUSES_EPILOGUE = {"conv": 3, "conv_transpose": 3, "linear": 3, "batch_norm": 5}

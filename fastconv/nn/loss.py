@@ -57,7 +57,10 @@ class Loss(Module):
                 raise ValueError(f"{owner}: {name} must not be negative, infinite or NaN")
         self.register_buffer(name, value)
 
-    def forward(self, *inputs):
+    def forward(self, input, target):
+        return self._value(input, target)
+
+    def _value(self, *inputs):
         buffers = {name: value for name, value in self._buffers.items() if value is not None}
         options = {name: getattr(self, name) for name in self._names}
         return getattr(F, self._function)(*inputs, **options, **buffers, reduction=self.reduction)
@@ -251,6 +254,9 @@ class GaussianNLLLoss(Loss):
         self._begin(None, None, reduction, full=truth("GaussianNLLLoss", "full", full),
                     eps=real("GaussianNLLLoss", "eps", eps, above=0.0))
 
+    def forward(self, input, target, var):
+        return self._value(input, target, var)
+
 
 class HingeEmbeddingLoss(Loss):
     """:func:`fastconv.functional.hinge_embedding_loss`, whose parameters it takes."""
@@ -268,6 +274,9 @@ class MarginRankingLoss(Loss):
 
     def __init__(self, margin: float = 0.0, size_average=None, reduce=None, reduction: str = "mean"):
         self._begin(size_average, reduce, reduction, margin=real("MarginRankingLoss", "margin", margin))
+
+    def forward(self, input1, input2, target):
+        return self._value(input1, input2, target)
 
 
 class SoftMarginLoss(Loss):
@@ -323,6 +332,9 @@ class TripletMarginLoss(Loss):
         self._begin(size_average, reduce, reduction, margin=real(owner, "margin", margin, above=0.0),
                     p=real(owner, "p", p, above=0.0), eps=real(owner, "eps", eps), swap=truth(owner, "swap", swap))
 
+    def forward(self, anchor, positive, negative):
+        return self._value(anchor, positive, negative)
+
 
 class TripletMarginWithDistanceLoss(Loss):
     """:func:`fastconv.functional.triplet_margin_with_distance_loss`, whose parameters it takes."""
@@ -333,8 +345,12 @@ class TripletMarginWithDistanceLoss(Loss):
         owner = "TripletMarginWithDistanceLoss"
         if distance_function is not None and not callable(distance_function):
             raise TypeError(f"{owner}: distance_function is a {type(distance_function).__name__}: expected a function")
-        self._begin(None, None, reduction, margin=real(owner, "margin", margin, above=0.0), swap=truth(owner, "swap", swap))
+        self._begin(None, None, reduction, margin=real(owner, "margin", margin, above=0.0),
+                    swap=truth(owner, "swap", swap))
         self.distance_function, self._names = distance_function, ("distance_function", *self._names)
+
+    def forward(self, anchor, positive, negative):
+        return self._value(anchor, positive, negative)
 
 
 class CosineEmbeddingLoss(Loss):
@@ -344,6 +360,9 @@ class CosineEmbeddingLoss(Loss):
 
     def __init__(self, margin: float = 0.0, size_average=None, reduce=None, reduction: str = "mean"):
         self._begin(size_average, reduce, reduction, margin=real("CosineEmbeddingLoss", "margin", margin))
+
+    def forward(self, input1, input2, target):
+        return self._value(input1, input2, target)
 
 
 class FocalLoss(Loss):

@@ -365,7 +365,8 @@ class Module:
 
     def __call__(self, *inputs, **keywords):
         arrays = [not isinstance(value, (Tensor, Parameter)) and hasattr(value, "__array__") for value in inputs]
-        if any(arrays) and not keywords and current_graph() is None and (self._is_loss or any(map(find_output, leaves(inputs)))):
+        if any(arrays) and not keywords and current_graph() is None and \
+                (self._is_loss or any(map(find_output, leaves(inputs)))):
             return loss_of(self, inputs)
         for value, is_array in zip(inputs, arrays, strict=True):
             if is_array:
