@@ -354,7 +354,7 @@ class TripletMarginWithDistanceLoss(Loss):
 
 
 class CosineEmbeddingLoss(Loss):
-    """:func:`fastconv.functional.cosine_embedding_loss`, whose parameters it takes; called with two inputs and the target."""
+    """:func:`fastconv.functional.cosine_embedding_loss`, whose parameters it takes; called with two inputs and target."""
 
     _function = "cosine_embedding_loss"
 
@@ -400,8 +400,8 @@ class TverskyLoss(Loss):
 class MultiTaskLoss(Loss):
     """A weighted sum of losses, one per output of the network: classes and boxes, say.
 
-    ``MultiTaskLoss([CrossEntropyLoss(), SmoothL1Loss()], [1.0, 0.5])`` of a network that returns a pair takes two targets; with
-    dicts, of a network that returns a dict, targets come in the order of the losses.
+    ``MultiTaskLoss([CrossEntropyLoss(), SmoothL1Loss()], [1.0, 0.5])`` of a network that returns a pair takes two targets;
+    with dicts, of a network that returns a dict, targets come in the order of the losses.
 
     Parameters
     ----------
