@@ -244,6 +244,7 @@ __all__ = [
     "softmax_backward",
     "tanh",
     "tanh_backward",
+    "triplet_margin_with_distance_loss",
     "vjp",
     *sorted({*constants.__all__, *activations.__all__, *pointwise.__all__} - {*_records}),
     *dependent.__all__,

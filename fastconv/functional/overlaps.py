@@ -132,7 +132,8 @@ def _labels(high: int, *shape: int):
 @function(samples=lambda: [sample(_shares(2, 3, 4, 5), _bits(2, 3, 4, 5), reduction=r) for r in ("none", "mean", "sum")] + [
               sample(_shares(2, 3, 4), _labels(3, 2, 4), 0.0), sample(_shares(4, 3), _bits(4, 3), smooth=0.5)],
           wrong=lambda: [wrong(ValueError, "target of shape", (2, 3, 4), (2, 4)),
-                         wrong(ValueError, "expects class indices of shape", (2, 3, 4), _labels(3, 2, 5)), wrong(ValueError, "smooth=-1", (2, 3), (2, 3), smooth=-1.0),
+                         wrong(ValueError, "expects class indices of shape", (2, 3, 4), _labels(3, 2, 5)),
+                         wrong(ValueError, "smooth=-1", (2, 3), (2, 3), smooth=-1.0),
                          wrong(ValueError, "input of shape (3,)", (3,), (3,))], reference=_dice)
 def dice_loss(input: Array, target: Array, smooth: float = 1.0, reduction: str = "mean") -> Array:
     """1 - Dice's coefficient of probabilities and masks, of each image and class over its pixels.
