@@ -13,8 +13,8 @@ from fastconv._values import plain, shown
 from fastconv.graph.batch import settle
 from fastconv.graph.ir import Tensor, current_graph, fail
 from fastconv.graph.parameter import Parameter
-from fastconv.ops import map as ops
 from fastconv.graph.programs import write
+from fastconv.ops import map as ops
 
 _CATEGORY = {"bool": 0, "uint8": 1, "int8": 1, "int32": 1, "int64": 1, "float32": 2}
 _SIZES = {"int8": 1, "uint8": 1, "int32": 4, "int64": 8}
