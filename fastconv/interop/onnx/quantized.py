@@ -52,7 +52,7 @@ def dequantize_linear(node: Node, x, scale, zero=None):
 def dynamic(node: Node, x):
     x = tensor(x)
     low, high = (function(node, n)(x) for n in ("amin", "amax"))
-    low, high = function(node, "minimum")(low, 0.0), function(node, "maximum")(high, 0.0)
+    low, high = function(node, "clamp")(low, None, 0.0), function(node, "clamp")(high, 0.0)
     scale = (high - low) / 255.0
     zero = function(node, "cast")(function(node, "clamp")(function(node, "round")(-low / scale), 0.0, 255.0), "uint8")
     return quantize(node, x, scale, zero), scale, zero

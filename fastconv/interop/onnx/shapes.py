@@ -185,6 +185,8 @@ def depth_to_space(node: Node, x):
 def space_to_depth(node: Node, x):
     x, block = tensor(x), node.get("blocksize")
     n, c, h, w = x.shape
+    if node.get("mode", "DCR") == "CRD":
+        return function(node, "pixel_unshuffle")(x, block)
     y = x.reshape(n, c, int(h) // block, block, int(w) // block, block).permute(0, 3, 5, 1, 2, 4)
     return y.reshape(n, int(c) * block**2, int(h) // block, int(w) // block)
 

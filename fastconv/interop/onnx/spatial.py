@@ -47,7 +47,8 @@ def resize(node: Node, x, *more):
         region = node.static(roi, "roi").reshape(2, -1)
         for i, a in enumerate(axes):
             start[a], end[a] = float(region[0, i]), float(region[1, i])
-    settings = (mode, transform, node.get("nearest_mode", "round_prefer_floor"), float(node.get("cubic_coeff_a", -0.75)),
+    rounding = "floor" if node.op == "Upsample" or node.opset < 11 else node.get("nearest_mode", "round_prefer_floor")
+    settings = (mode, transform, rounding, float(node.get("cubic_coeff_a", -0.75)),
                 bool(node.get("exclude_outside", 0)), bool(node.get("antialias", 0)))
     for a in range(x.ndim):
         if not factors[a] or factors[a] == 1.0 and extents[a] == int(x.shape[a]) and transform != "tf_crop_and_resize":
@@ -74,7 +75,8 @@ def weights(size: int, out: int, scale: float, mode: str, transform: str, neares
     elif transform == "pytorch_half_pixel":
         x = (i + 0.5) / scale - 0.5 if out > 1 else np.zeros(out)
     elif transform == "align_corners":
-        x = i * (size - 1) / (out - 1) if out > 1 else np.zeros(out)
+        whole = scale * size  # the standard's extent: not rounded
+        x = i * (size - 1) / (whole - 1) if whole > 1 else np.zeros(out)
     elif transform == "asymmetric":
         x = i / scale
     elif transform == "tf_crop_and_resize":
