@@ -186,6 +186,27 @@ def test_constants():
         np.testing.assert_array_equal(engine(x[:n]), np.concatenate([x[:n], 0 * x[:n] + 1, 0 * x[:n] + 2], 1))
 
 
+@pytest.mark.parametrize("make, error, message", [
+    (lambda: F.zeros(2.5), TypeError,
+     "zeros: size=(2.5,): expected integers"), (lambda: F.ones(-1), ValueError, "ones: size=(-1,)"),
+    (lambda: F.full((2,), "a"), TypeError, "full: fill_value='a': expected a number"),
+    (lambda: F.zeros(2, dtype="float16"), TypeError, "zeros: dtype='float16': expected one of"),
+    (lambda: F.zeros(2, device="cuda"), ValueError, "zeros: device='cuda': there is only the CPU"),
+    (lambda: F.ones(2, requires_grad=True), ValueError, "ones: requires_grad=True"),
+    (lambda: F.arange(0, 5, 0), ValueError,
+     "arange: start=0, end=5, step=0"), (lambda: F.arange("a"), TypeError, "arange: end='a'"),
+    (lambda: F.arange(0, float("nan")), ValueError, "arange: start=0, end=nan"),
+    (lambda: F.linspace(0, 1, -1), ValueError,
+     "linspace: steps=-1"), (lambda: F.linspace(0, 1, 2.5), TypeError, "linspace: steps=2.5"),
+    (lambda: F.eye(-2), ValueError, "eye: size=(-2, -2)"), (lambda: F.eye("a"), TypeError, "eye: size=('a', 'a')"),
+    (lambda: F.zeros_like(3), TypeError, "zeros_like: input is a int: expected an array"),
+    (lambda: F.full_like([1.0], 2), TypeError, "full_like: input is a list: expected an array")])
+def test_constants_refused(make, error, message):
+    with pytest.raises(error) as caught:
+        make()
+    assert message in str(caught.value), str(caught.value)
+
+
 def test_other_dtypes_and_empty_arrays():
     for dtype in (np.int64, np.int32, np.uint8, np.int8, np.bool_):
         x = rng.integers(0, 2, (3, 4, 5)).astype(dtype)

@@ -10,6 +10,7 @@ import numpy as np
 from fastconv._values import plain, shown
 from fastconv.functional.record import Array, fail, function, sample, wrong
 from fastconv.functional.structure import several, size_of
+from fastconv.graph.general import as_array
 from fastconv.graph.ir import ITEMSIZE, Tensor, apply, current_graph
 from fastconv.ops import copy
 from fastconv.ops.arguments import integer, number
@@ -159,7 +160,7 @@ def eye(n, m=None, *, dtype=None, device=None, requires_grad=False):
 
 def _like(op: str, input, value, dtype, device, requires_grad):
     if current_graph() is None and not isinstance(input, Tensor):
-        array = np.asarray(input)
+        array = as_array(op, "input", input)
         return made(op, np.full(array.shape, value, array.dtype if dtype is None else dtype_name(op, dtype)), device,
                     requires_grad)
     x = tensor(op, "input", input)
