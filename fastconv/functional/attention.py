@@ -31,15 +31,15 @@ def mask(*shape: int):
     return array(make)
 
 
-def last_softmax(x: Tensor) -> Tensor:
-    """Softmax over the last dimension, of scores that lie densely: as channels, which moves nothing."""
+def last_softmax(x: Tensor, dropout_p: float = 0.0) -> Tensor:
+    """Softmax over the last dimension, of scores that lie densely: as channels, which moves nothing; then dropout."""
     shape = x.type.shape
     if x.ndim > 4:
-        return reshaped("softmax", last_softmax(reshaped("softmax", x, (shape[0], -1, *shape[-2:]))), shape)
-    if x.ndim == 2 and not x.batched:  # rows are images
-        return apply("softmax", [apply("layout", [x], layout=PIXELS)], dim=1)
+        return reshaped("softmax", last_softmax(reshaped("softmax", x, (shape[0], -1, *shape[-2:])), dropout_p), shape)
     order = (0, x.ndim - 1, *range(1, x.ndim - 1))
     y = apply("softmax", [apply("layout", [permuted(x, order)], layout=PIXELS)], dim=1)
+    if dropout_p:
+        y = apply("dropout", [y], p=dropout_p)
     return permuted(y, (0, *range(2, x.ndim), 1))
 
 
@@ -50,10 +50,8 @@ def causal(rows: int, columns: int) -> np.ndarray:
 
 def _attended(scores: Tensor, masked: bool, dropout_p: float) -> Tensor:
     """The weights. A row of which everything is masked gets zeros."""
-    weights = last_softmax(scores)
-    if masked:
-        weights = where(eq(scores, -INFINITY), 0.0, weights)
-    return apply("dropout", [weights], p=dropout_p) if dropout_p else weights
+    weights = last_softmax(scores, dropout_p)
+    return where(eq(scores, -INFINITY), 0.0, weights) if masked else weights
 
 
 def _probability(op: str, value) -> float:
@@ -207,8 +205,7 @@ def attend(op: str, query: Tensor, heads: int, triples: list, out_weight, out_bi
         added = m if added is None else _sum(added, m)
     head = "h" if one_only else "nh"
     scores = contract(q, k, f"{head}ld,{head}sd->{head}ls", added, 1 / math.sqrt(size))
-    weights = last_softmax(scores)
-    dropped = apply("dropout", [weights], p=dropout_p) if dropout_p else weights
+    dropped = last_softmax(scores, dropout_p)
     result = contract(dropped, v, f"{head}ls,{head}sd->{head[:-1]}lhd")
     (w,) = taken(op, 2, out_proj_weight=out_weight)
     order = "le" if one_only else "nle" if batch_first else "lne"
