@@ -9,13 +9,15 @@ from string import ascii_letters
 
 import numpy as np
 
-from fastconv.functional.record import Array, Record, fail, function, sample, wrong
+from fastconv.functional.record import Array, Record, array, fail, function, sample, wrong
+from fastconv.functional.reduction import vector_norm
+from fastconv.functional.structure import reshaped, unsqueeze
 from fastconv.graph.ir import Tensor
 from fastconv.ops.matmul import contract, one, parts
 from fastconv.ops.views import tensor as as_tensor
 
-__all__ = ["addbmm", "addmm", "addmv", "addr", "baddbmm", "bilinear", "bmm", "chain_matmul", "dot", "einsum", "inner",
-           "matmul", "mm", "mv", "outer", "tensordot", "vdot"]
+__all__ = ["addbmm", "addmm", "addmv", "addr", "baddbmm", "bilinear", "bmm", "cdist", "chain_matmul", "dot", "einsum",
+           "inner", "kron", "matmul", "mm", "mv", "outer", "tensordot", "vdot"]
 
 
 def taken(op: str, rank: int | None = None, **tensors) -> list[Tensor]:
@@ -341,6 +343,59 @@ def bilinear(input1: Array, input2: Array, weight: Array, bias: Array | None = N
     return contract(half, y, f"{batch}ac,{batch}c->{batch}a", d)
 
 
+@function(samples=lambda: [sample((2, 3), (4, 5)), sample((3,), (2, 4)), sample((2, 1, 3), (2, 2)), sample((), (3,))],
+          wrong=lambda: [wrong(TypeError, "other has dtype int64", (2, 3), array(lambda g: np.arange(3)))], method="kron")
+def kron(input: Array, other: Array) -> Array:
+    """Kronecker product: each element of ``input`` replaced by its product with ``other``; float32, of any ranks.
+
+    The shape is the product of both, the one of fewer dimensions with ones in front.
+    """
+    a, b = taken("kron", input=input, other=other)
+    rank = max(a.ndim, b.ndim)
+    left, right = ascii_letters[:rank], ascii_letters[rank:2 * rank]
+    shapes = [(1,) * (rank - t.ndim) + t.type.shape for t in (a, b)]
+    extents = {label: 1 for label in left[:rank - a.ndim] + right[:rank - b.ndim]}
+    mixed = "".join(x + y for x, y in zip(left, right, strict=True))
+    kept = "".join(label for label in mixed if label not in extents)  # at most 8 dimensions at a time
+    y = contract(a, b, f"{left[rank - a.ndim:]},{right[rank - b.ndim:]}->{kept}")
+    return reshaped("kron", y, tuple(m * n for m, n in zip(*shapes, strict=True)))
+
+
+@function(samples=lambda: [sample((5, 3), (4, 3)), sample((2, 5, 3), (2, 4, 3), p=1.0), sample((5, 3), (4, 3), p=float("inf")),
+                           sample((2, 1, 5, 3), (3, 4, 3), p=3.0)],
+          wrong=lambda: [wrong(ValueError, "x2 of shape (4, 2)", (5, 3), (4, 2)),
+                         wrong(ValueError, "p=-1", (5, 3), (4, 3), p=-1.0),
+                         wrong(ValueError, "compute_mode='fast'", (5, 3), (4, 3), compute_mode="fast")])
+def cdist(x1: Array, x2: Array, p: float = 2.0, compute_mode: str = "use_mm_for_euclid_dist_if_necessary") -> Array:
+    """Distances between all pairs of rows, as :func:`torch.cdist`.
+
+    Parameters
+    ----------
+    x1 : array (..., P, M)
+    x2 : array (..., R, M)
+    p : float, default 2
+        Of the p-norm: 0 or more, or infinity.
+    compute_mode : str
+        Taken for PyTorch's sake: distances are always norms of differences, exact for rows that are near each other.
+
+    Returns
+    -------
+    array (..., P, R)
+    """
+    a, b = taken("cdist", x1=x1, x2=x2)
+    modes = [f"{use}use_mm_for_euclid_dist{end}" for use, end in (("", "_if_necessary"), ("", ""), ("donot_", ""))]
+    if compute_mode not in modes:
+        fail("cdist", f"compute_mode={compute_mode!r}: expected one of {', '.join(modes)}")
+    p = _number("cdist", "p", p)
+    if not p >= 0:
+        fail("cdist", f"p={p:g}: expected a number of at least 0")
+    if a.ndim < 2 or b.ndim < 2 or a.type.shape[-1] != b.type.shape[-1]:
+        fail("cdist", f"x1 of shape {tuple(a.shape)} and x2 of shape {tuple(b.shape)}: expected (..., P, M) and "
+                      "(..., R, M)")
+    first, second = unsqueeze(a, -2), unsqueeze(b, -3)
+    return vector_norm(first - second, p, -1)
+
+
 setattr(Tensor, "__matmul__", matmul)  # noqa: B010  (mypy)
 setattr(Tensor, "__rmatmul__", lambda self, other: matmul(other, self))  # noqa: B010
 
@@ -370,7 +425,7 @@ linear_any = Record(_linear, "linear", list, list, None, True)
 # ---- einsum -------------------------------------------------------------------------------------------------------------
 
 
-@function(samples=lambda: [sample("ij,jk->ik", (3, 4), (4, 5)), sample("ii->i", (4, 4)), sample("ii", (4, 4)),
+@function(name="einsum", samples=lambda: [sample("ij,jk->ik", (3, 4), (4, 5)), sample("ii->i", (4, 4)), sample("ii", (4, 4)),
                            sample("ij->ji", (3, 4)), sample("ij->", (3, 4)),
                            sample("...ij,...jk", (2, 1, 3, 4), (5, 4, 2)),
                            sample("bhqd,bhkd->bhqk", (2, 2, 5, 3), (2, 2, 4, 3)), sample("i,j,k->kij", (2,), (3,), (4,)),
@@ -382,7 +437,7 @@ linear_any = Record(_linear, "linear", list, list, None, True)
                          wrong(ValueError, "extents 4 and 3", "ij,jk->ik", (3, 4), (3, 5)),
                          wrong(ValueError, "'ijk'", "ijk", (3, 4)), wrong(ValueError, "'i+'", "i+", (3, 4)),
                          wrong(ValueError, "'ij->ii'", "ij->ii", (3, 4))])
-def einsum(equation: str, *operands: Array) -> Array:
+def _einsum(equation: str, *operands: Array) -> Array:
     """Sums of products by Einstein's convention, as :func:`torch.einsum`.
 
     Parameters
@@ -425,11 +480,8 @@ def einsum(equation: str, *operands: Array) -> Array:
     return pairs[0][0]
 
 
-_einsum = einsum
-
-
 @functools.wraps(_einsum)
-def einsum(equation, *operands):  # type: ignore[no-redef]
+def einsum(equation, *operands):
     if not isinstance(equation, str):
         equation, operands = _sublists(equation, operands)
     if len(operands) == 1 and isinstance(operands[0], (list, tuple)):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
+
 import fastconv.functional as F
-from fastconv.functional.matmul import linear_any
+from fastconv.functional.matmul import bilinear, linear_any
 from fastconv.graph.ir import apply, fail
 from fastconv.graph.parameter import filled
 from fastconv.nn import init
@@ -51,6 +53,46 @@ class Linear(Module):
 
     def extra_repr(self) -> str:
         return f"in_features={self.in_features}, out_features={self.out_features}, bias={self.bias is not None}"
+
+
+class Bilinear(Module):
+    """``x1^T weight x2 + bias`` over (..., in1_features) and (..., in2_features), as ``torch.nn.Bilinear``.
+
+    Parameters
+    ----------
+    in1_features, in2_features, out_features : int
+    bias : bool, default True
+
+    Attributes
+    ----------
+    weight : Parameter
+        (out_features, in1_features, in2_features).
+    bias : Parameter or None
+        (out_features,).
+    """
+
+    def __init__(self, in1_features: int, in2_features: int, out_features: int, bias: bool = True):
+        super().__init__()
+        self.in1_features = integer("Bilinear", "in1_features", in1_features, 1)
+        self.in2_features = integer("Bilinear", "in2_features", in2_features, 1)
+        self.out_features = integer("Bilinear", "out_features", out_features, 1)
+        self.weight = filled("Bilinear", "weight", (self.out_features, self.in1_features, self.in2_features))
+        biased = flag("Bilinear", "bias", bias)
+        self.register_parameter("bias", filled("Bilinear", "bias", (self.out_features,)) if biased else None)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """PyTorch's initial values."""
+        bound = 1 / math.sqrt(self.in1_features)
+        for parameter in self.parameters():
+            init.uniform_(parameter, -bound, bound)
+
+    def forward(self, input1, input2):
+        return bilinear(input1, input2, self.weight, self.bias)
+
+    def extra_repr(self) -> str:
+        return (f"in1_features={self.in1_features}, in2_features={self.in2_features}, out_features={self.out_features}, "
+                f"bias={self.bias is not None}")
 
 
 class Flatten(Module):
