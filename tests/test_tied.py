@@ -73,7 +73,7 @@ def test_a_parameter_of_two_layers():
 
 
 def test_the_example_learns():
-    """A tenth of its steps: the error must have left that of a constant; all of them bring it below 0.1."""
+    """A quarter of its steps: the error must have left that of a constant; all of them bring it below 0.1."""
     path = Path(__file__).parent.parent / "examples" / "distance_transform.py"
     spec = importlib.util.spec_from_file_location("distance_transform", path)
     module = importlib.util.module_from_spec(spec)
@@ -82,7 +82,7 @@ def test_the_example_learns():
     seeds = np.argwhere(x[0, 0])
     right = [[min([8, *(max(abs(i - a), abs(j - b)) for a, b in seeds)]) for j in range(20)] for i in range(20)]
     np.testing.assert_array_equal(distance[0, 0], right)
-    assert module.main(300) < 1.9
+    assert module.main(500) < 1.8
 
 
 @pytest.mark.parametrize("lazy, layer, args, shape", [

@@ -361,7 +361,8 @@ def kron(input: Array, other: Array) -> Array:
     return reshaped("kron", y, tuple(m * n for m, n in zip(*shapes, strict=True)))
 
 
-@function(samples=lambda: [sample((5, 3), (4, 3)), sample((2, 5, 3), (2, 4, 3), p=1.0), sample((5, 3), (4, 3), p=float("inf")),
+@function(samples=lambda: [sample((5, 3), (4, 3)), sample((2, 5, 3), (2, 4, 3), p=1.0),
+                           sample((5, 3), (4, 3), p=float("inf")),
                            sample((2, 1, 5, 3), (3, 4, 3), p=3.0)],
           wrong=lambda: [wrong(ValueError, "x2 of shape (4, 2)", (5, 3), (4, 2)),
                          wrong(ValueError, "p=-1", (5, 3), (4, 3), p=-1.0),

@@ -64,10 +64,10 @@ class MultiheadAttention(Module):
         for name, features in (("q", width), ("k", self.kdim), ("v", self.vdim)):
             name = f"{name}_proj_weight"
             self.register_parameter(name, None if same else filled(layer, name, (width, features)))
-        biased = flag(layer, "bias", bias)
+        self.bias = biased = flag(layer, "bias", bias)
         self.register_parameter("in_proj_bias", filled(layer, "in_proj_bias", (3 * width,)) if biased else None)
         self.out_proj = Linear(width, width, biased)
-        more = flag(layer, "add_bias_kv", add_bias_kv)
+        self.add_bias_kv = more = flag(layer, "add_bias_kv", add_bias_kv)
         for name in ("bias_k", "bias_v"):
             self.register_parameter(name, filled(layer, name, (1, 1, width)) if more else None)
         self.reset_parameters()

@@ -101,7 +101,7 @@ def _arguments(module: Module) -> dict:
     """Those that a layer's constructor was given, as its attributes have them now."""
     found = {name: getattr(module, name) for name in _argument_names(type(module))}  # type: ignore[arg-type]
     if "bias" in found:  # the parameter of this name
-        found["bias"] = found["bias"] is not None
+        found["bias"] = found["bias"] is not None and found["bias"] is not False
     return plain(found)
 
 
@@ -147,14 +147,14 @@ def _describe(path: str, module: Module) -> dict:
             raise Undescribable(f"{where} a {name} with parameters of its own")
         return {"layer": name, "modules": [[key, None if part is None else _describe(join(path, key), part)]
                                            for key, part in module._modules.items()]}
-    if module._modules:
-        raise Undescribable(f"{where} a {name} with modules added to it")
     try:
         arguments = _arguments(module)
         with unallocated():
             again = type(module)(**{key: _tuples(value) for key, value in arguments.items()})
     except (TypeError, ValueError) as error:
         raise Undescribable(f"{where} a {name} whose arguments make no layer ({error})") from error
+    if (module._modules or again._modules) and _tree(again) != _tree(module):
+        raise Undescribable(f"{where} a {name} with modules added to it")
     if _shapes(again) != _shapes(module):
         raise Undescribable(f"{where} a {name} with other parameters than its arguments make")
     return {"layer": name, "arguments": arguments}

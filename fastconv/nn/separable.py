@@ -25,6 +25,9 @@ class _Separable(Module):
         self.depthwise = self.conv(self.in_channels, middle, kernel_size, stride, padding, dilation, self.in_channels, False,
                                    padding_mode)
         self.pointwise = self.conv(middle, self.out_channels, 1, bias=bias)
+        self.bias = self.pointwise.bias is not None
+        for name in ("kernel_size", "stride", "padding", "dilation", "padding_mode"):
+            setattr(self, name, getattr(self.depthwise, name))
 
     def forward(self, x):
         return self.pointwise(self.depthwise(x))
