@@ -1,6 +1,8 @@
 """Augmentation: values against definitions, uint8 and float32, both orders of dimensions; what goes along with an image;
 bits against threads and against the rest of the batch; what is refused."""
 
+import inspect
+
 import numpy as np
 import pytest
 from everywhere import again
@@ -9,6 +11,7 @@ from reference import augmentation as ref
 
 import fastconv as fc
 from fastconv import data
+from fastconv.data import augment
 from fastconv.data.augment.geometry import affine_matrices
 from fastconv.data.augment.plan import Plan
 
@@ -248,6 +251,27 @@ def test_in_a_loader():
 def test_refusals(make, error, message):
     with pytest.raises(error, match=message):
         make()
+
+
+ALL = [getattr(augment, name) for name in augment.__all__ if name != "Transform"]
+NEEDED = {"degrees": 5, "padding": 1, "size": 4, "pixels": 1, "threshold": 5, "bits": 3, "sharpness_factor": 1.0,
+          "kernel_size": 3, "mean": 0.1, "std": 0.2, "transforms": []}
+
+
+@pytest.mark.parametrize(("owner", "argument"), [(o, name) for o in ALL for name in inspect.signature(o).parameters])
+def test_garbage_is_refused(owner, argument):
+    parameters = inspect.signature(owner).parameters
+    needed = {name: NEEDED[name] for name in parameters if name in NEEDED}
+    for value in (np.nan, "x", b"3", object(), 1j, {}, [[1]], *([None] if parameters[argument].default is not None else [])):
+        if value == {} and argument == "fields":
+            continue
+        with pytest.raises((TypeError, ValueError), match=rf"{owner.__name__}: .*{argument}"):
+            owner(**{**needed, argument: value})
+
+
+def test_values_to_fill_in():
+    with pytest.raises(ValueError, match="2 values to fill in"):
+        data.Pad(1, (1, 2))(np.zeros((1, 3, 8, 8), np.uint8), 0)
 
 
 def test_an_empty_batch():

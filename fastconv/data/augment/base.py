@@ -67,13 +67,12 @@ class Compose(Transform):
     """
 
     def __init__(self, transforms, fields=None, layout="NCHW"):
-        transforms = list(transforms) if isinstance(transforms, (list, tuple)) else transforms
-        if not isinstance(transforms, list) or not all(isinstance(t, Transform) for t in transforms):
-            raise TypeError(f"Compose: transforms={shown(transforms)}: expected a list of transforms")
-        if layout not in LAYOUTS:
-            raise ValueError(f"Compose: layout={shown(layout)}: expected 'NCHW' or 'NHWC'")
+        transforms = several("Compose", transforms)
+        choice("Compose", "layout", layout, LAYOUTS)
+        if fields is not None and not isinstance(fields, (dict, list, tuple)):
+            raise TypeError(f"Compose: fields={shown(fields)}: expected a sequence of kinds, or a dict of name to kind")
         kinds = [] if fields is None else list(fields.values() if isinstance(fields, dict) else fields)
-        if any(kind not in KINDS for kind in kinds):
+        if any(not isinstance(kind, str) or kind not in KINDS for kind in kinds):
             raise ValueError(f"Compose: fields={shown(fields)}: expected some of {', '.join(map(repr, KINDS))}")
         if fields is not None and kinds.count("image") != 1:
             raise ValueError(f"Compose: fields={shown(fields)}: expected 'image' once")
@@ -184,8 +183,15 @@ def number(owner: str, name: str, value: Any, low: float, high: float) -> float:
     return float(value)
 
 
+def flag(owner: str, name: str, value: Any) -> bool:
+    """True or False."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{owner}: {name}={shown(value)} must be True or False")
+    return bool(value)
+
+
 def whole(owner: str, name: str, value: Any, least: int) -> int:
-    """An integer of at least ``least``."""
+    """An integer of at least ``least``, and below 2**24."""
     try:
         number = operator.index(value) if not isinstance(value, bool) else None
     except TypeError:
@@ -194,6 +200,8 @@ def whole(owner: str, name: str, value: Any, least: int) -> int:
         raise TypeError(f"{owner}: {name} must be an int, got {type(value).__name__}")
     if number < least:
         raise ValueError(f"{owner}: {name}={number} must be at least {least}")
+    if number >= 2**24:
+        raise ValueError(f"{owner}: {name}={shown(value)} must be below {2**24}")
     return number
 
 
@@ -230,7 +238,14 @@ def choice(owner: str, name: str, value: Any, options) -> str:
     return value
 
 
-def filling(owner: str, value: Any):
+def filling(owner: str, value: Any, name: str = "fill", low: float = -3e38) -> tuple[float, ...]:
     """A number, or one per channel."""
-    values = value if isinstance(value, (tuple, list)) else (value,)
-    return [number(owner, "fill", v, -3e38, 3e38) for v in values]
+    values = value.tolist() if isinstance(value, np.ndarray) else value
+    return tuple(number(owner, name, v, low, 3e38) for v in (values if isinstance(values, (tuple, list)) else (values,)))
+
+
+def several(owner: str, transforms: Any) -> list[Transform]:
+    """A list of transforms."""
+    if not isinstance(transforms, (list, tuple)) or not all(isinstance(t, Transform) for t in transforms):
+        raise TypeError(f"{owner}: transforms={shown(transforms)}: expected a list of transforms")
+    return list(transforms)

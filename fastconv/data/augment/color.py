@@ -6,7 +6,7 @@ import numpy as np
 
 from fastconv._values import shown
 
-from .base import Compose, Transform, number, pair, whole
+from .base import Transform, filling, number, pair, several, whole
 
 
 def colored(owner: str, plan) -> None:
@@ -181,8 +181,10 @@ class ToDtype(Transform):
     """Make float32 from 0 to 1 of uint8. `dtype` is "float32", `scale` True; what is float32 stays."""
 
     def __init__(self, dtype="float32", scale=True):
-        if np.dtype(dtype) != np.float32 or scale is not True:
-            raise ValueError(f"ToDtype: dtype={shown(dtype)}, scale={shown(scale)}: expected float32 and True")
+        if not isinstance(dtype, (str, type, np.dtype)) or dtype not in ("float32", np.float32):
+            raise ValueError(f"ToDtype: dtype={shown(dtype)}: expected float32")
+        if scale is not True:
+            raise ValueError(f"ToDtype: scale={shown(scale)}: expected True")
         self.dtype, self.scale = "float32", True
 
     def draw(self, plan):
@@ -202,10 +204,7 @@ class Normalize(Transform):
     """
 
     def __init__(self, mean, std):
-        def several(name, value, low):
-            values = value if isinstance(value, (tuple, list, np.ndarray)) else (value,)
-            return tuple(number("Normalize", name, float(v), low, 3e38) for v in values)
-        self.mean, self.std = several("mean", mean, -3e38), several("std", std, 1e-38)
+        self.mean, self.std = filling("Normalize", mean, "mean"), filling("Normalize", std, "std", 1e-30)
 
     def draw(self, plan):
         """Adds to the programs of a batch."""
@@ -227,7 +226,7 @@ class RandomApply(Transform):
     """
 
     def __init__(self, transforms, p=0.5):
-        self.transforms = Compose(transforms).transforms
+        self.transforms = several("RandomApply", transforms)
         self.p = number("RandomApply", "p", p, 0, 1)
 
     def draw(self, plan):

@@ -6,7 +6,7 @@ import numpy as np
 
 from fastconv._values import shown
 
-from .base import Transform, around, choice, extents, filling, number, pair, whole
+from .base import Transform, around, choice, extents, filling, flag, number, pair, whole
 from .plan import BORDERS, MODES
 
 
@@ -25,6 +25,13 @@ def affine_matrices(size, angle=0.0, translate=(0.0, 0.0), scale=1.0, shear=(0.0
     out[:, 0, 2] = -out[:, 0, 0] * (cx + tx) - out[:, 0, 1] * (cy + ty) + cx
     out[:, 1, 2] = -out[:, 1, 0] * (cx + tx) - out[:, 1, 1] * (cy + ty) + cy
     return out
+
+
+def two(owner, name, value):
+    """A sequence of two."""
+    if not isinstance(value, (tuple, list)) or len(value) != 2:
+        raise TypeError(f"{owner}: {name}={shown(value)}: expected two numbers")
+    return value
 
 
 def shifted(rows, columns):
@@ -63,7 +70,7 @@ class RandomAffine(Transform):
     def __init__(self, degrees, translate=None, scale=None, shear=None, interpolation="nearest", fill=0, center=None):
         self.degrees = around("RandomAffine", "degrees", degrees, 1e6)
         self.translate = None if translate is None else tuple(
-            number("RandomAffine", "translate", t, 0, 1) for t in self._two("translate", translate))
+            number("RandomAffine", "translate", t, 0, 1) for t in two("RandomAffine", "translate", translate))
         self.scale = None if scale is None else pair("RandomAffine", "scale", scale, 1e-6, 1e6)
         if shear is None or isinstance(shear, (tuple, list)) and len(shear) == 4:
             ranges = (0.0, 0.0, 0.0, 0.0) if shear is None else shear
@@ -73,13 +80,7 @@ class RandomAffine(Transform):
         self.interpolation = choice("RandomAffine", "interpolation", interpolation, MODES)
         self.fill = filling("RandomAffine", fill)
         self.center = None if center is None else tuple(
-            number("RandomAffine", "center", c, -1e6, 1e6) for c in self._two("center", center))
-
-    @staticmethod
-    def _two(name, value):
-        if not isinstance(value, (tuple, list)) or len(value) != 2:
-            raise TypeError(f"RandomAffine: {name}={shown(value)}: expected two numbers")
-        return value
+            number("RandomAffine", "center", c, -1e6, 1e6) for c in two("RandomAffine", "center", center))
 
     def draw(self, plan):
         """Adds to the programs of a batch."""
@@ -99,7 +100,9 @@ class RandomRotation(Transform):
     def __init__(self, degrees, interpolation="nearest", fill=0, center=None):
         self.degrees = around("RandomRotation", "degrees", degrees, 1e6)
         self.interpolation = choice("RandomRotation", "interpolation", interpolation, MODES)
-        self.fill, self.center = filling("RandomRotation", fill), center
+        self.fill = filling("RandomRotation", fill)
+        self.center = None if center is None else tuple(
+            number("RandomRotation", "center", c, -1e6, 1e6) for c in two("RandomRotation", "center", center))
 
     def draw(self, plan):
         """Adds to the programs of a batch."""
@@ -200,7 +203,7 @@ class RandomCrop(Transform):
     def __init__(self, size, padding=None, pad_if_needed=False, fill=0, padding_mode="constant"):
         self.size = extents("RandomCrop", "size", size)
         self.padding = None if padding is None else sides("RandomCrop", padding)
-        self.pad_if_needed = bool(pad_if_needed)
+        self.pad_if_needed = flag("RandomCrop", "pad_if_needed", pad_if_needed)
         self.fill = filling("RandomCrop", fill)
         self.padding_mode = choice("RandomCrop", "padding_mode", padding_mode, BORDERS)
 
@@ -253,7 +256,7 @@ class Resize(Transform):
     def __init__(self, size, interpolation="bilinear", antialias=True):
         self.size = extents("Resize", "size", size) if isinstance(size, (tuple, list)) else whole("Resize", "size", size, 1)
         self.interpolation = choice("Resize", "interpolation", interpolation, MODES)
-        self.antialias = bool(antialias)
+        self.antialias = flag("Resize", "antialias", antialias)
 
     def draw(self, plan):
         """Adds to the programs of a batch."""
@@ -291,7 +294,7 @@ class RandomResizedCrop(Transform):
         self.scale = pair("RandomResizedCrop", "scale", scale, 1e-6, 1.0)
         self.ratio = pair("RandomResizedCrop", "ratio", ratio, 1e-3, 1e3)
         self.interpolation = choice("RandomResizedCrop", "interpolation", interpolation, MODES)
-        self.antialias = bool(antialias)
+        self.antialias = flag("RandomResizedCrop", "antialias", antialias)
 
     def draw(self, plan):
         """Adds to the programs of a batch."""
@@ -375,7 +378,7 @@ class RandomErasing(Transform):
         self.p = number("RandomErasing", "p", p, 0, 1)
         self.scale = pair("RandomErasing", "scale", scale, 0, 1)
         self.ratio = pair("RandomErasing", "ratio", ratio, 1e-3, 1e3)
-        self.value = filling("RandomErasing", value)
+        self.value = filling("RandomErasing", value, "value")
 
     def draw(self, plan):
         """Adds to the programs of a batch."""

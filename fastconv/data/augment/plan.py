@@ -70,6 +70,9 @@ class Plan:
 
     def filled(self, value) -> np.ndarray:
         """A value per channel."""
+        if np.size(value) not in (1, self.channels):
+            raise ValueError(f"augment: {np.size(value)} values to fill in, {tuple(np.ravel(value))}: images have "
+                             f"{self.channels} channels")
         return np.broadcast_to(np.asarray(value, np.float64).reshape(-1), (self.channels,))
 
     def flush(self, chosen) -> None:

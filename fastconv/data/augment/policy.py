@@ -17,7 +17,7 @@ class _Policy(Transform):
 
     num_ops = 1
     interpolation: str
-    fill: list
+    fill: tuple
 
     def _space(self, size):
         raise NotImplementedError
