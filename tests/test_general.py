@@ -159,3 +159,23 @@ def test_results_of_a_record_are_arrays_of_their_own(doubled):
     kept = first.copy()
     doubled(array(5, 7))
     np.testing.assert_array_equal(first, kept)
+
+
+def test_what_is_known_of_a_network_of_general_operators():
+    w = fc.Parameter(array(5, 7))
+
+    def network(x):
+        y = x.permute(0, 2, 3, 1) @ w
+        return (y * y).mean((1, 2)).softmax(-1), y[:, 1:, ::2].argmax(-1)
+
+    engine = fc.compile(network, (2, 5, 4, 6))
+    assert all(step.nbytes > 0 for step in engine.steps())
+    assert engine.memory()["arena"] > 0 and "contract" in str(engine.profile(1))
+    assert "contract" in str(fc.summary(network, (2, 5, 4, 6))) and fc.summary(network, (2, 5, 4, 6)).multiply_adds == 2 * 24 * 35
+    x = array(2, 5, 4, 6)
+    y = np.einsum("nchw,ck->nhwk", x.astype(np.float64), w.data)
+    e = np.exp((y * y).mean((1, 2)) - (y * y).mean((1, 2)).max(-1, keepdims=True))
+    for one in (engine, engine.clone(), engine.freeze()):
+        soft, best = one(x)
+        np.testing.assert_allclose(soft, e / e.sum(-1, keepdims=True), rtol=1e-4, atol=1e-6)
+        np.testing.assert_array_equal(best, y[:, 1:, ::2].argmax(-1))

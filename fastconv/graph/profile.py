@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fastconv.graph.lower import SEGMENTS, Lowering
+from fastconv.graph.lower import SEGMENTS, Lowering, Ref
 from fastconv.graph.program import Program, Snapshot
 from fastconv.kernels import conv as kernels
 from fastconv.kernels._runtime import StepList, isa_info
@@ -156,6 +156,7 @@ def profile(lowered: Lowering, snapshot: Snapshot | None, threads: int, rounds: 
         for spec, kernel, seconds in zip(lowered.specs[segment], kernels_of, seconds_of, strict=True):
             rate = 2 * spec.info.get("multiply_adds", 0) / spent[spec.node, spec.op]
             buffers, output = {r.buffer for r in spec.refs()}, spec.keywords.get("y")
+            output = output[0] if isinstance(output, tuple) and not isinstance(output, Ref) else output  # of a view
             rows.append(ProfileRow(segment, spec.path, spec.op, spec.algorithm, spec.why, kernel, spec.info.get("input"),
                                    spec.info.get("output"), 1e3 * seconds, rate / 1e9, rate / peak,
                                    sum(b.nbytes for b in buffers),

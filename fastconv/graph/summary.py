@@ -13,7 +13,7 @@ from fastconv.graph.ir import DENSE, PIXELS, Node, Tensor
 from fastconv.graph.trace import trace
 
 FLOAT = 4  # bytes
-VIEWS = ("flatten", "unflatten")  # they make no values of their own
+VIEWS = ("flatten", "unflatten", "view", "layout", "detach", "repeat_reduced")  # they make no values of their own
 # Each output pixel depends on the same pixel of the inputs.
 POINTWISE = {
     "add", "sub", "mul", "scale", "concat", "channel_slice", "pad", "relu", "leaky_relu", "clip", "sigmoid", "tanh", "elu",
@@ -167,12 +167,19 @@ def _rows(graph, leaves: dict[str, str], parameters: set[int]) -> list[LayerSumm
 
 
 def multiply_adds(node: Node) -> int:
-    """Of convolutions and linear layers, by the definition; 0 for every other operator."""
+    """Of convolutions, linear layers and other products, by the definition; 0 for every other operator."""
     name = node.op.name
     if name == "conv":
         return prod(node.output.shape) * prod(node.inputs[1].shape[1:])
     if name == "conv_transpose":
         return prod(node.inputs[0].shape) * prod(node.inputs[1].shape[1:])
+    if name == "contract":  # each letter once: the extents of those that both operands or the result have
+        left, right = node.attrs["spec"].split("->")[0].split(",")
+        extents: dict[str, int] = {}
+        for labels, tensor in ((left, node.inputs[0]), (right, node.inputs[1])):
+            for label, extent in zip(labels, tensor.shape, strict=True):
+                extents[label] = max(int(extent), extents.get(label, 1))
+        return prod(extents.values())
     return node.output.shape[0] * prod(node.inputs[1].shape) if name == "linear" else 0
 
 
