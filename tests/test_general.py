@@ -89,7 +89,7 @@ def test_a_training_tape_that_is_right_for_one_batch():
         tape = TrainingTape(model, F.cross_entropy, fc.optim.SGD(lr=0.1))
         return [tape.run(x[:n], t[:n]) for n in (6, 4, 6, 1)]
 
-    assert losses(True) == losses(False)
+    np.testing.assert_allclose(losses(True), losses(False), rtol=1e-6)  # another way through the products
 
 
 def test_named_inputs_of_other_dtypes():
@@ -171,7 +171,8 @@ def test_what_is_known_of_a_network_of_general_operators():
     engine = fc.compile(network, (2, 5, 4, 6))
     assert all(step.nbytes > 0 for step in engine.steps())
     assert engine.memory()["arena"] > 0 and "contract" in str(engine.profile(1))
-    assert "contract" in str(fc.summary(network, (2, 5, 4, 6))) and fc.summary(network, (2, 5, 4, 6)).multiply_adds == 2 * 24 * 35
+    known = fc.summary(network, (2, 5, 4, 6))
+    assert "contract" in str(known) and known.multiply_adds == 2 * 24 * 35
     x = array(2, 5, 4, 6)
     y = np.einsum("nchw,ck->nhwk", x.astype(np.float64), w.data)
     e = np.exp((y * y).mean((1, 2)) - (y * y).mean((1, 2)).max(-1, keepdims=True))
