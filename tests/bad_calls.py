@@ -341,13 +341,12 @@ LOSS = {
 
 VALUE = {
     "dtype": (lambda: F.relu(X.astype(float)), TypeError, "relu: input has dtype float64"),
-    "rank": (lambda: F.relu(ones(1, 1, 1, 1, 1, 1)), ValueError, "relu: input of shape .* has 6 dimensions"),
-    "scalar": (lambda: F.sigmoid(ones()), ValueError, "sigmoid: input has no dimensions"),
+    "rank": (lambda: F.relu(ones(1, 1, 1, 1, 1, 1, 1, 1, 1)), ValueError, "relu: input of shape .* has 9 dimensions"),
     "gradient": (lambda: F.tanh_backward(X, X[:, :1]), ValueError, "tanh_backward: grad_output of shape .* expected"),
     "slope": (lambda: F.leaky_relu(X, "a"), TypeError, "leaky_relu: negative_slope='a'"),
     "slope, NaN": (lambda: F.leaky_relu(X, np.nan), ValueError, "leaky_relu: negative_slope=nan"),
-    "limits": (lambda: F.hardtanh(X, 1, 1), ValueError, "hardtanh: max_val=1 must be greater than min_val=1"),
-    "alpha": (lambda: F.elu(X, -1), ValueError, "elu: alpha=-1.0"),
+    "limits": (lambda: F.hardtanh(X, 2, 1), ValueError, "hardtanh: max_val=1 must be at least min_val=2"),
+    "alpha": (lambda: F.elu(X, "a"), TypeError, "elu: alpha='a'"),
     "approximate": (lambda: F.gelu(X, "erf"), ValueError, "gelu: approximate='erf'"),
     "softmax dim": (lambda: F.softmax(X, -5), ValueError, "softmax: dim=-5"),
     "softmax dim, range": (lambda: F.log_softmax(X, 4), ValueError, "log_softmax: dim=4"),

@@ -18,17 +18,20 @@ from fastconv.kernels.call import Function
 
 
 def define(op: str, shown: str, *parameters: Argument, attrs: Sequence[str] = (), check: Callable | None = None,
-           unbatched: bool = False) -> Any:
+           unbatched: bool = False, general: Callable | None = None) -> Any:
     """The function ``shown``: an operator of some arrays with these attributes.
 
     ``check(shown, attrs)`` gives the operator's attributes for those of a call, or raises what is wrong with them.
     ``unbatched``: whether the first array may be one image, without the batch's dimension; so is then the result.
+    ``general`` is called for an empty array, or one of a rank that this operator has not.
     """
     names, count = tuple(attrs), len(parameters)
 
     def careful(*values):
         if unbatched and getattr(values[0], "ndim", 0) == parameters[0].ndim - 1:
             return one_image(made, values)
+        if general is not None and (not 2 <= getattr(values[0], "ndim", 2) <= 5 or getattr(values[0], "size", 1) == 0):
+            return general(*values)
         given = dict(zip(names, values[count:], strict=True))
         if check is not None:
             given = check(shown, given)

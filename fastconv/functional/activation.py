@@ -50,24 +50,27 @@ def _approximate(op: str, attrs: dict) -> dict:
 # ---- declarations ---------------------------------------------------------------------------------------------------------
 
 
-def _both(op: str, name: str, attrs: Sequence[str] = (), check: Callable | None = None) -> tuple[Any, Any]:
-    """A function of one array, element by element, and its gradient."""
+def _both(op: str, name: str, attrs: Sequence[str] = (), check: Callable | None = None,
+          general: Callable | None = None) -> tuple[Any, Any]:
+    """A function of one array, element by element, and its gradient; ``general`` is the function of arrays of any rank."""
     x, grad = activation("input"), activation("grad_output")
-    return (define(op, name, x, attrs=attrs, check=check),
+    return (define(op, name, x, attrs=attrs, check=check, general=general),
             define_gradient(op, f"{name}_backward", grad, x, attrs=attrs, check=check))
 
 
-_relu, _relu_backward = _both("relu", "relu")
-_leaky_relu, _leaky_relu_backward = _both("leaky_relu", "leaky_relu", ("negative_slope",), _numbers)
-_hardtanh, _hardtanh_backward = _both("clip", "hardtanh", ("min_val", "max_val"), _limits)
-_relu6, _relu6_backward = _both("clip", "relu6", ("low", "high"))
-_sigmoid, _sigmoid_backward = _both("sigmoid", "sigmoid")
-_tanh, _tanh_backward = _both("tanh", "tanh")
-_silu, _silu_backward = _both("silu", "silu")
-_hardswish, _hardswish_backward = _both("hardswish", "hardswish")
-_hardsigmoid, _hardsigmoid_backward = _both("hardsigmoid", "hardsigmoid")
-_gelu, _gelu_backward = _both("gelu", "gelu", ("approximate",), _approximate)
-_elu, _elu_backward = _both("elu", "elu", ("alpha",), _numbers)
+_relu, _relu_backward = _both("relu", "relu", general=general.relu)
+_leaky_relu, _leaky_relu_backward = _both("leaky_relu", "leaky_relu", ("negative_slope",), _numbers,
+                                           general.leaky_relu)
+_hardtanh, _hardtanh_backward = _both("clip", "hardtanh", ("min_val", "max_val"), _limits, general.hardtanh)
+_relu6, _relu6_backward = _both("clip", "relu6", ("low", "high"), general=lambda x, *_: general.relu6(x))
+_sigmoid, _sigmoid_backward = _both("sigmoid", "sigmoid", general=general.sigmoid)
+_tanh, _tanh_backward = _both("tanh", "tanh", general=general.tanh)
+_silu, _silu_backward = _both("silu", "silu", general=general.silu)
+_hardswish, _hardswish_backward = _both("hardswish", "hardswish", general=general.hardswish)
+_hardsigmoid, _hardsigmoid_backward = _both("hardsigmoid", "hardsigmoid", general=general.hardsigmoid)
+_gelu, _gelu_backward = _both("gelu", "gelu", ("approximate",), _approximate,
+                               lambda x, approximate: general.gelu(x, approximate=approximate))
+_elu, _elu_backward = _both("elu", "elu", ("alpha",), _numbers, general.elu)
 _softmax, _softmax_backward = _both("softmax", "softmax", ("dim",))
 _log_softmax, _log_softmax_backward = _both("log_softmax", "log_softmax", ("dim",))
 
@@ -82,9 +85,8 @@ def _wide(input) -> bool:
 
 def relu(input, inplace=False):
     """``max(x, 0)``; NaN stays NaN. ``input``: float32, of 2 to 5 dimensions (N, C, ...), as for all functions here."""
-    flag("relu", "inplace", inplace)
-    result = general.relu(input, inplace) if _wide(input) else _relu(input)
-    return general.into(input, inplace, result)
+    result = _relu(input)
+    return result if inplace is False else general.placed("relu", input, inplace, result)
 
 
 def relu_backward(grad_output, input):
@@ -94,9 +96,8 @@ def relu_backward(grad_output, input):
 
 def leaky_relu(input, negative_slope=0.01, inplace=False):
     """``x`` where it is above 0, else ``negative_slope * x``."""
-    flag("leaky_relu", "inplace", inplace)
-    result = general.leaky_relu(input, negative_slope, inplace) if _wide(input) else _leaky_relu(input, negative_slope)
-    return general.into(input, inplace, result)
+    result = _leaky_relu(input, negative_slope)
+    return result if inplace is False else general.placed("leaky_relu", input, inplace, result)
 
 
 def leaky_relu_backward(grad_output, input, negative_slope=0.01):
@@ -106,9 +107,8 @@ def leaky_relu_backward(grad_output, input, negative_slope=0.01):
 
 def hardtanh(input, min_val=-1.0, max_val=1.0, inplace=False):
     """``x`` clipped to [min_val, max_val]."""
-    flag("hardtanh", "inplace", inplace)
-    result = general.hardtanh(input, min_val, max_val, inplace) if _wide(input) else _hardtanh(input, min_val, max_val)
-    return general.into(input, inplace, result)
+    result = _hardtanh(input, min_val, max_val)
+    return result if inplace is False else general.placed("hardtanh", input, inplace, result)
 
 
 def hardtanh_backward(grad_output, input, min_val=-1.0, max_val=1.0):
@@ -118,9 +118,8 @@ def hardtanh_backward(grad_output, input, min_val=-1.0, max_val=1.0):
 
 def relu6(input, inplace=False):
     """``x`` clipped to [0, 6]."""
-    flag("relu6", "inplace", inplace)
-    result = general.relu6(input, inplace) if _wide(input) else _relu6(input, 0.0, 6.0)
-    return general.into(input, inplace, result)
+    result = _relu6(input, 0.0, 6.0)
+    return result if inplace is False else general.placed("relu6", input, inplace, result)
 
 
 def relu6_backward(grad_output, input):
@@ -130,7 +129,7 @@ def relu6_backward(grad_output, input):
 
 def sigmoid(input):
     """``1 / (1 + exp(-x))``."""
-    return general.sigmoid(input) if _wide(input) else _sigmoid(input)
+    return _sigmoid(input)
 
 
 def sigmoid_backward(grad_output, input):
@@ -140,7 +139,7 @@ def sigmoid_backward(grad_output, input):
 
 def tanh(input):
     """Hyperbolic tangent."""
-    return general.tanh(input) if _wide(input) else _tanh(input)
+    return _tanh(input)
 
 
 def tanh_backward(grad_output, input):
@@ -150,9 +149,8 @@ def tanh_backward(grad_output, input):
 
 def silu(input, inplace=False):
     """``x * sigmoid(x)``, also called swish."""
-    flag("silu", "inplace", inplace)
-    result = general.silu(input, inplace) if _wide(input) else _silu(input)
-    return general.into(input, inplace, result)
+    result = _silu(input)
+    return result if inplace is False else general.placed("silu", input, inplace, result)
 
 
 def silu_backward(grad_output, input):
@@ -162,9 +160,8 @@ def silu_backward(grad_output, input):
 
 def hardswish(input, inplace=False):
     """``x * relu6(x + 3) / 6``."""
-    flag("hardswish", "inplace", inplace)
-    result = general.hardswish(input, inplace) if _wide(input) else _hardswish(input)
-    return general.into(input, inplace, result)
+    result = _hardswish(input)
+    return result if inplace is False else general.placed("hardswish", input, inplace, result)
 
 
 def hardswish_backward(grad_output, input):
@@ -174,9 +171,8 @@ def hardswish_backward(grad_output, input):
 
 def hardsigmoid(input, inplace=False):
     """``relu6(x + 3) / 6``."""
-    flag("hardsigmoid", "inplace", inplace)
-    result = general.hardsigmoid(input, inplace) if _wide(input) else _hardsigmoid(input)
-    return general.into(input, inplace, result)
+    result = _hardsigmoid(input)
+    return result if inplace is False else general.placed("hardsigmoid", input, inplace, result)
 
 
 def hardsigmoid_backward(grad_output, input):
@@ -186,7 +182,7 @@ def hardsigmoid_backward(grad_output, input):
 
 def gelu(input, approximate="none"):
     """``x * Phi(x)``, Phi the normal distribution's; with ``approximate="tanh"`` the usual approximation of it."""
-    return general.gelu(input, approximate=approximate) if _wide(input) else _gelu(input, approximate)
+    return _gelu(input, approximate)
 
 
 def gelu_backward(grad_output, input, approximate="none"):
@@ -196,9 +192,10 @@ def gelu_backward(grad_output, input, approximate="none"):
 
 def elu(input, alpha=1.0, inplace=False):
     """``x`` where it is above 0, else ``alpha * (exp(x) - 1)``."""
-    flag("elu", "inplace", inplace)
-    result = general.elu(input, alpha, inplace) if _wide(input) else _elu(input, alpha)
-    return general.into(input, inplace, result)
+    if type(alpha) in (int, float) and alpha < 0:
+        return general.placed("elu", input, inplace, general.elu(input, alpha))
+    result = _elu(input, alpha)
+    return result if inplace is False else general.placed("elu", input, inplace, result)
 
 
 def elu_backward(grad_output, input, alpha=1.0):

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from fastconv._values import shown
 from fastconv.functional._elementwise import as_operand, as_tensor, compute, flag, floating, integer, number, probability
 from fastconv.functional.pointwise import uniform
 from fastconv.functional.record import Array, array, function, sample, wrong
@@ -441,6 +442,13 @@ def into(input: Any, inplace: Any, result: Any) -> Any:
         return result
     input[...] = result
     return input
+
+
+def placed(name: str, input: Any, inplace: Any, result: Any) -> Any:
+    """``into``, for the function of this name."""
+    if not isinstance(inplace, (bool, np.bool_)):
+        raise TypeError(f"{name}: inplace={shown(inplace)}: expected True or False")
+    return into(input, bool(inplace), result)
 
 
 def _in_place(record: Callable) -> Callable:

@@ -22,10 +22,10 @@ def broadcast_shape(op: str, shapes: dict[str, Sequence[int]]) -> tuple[int, ...
     ndim = max(map(len, shapes.values()), default=0)
     out: list[int] = []
     for d in reversed(range(ndim)):
-        extents = {s[d - ndim] for s in shapes.values() if len(s) >= ndim - d} - {1}
+        extents = list(dict.fromkeys(s[d - ndim] for s in shapes.values() if len(s) >= ndim - d and s[d - ndim] != 1))
         if len(extents) > 1:
             shown = " and ".join(f"{name} of shape {tuple(s)}" for name, s in shapes.items())
-            fail(op, f"{shown}: dimension {d} is {' and '.join(map(str, sorted(extents)))}: expected equal extents, or 1")
+            fail(op, f"{shown}: dimension {d} is {' and '.join(map(str, extents))}: expected equal extents, or 1")
         out.append(extents.pop() if extents else 1)
     return tuple(out[::-1])
 
