@@ -58,6 +58,8 @@ def arguments(owner):
         needed.update(optimizer=one, schedulers=[optim.StepLR(one, 2), optim.StepLR(one, 3)], milestones=[2])
     if owner is optim.OneCycleLR:
         needed["total_steps"] = 5
+    if owner is nn.MultiTaskLoss:
+        needed["losses"] = [nn.MSELoss()]
     if "base" in needed:
         needed["base"] = optim.SGD(0.1)
     if "dataset" in parameters:

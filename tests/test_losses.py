@@ -185,3 +185,29 @@ def test_arguments_in_pytorchs_order():
         F.cross_entropy(x, labels, weight, ignore_index=2, reduction="sum", label_smoothing=0.1)
     assert F.mse_loss(x, x + 1, None, None, "sum") == F.mse_loss(x, x + 1, reduction="sum") == x.size
     assert F.mse_loss(x, x + 1, size_average=False) == x.size and F.mse_loss(x, x, reduce=False).shape == x.shape
+
+
+def test_ctc_as_pytorch_takes_it():
+    """Targets behind one another, one sequence, lengths as tuples; a sequence that fits no alignment."""
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed: its loss is the reference")
+    logs = normal(8, 3, 5)
+    logs -= np.log(np.exp(logs).sum(-1, keepdims=True))
+    rows = np.array([[1, 2, 2, 4], [3, 3, 1, 1], [4, 1, 2, 3]])
+    lengths, sizes = (8, 7, 5), (4, 2, 3)
+    flat = np.concatenate([r[:n] for r, n in zip(rows, sizes, strict=True)])
+    ctc = torch.nn.functional.ctc_loss
+    for targets in (rows, flat):
+        for reduction in ("none", "mean", "sum"):
+            expected = ctc(torch.tensor(logs), torch.tensor(targets), lengths, sizes, reduction=reduction).numpy()
+            np.testing.assert_allclose(F.ctc_loss(logs, targets, lengths, sizes, reduction=reduction), expected, rtol=1e-5)
+    expected = ctc(torch.tensor(logs[:, 0]), torch.tensor(rows[0]), torch.tensor(8), torch.tensor(4)).item()
+    assert float(F.ctc_loss(logs[:, 0], rows[0], 8, 4)) == pytest.approx(expected, rel=1e-5)
+    assert float(nn.CTCLoss()(logs, rows, np.array(lengths), np.array(sizes))) == pytest.approx(
+        ctc(torch.tensor(logs), torch.tensor(rows), lengths, sizes).item(), rel=1e-5)
+    assert F.ctc_loss(logs[:2, :1], rows[:1], (2,), (4,)) == np.inf
+    assert F.ctc_loss(logs[:2, :1], rows[:1], (2,), (4,), zero_infinity=True) == 0
+    for call, message in ((lambda: F.ctc_loss(logs, rows, (9, 7, 5), sizes), "input_lengths has 9"),
+                          (lambda: F.ctc_loss(logs, rows, lengths, (5, 2, 3)), "target_lengths has 5"),
+                          (lambda: F.ctc_loss(logs, flat, lengths, (4, 2, 2)), "target_lengths adds up to 8")):
+        with pytest.raises(ValueError, match=f"ctc_loss: {message}"):
+            call()

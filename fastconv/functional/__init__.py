@@ -136,6 +136,7 @@ from fastconv.functional.repeating import *  # noqa: F403
 from fastconv.functional.resize import *  # noqa: F403
 from fastconv.functional.roi import *  # noqa: F403
 from fastconv.functional.scan import *  # noqa: F403
+from fastconv.functional.sequences import ctc_loss as ctc_loss
 from fastconv.functional.scattering import *  # noqa: F403
 from fastconv.functional.selection import *  # noqa: F403
 from fastconv.functional.shape import add as add

@@ -413,7 +413,7 @@ def class_dimension(op: str, input) -> tuple[Tensor, int]:
 
 
 def _labels(high: int, *shape: int, low: int = 0, dtype: str = "int64"):
-    return array(lambda g: g.integers(low, high, shape).astype(dtype))
+    return array(lambda g: np.asarray(g.integers(low, high, shape), dtype))
 
 
 def _ignored(*shape: int):
@@ -598,6 +598,8 @@ def soft_margin_loss(input: Array, target: Array, size_average: bool | None = No
 
 def rows_of_classes(op: str, input, target, same: bool) -> tuple[Tensor, Tensor]:
     (input,), target = floats(op, input=input), tensor(op, "target", target)
+    if not input.ndim:  # one class
+        input, target = unsqueeze(input, 0), unsqueeze(target, 0) if same and not target.ndim else target
     shape = shape_of(input)
     if not 1 <= len(shape) <= 2 or not shape[-1]:
         fail(op, f"input of shape {shape}: expected (C,) or (N, C)")

@@ -44,6 +44,7 @@ from fastconv.nn.linear import Bilinear, Dropout, Flatten, Identity, Linear
 from fastconv.nn.loss import (
     BCELoss,
     BCEWithLogitsLoss,
+    CTCLoss,
     CosineEmbeddingLoss,
     CrossEntropyLoss,
     DiceLoss,
@@ -162,6 +163,7 @@ __all__ = [
     "AvgPool3d",
     "BCELoss",
     "BCEWithLogitsLoss",
+    "CTCLoss",
     "BatchNorm1d",
     "BatchNorm2d",
     "BatchNorm3d",

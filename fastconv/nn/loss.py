@@ -50,7 +50,10 @@ class Loss(Module):
         if value is not None:
             refuse_masked(owner, name, value)
             try:
-                value = np.asarray(value, np.float32)
+                array = np.asarray(value)
+                if array.dtype.kind not in "fiub":
+                    raise TypeError(f"dtype {array.dtype}")
+                value = np.asarray(array, np.float32)
             except (TypeError, ValueError) as error:
                 raise TypeError(f"{owner}: {name}={shown(value)}: expected numbers") from error
             if not np.isfinite(value).all() or positive and not (value >= 0).all():
@@ -363,6 +366,20 @@ class CosineEmbeddingLoss(Loss):
 
     def forward(self, input1, input2, target):
         return self._value(input1, input2, target)
+
+
+class CTCLoss(Loss):
+    """:func:`fastconv.functional.ctc_loss`, whose parameters it takes; called with logarithms of probabilities, targets, and
+    the lengths of both."""
+
+    _function = "ctc_loss"
+
+    def __init__(self, blank: int = 0, reduction: str = "mean", zero_infinity: bool = False):
+        self._begin(None, None, reduction, blank=integer("CTCLoss", "blank", blank, 0),
+                    zero_infinity=truth("CTCLoss", "zero_infinity", zero_infinity))
+
+    def forward(self, log_probs, targets, input_lengths, target_lengths):
+        return self._value(log_probs, targets, input_lengths, target_lengths)
 
 
 class FocalLoss(Loss):
