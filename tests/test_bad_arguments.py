@@ -25,7 +25,8 @@ NEEDED = {"in_channels": 4, "out_channels": 4, "kernel_size": 3, "in_features": 
           "output_size": 2, "padding": 1, "value": 0.0, "T_max": 3, "lr_lambda": lambda n: 1.0, "milestones": [2, 4],
           "max_lr": 0.1, "step_size": 2, "warmup_steps": 3, "gamma": 0.5, "epochs": 2, "steps_per_epoch": 3, "pixels": 1,
           "upscale_factor": 2, "downscale_factor": 2, "groups": 2, "dim": 1, "unflattened_size": (2, 2),
-          "threshold": 0.5, "p": 0.5, "mode": "row", "spatial_scale": 1.0, "sampling_ratio": 2}
+          "threshold": 0.5, "p": 0.5, "mode": "row", "spatial_scale": 1.0, "sampling_ratio": 2, "num_groups": 2,
+          "num_channels": 4, "normalized_shape": (4,), "size": 3}
 
 # what is taken, and why: sizes that a module keeps are held against the shape when it is compiled (below), as are dims;
 # words stand for anything, sequences for one value per dimension, numbers for infinite limits
@@ -98,9 +99,11 @@ def taken(argument, kind, made):
     if argument in KEPT and kind in ("huge", "negative", "nested"):
         return True
     unlimited = ("min_val", "max_val", "value", "negative_slope", "alpha", "lambd", "lower", "upper", "beta", "threshold",
-                 "init")
+                 "init", "k")
     if kind in ("inf", "huge", "negative", "half") and argument in unlimited:
         return kind != "inf" or argument in ("min_val", "max_val", "value")
+    if isinstance(made, nn.PairwiseDistance) and argument == "p":
+        return kind in ("inf", "huge", "negative", "half")  # a norm of any order
     if kind == "half":
         return argument not in INTEGERS
     if kind == "huge":

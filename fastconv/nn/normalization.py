@@ -24,6 +24,14 @@ def _nothing(layer: str, **given: Any) -> None:
             raise TypeError(f"{layer}: {name}={shown(value)}: expected None")
 
 
+def _count(layer: str, name: str, value: Any) -> int:
+    """A number of channels that a tensor can have."""
+    count = integer(layer, name, value, 1)
+    if count >= 2**31:
+        raise ValueError(f"{layer}: {name}={count} must be at most {2**31 - 1}")
+    return count
+
+
 class _Affine(Module):
     def _parameters_of(self, shape: tuple[int, ...], weight: bool, bias: bool) -> None:
         layer = type(self).__name__
@@ -54,8 +62,8 @@ class GroupNorm(_Affine):
     def __init__(self, num_groups: int, num_channels: int, eps: float = 1e-5, affine: bool = True, device=None, dtype=None):
         super().__init__()
         _nothing("GroupNorm", device=device, dtype=dtype)
-        self.num_groups = integer("GroupNorm", "num_groups", num_groups, 1)
-        self.num_channels = integer("GroupNorm", "num_channels", num_channels, 1)
+        self.num_groups = _count("GroupNorm", "num_groups", num_groups)
+        self.num_channels = _count("GroupNorm", "num_channels", num_channels)
         if self.num_channels % self.num_groups:
             raise ValueError(f"GroupNorm: num_groups={num_groups}: expected a divisor of num_channels={num_channels}")
         self.eps, self.affine = number("GroupNorm", "eps", eps, 0, LARGEST), flag("GroupNorm", "affine", affine)
@@ -74,7 +82,7 @@ class GroupNorm(_Affine):
 
 def _shape(layer: str, value: Any) -> tuple[int, ...]:
     value = plain(value)
-    return tuple(integer(layer, "normalized_shape", v, 1) for v in (value if isinstance(value, (tuple, list)) else (value,)))
+    return tuple(_count(layer, "normalized_shape", v) for v in (value if isinstance(value, (tuple, list)) else (value,)))
 
 
 class LayerNorm(_Affine):
@@ -169,7 +177,7 @@ class _InstanceNorm(_Affine):
         super().__init__()
         layer = type(self).__name__
         _nothing(layer, device=device, dtype=dtype)
-        self.num_features = n = integer(layer, "num_features", num_features, 1)
+        self.num_features = n = _count(layer, "num_features", num_features)
         self.eps, self.momentum = number(layer, "eps", eps, 0, LARGEST), number(layer, "momentum", momentum, 0, 1)
         self.affine, self.track_running_stats = (
             flag(layer, "affine", affine),
@@ -256,7 +264,7 @@ class LocalResponseNorm(Module):
     def __init__(self, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0):
         super().__init__()
         layer = type(self).__name__
-        self.size = integer(layer, "size", size, 1)
+        self.size = _count(layer, "size", size)
         self.alpha, self.beta, self.k = (
             number(layer, name, v, -LARGEST, LARGEST) for name, v in (("alpha", alpha), ("beta", beta), ("k", k))
         )
@@ -298,7 +306,7 @@ class PairwiseDistance(Module):
         super().__init__()
         self.norm, self.eps = (
             number("PairwiseDistance", "p", p, -float("inf"), float("inf")),
-            number("PairwiseDistance", "eps", eps, -LARGEST, LARGEST),
+            number("PairwiseDistance", "eps", eps, 0, LARGEST),
         )
         self.keepdim = flag("PairwiseDistance", "keepdim", keepdim)
 

@@ -308,9 +308,14 @@ FC_NOINLINE void finish(const ReduceArgs* a, float* s, float* t, int64_t lanes, 
 FC_NOINLINE void write(const ReduceArgs* a, int64_t first, int64_t lanes, float* s, float* t, double k, int64_t base) {
     if (a->reduction == FC_MOMENTS && k > 0) {
         Walk walk(a->kept, a->kept_rank, a->n, first);
-        for (int64_t c = 0; c < lanes; ++c) {
-            s[c] += pivot(a, static_cast<const char*>(a->x) + element_size(a->dtype_x) * walk.x);
-            walk.advance(1);
+        float pivots[64];
+        for (int64_t c = 0; c < lanes;) {
+            const int64_t n = min64(min64(walk.left(), lanes - c), 64);
+            as_floats(static_cast<const char*>(a->x) + element_size(a->dtype_x) * walk.x, a->dtype_x,
+                      a->kept[a->kept_rank - 1].x, n, pivots);
+            for (int64_t i = 0; i < n; ++i) s[c + i] += pivots[i];
+            walk.advance(n);
+            c += n;
         }
     }
     finish(a, s, t, lanes, k);
