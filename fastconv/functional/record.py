@@ -142,8 +142,8 @@ def _symbolic(value) -> bool:
     return isinstance(value, (Tensor, Parameter)) or isinstance(value, (tuple, list)) and any(map(_symbolic, value))
 
 
-def function(*, samples: Callable = list, wrong: Callable = list, reference: Callable | None = None, method: str = "",
-             name: str = "", differentiable: bool = True) -> Callable[[Body], Body]:
+def function(*, samples: Any = list, wrong: Any = list, reference: Any = None, method: Any = "", name: Any = "",
+             differentiable: Any = True) -> Callable[[Body], Body]:
     """Makes a record of a function over tensors.
 
     Parameters

@@ -59,6 +59,7 @@ class Tensor:
 
     if TYPE_CHECKING:  # methods that the functions of fastconv.functional add
         def __getattr__(self, name: str) -> Any: ...
+        def __getitem__(self, key: Any) -> Any: ...
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -334,12 +334,12 @@ def _vector_norm(x, ord=2, dim=None, keepdim=False, *, dtype=None):
 
 @rule("clamp_min")
 def _clamp_min(x, low):
-    return F.clamp(x, low)
+    return x.clamp(low)
 
 
 @rule("clamp_max")
 def _clamp_max(x, high):
-    return F.clamp(x, None, high)
+    return x.clamp(None, high)
 
 
 @rule("layer_norm")

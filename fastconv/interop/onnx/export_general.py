@@ -344,8 +344,9 @@ def _resample(w: Writer, node: Node) -> None:
     for rule in node.attrs["rules"]:
         found = taps(rule, node.attrs["adjoint"])
         size = rule[1] if not node.attrs["adjoint"] else rule[2]
-        matrix = np.zeros((found.size, size), np.float32)
-        np.add.at(matrix, (np.repeat(np.arange(found.size), np.diff(found.start)), found.index), found.weight)
+        matrix = np.zeros((len(found.start) - 1, size), np.float32)
+        counts = np.diff(found.start)
+        np.add.at(matrix, (np.repeat(np.arange(len(counts)), counts), np.asarray(found[1])), found.weight)
         spec = f"{letters},z{letters[rule[0]]}->{letters.replace(letters[rule[0]], 'z')}"
         name = w.add("Einsum", [name, w.constant(matrix, np.float32)], equation=spec)
     w.add("Identity", [name], [w.name(node.output)])

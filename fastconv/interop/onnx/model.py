@@ -244,7 +244,7 @@ class Builder:
             schema = self.onnx.defs.get_schema(op, self.opset, "")
         except self.onnx.defs.SchemaError:
             return False
-        return schema.has_function or schema.has_context_dependent_function
+        return any(getattr(schema, name) for name in ("has_function", "has_context_dependent_function"))
 
     def build(self) -> OnnxModel:
         graph = self.proto.graph
