@@ -383,4 +383,5 @@ def test_prelu_learns():
     x, g = array(2, 3, 4), array(2, 3, 4, seed=1)
     engine(x)
     engine.backward(g)
+    assert layer.num_parameters() == 3
     np.testing.assert_allclose(layer.weight.grad, (g * np.minimum(x, 0)).sum((0, 2)), rtol=1e-5, atol=1e-6)

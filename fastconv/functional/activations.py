@@ -451,7 +451,7 @@ def placed(name: str, input: Any, inplace: Any, result: Any) -> Any:
     return into(input, bool(inplace), result)
 
 
-def _in_place(record: Callable) -> Callable:
+def _in_place(record: Any) -> Any:
     def call(input, *args, **kwargs):
         bound = record.record.bind((input, *args), kwargs)  # type: ignore[attr-defined]
         return into(input, bound.arguments.get("inplace"), record(input, *args, **kwargs))

@@ -897,7 +897,7 @@ def _methods() -> None:
     ):
         setattr(Tensor, f"__{name}__", of)
         setattr(Tensor, f"__r{name}__", reflected(of))
-    for name, of in (
+    for name, one in (
         ("neg", neg),
         ("pos", positive),
         ("abs", abs),
@@ -908,7 +908,7 @@ def _methods() -> None:
         ("ge", ge),
         ("round", lambda self, digits=0: round(self, decimals=digits)),
     ):
-        setattr(Tensor, f"__{name}__", of)
+        setattr(Tensor, f"__{name}__", one)
 
 
 _methods()

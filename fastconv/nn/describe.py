@@ -102,6 +102,8 @@ def _arguments(module: Module) -> dict:
     found = {name: getattr(module, name) for name in _argument_names(type(module))}  # type: ignore[arg-type]
     if "bias" in found:  # the parameter of this name
         found["bias"] = found["bias"] is not None and found["bias"] is not False
+    if callable(found.get("num_parameters")):  # of PReLU: every module has a method of this name
+        found["num_parameters"] = module.weight.size
     return plain(found)
 
 

@@ -163,9 +163,9 @@ class PReLU(Module):
 
     def __init__(self, num_parameters: int = 1, init: float = 0.25):
         super().__init__()
-        self.num_parameters = integer("PReLU", "num_parameters", num_parameters, 1)
+        count = integer("PReLU", "num_parameters", num_parameters, 1)
         self.init = number("PReLU", "init", init, -LARGEST, LARGEST)
-        self.weight = filled("PReLU", "weight", (self.num_parameters,))
+        self.weight = filled("PReLU", "weight", (count,))
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -176,4 +176,4 @@ class PReLU(Module):
         return F.prelu(x, self.weight)
 
     def extra_repr(self) -> str:
-        return f"num_parameters={self.num_parameters}"
+        return f"num_parameters={self.weight.size}"

@@ -64,7 +64,7 @@ def _div(g, y, x, z):
     return g / z, -(g * (y / z))
 
 
-def polygamma(n: int, x: Value) -> Value:
+def polygamma(n: int, x: Any) -> Any:
     """The n-th derivative of digamma, n at least 2, of values from -12 on: 20 terms of its series, then Euler-Maclaurin's
     formula; NaN below."""
     line = x.builder.line
