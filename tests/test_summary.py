@@ -103,3 +103,18 @@ def test_it_refuses_what_compile_refuses():
         fc.summary(nn.ReLU(), "224")
     with pytest.raises(ValueError, match="'0'.*3 channels"):
         fc.summary(nn.Sequential(nn.Conv2d(1, 2, 3)), (1, 3, 8, 8))
+
+
+def test_receptive_fields_of_a_dilated_context_module():
+    """F. Yu, V. Koltun, "Multi-scale context aggregation by dilated convolutions", 2016, table 1."""
+    net = nn.Sequential(*(layer for d in (1, 1, 2, 4, 8, 16, 1)
+                          for layer in (nn.Conv2d(2, 2, 3, padding=d, dilation=d), nn.ReLU())))
+    rows = [row for row in fc.summary(net, (1, 2, 80, 80)).rows if row.type == "Conv2d"]
+    assert [row.receptive_field for row in rows] == [(n, n) for n in (3, 5, 9, 17, 33, 65, 67)]
+
+
+def test_integers_and_constants_in_a_summary():
+    mean = np.zeros((1, 3, 1, 1), np.float32)
+    found = fc.summary(lambda x: fc.functional.topk(fc.functional.flatten(x - mean, 1), 2), (2, 3, 4, 4))
+    assert found.output_shapes == [(2, 2), (2, 2)]
+    assert found.rows[-1].activation_bytes == 2 * 2 * (4 + 8)

@@ -8,12 +8,16 @@ import numpy as np
 
 from fastconv._values import shown
 from fastconv.functional.indexing import extents
+from fastconv.functional.pointwise import lerp
 from fastconv.functional.record import Array, array, fail, function, sample, wrong
 from fastconv.graph.ir import Tensor, apply
 from fastconv.ops.arguments import dimension, flag, integer
+from fastconv.ops.map import fused
+from fastconv.ops.reduce import reduced
 from fastconv.ops.views import tensor
 
-__all__ = ["argsort", "bucketize", "kthvalue", "median", "mode", "msort", "nanmedian", "searchsorted", "sort", "topk"]
+__all__ = ["argsort", "bucketize", "kthvalue", "median", "mode", "msort", "nanmedian", "nanquantile", "quantile", "searchsorted",
+           "sort", "topk"]
 
 
 class Selected(NamedTuple):
@@ -176,6 +180,99 @@ def nanmedian(input: Array, dim: int | None = None, keepdim: bool = False) -> Se
 def mode(input: Array, dim: int = -1, keepdim: bool = False) -> Selected:
     """The most frequent value of each line along ``dim``, of equally frequent ones the smallest, and where it was last."""
     return one_of("mode", "mode", tensor("mode", "input", input), dim, keepdim)
+
+
+# ---- quantiles ----------------------------------------------------------------------------------------------------------
+
+INTERPOLATIONS = ("linear", "lower", "higher", "nearest", "midpoint")
+
+
+def quantiles(op: str, input, q, dim, keepdim, interpolation, ignore_nan: bool) -> Tensor:
+    """Between two neighbours of the sorted values of each line; a line with NaN gives NaN, unless they are ignored."""
+    x = tensor(op, "input", input)
+    if x.dtype != "float32":
+        fail(op, f"input has dtype {x.dtype}: expected float32", TypeError)
+    if interpolation not in INTERPOLATIONS:
+        fail(op, f"interpolation={shown(interpolation)}: expected one of {', '.join(INTERPOLATIONS)}")
+    keep, rank = flag(op, "keepdim", keepdim), x.ndim
+    several = not isinstance(q, (int, float)) and getattr(q, "ndim", 0) == 1
+    at = tensor(op, "q", np.float32(q) if isinstance(q, (int, float)) else q)
+    if at.dtype != "float32" or at.ndim > 1:
+        fail(op, f"q of shape {extents(at)} and dtype {at.dtype}: expected float32, a number or one dimension")
+    if at.value is not None and not ((at.value >= 0) & (at.value <= 1)).all():
+        fail(op, f"q={shown(q)}: expected 0 to 1")
+    axis = None if dim is None else dimension(op, dim, rank)
+    x = x.reshape(-1) if axis is None or rank == 0 else x  # type: ignore[attr-defined]
+    line = 0 if axis is None or rank == 0 else axis
+    if 0 in extents(x):
+        fail(op, f"input of shape {extents(x)} has no elements")
+    length = extents(x)[line]
+    ordered = in_order(op, "sort", x.transpose(line, -1), -1).values  # type: ignore[attr-defined]
+    at = at.reshape(-1)  # type: ignore[attr-defined]
+    nan = fused(lambda v: v.isnan(), ordered)
+    missing = reduced("sum", nan, [ordered.ndim - 1], True)
+    top = length - 1.0
+    last = fused(lambda n: (top - n).maximum(0.0) if ignore_nan else n * 0.0 + top, missing)
+    place = last * at  # (..., q)
+    if not ignore_nan:  # where there is one, it is the last
+        place = fused(lambda p, n: (n > 0.0).where(top, p), place, missing)
+    kinds = {"lower": lambda p: p.floor(), "higher": lambda p: p.ceil(), "nearest": lambda p: p.round()}
+    maps = {"x_map": [*range(ordered.ndim - 1), None], "index_map": list(range(ordered.ndim)), "checked": True}
+
+    def value(function) -> Tensor:
+        return apply("gather", [ordered, fused(function, place, dtype="int64")], **maps)
+
+    if interpolation in kinds:
+        found = value(kinds[interpolation])
+    else:
+        low, high = value(lambda p: p.floor()), value(lambda p: p.ceil())
+        linear = interpolation == "linear"
+        share = fused(lambda p: p - p.floor() if linear else p.floor().eq(p).where(0.0, 0.5), place)
+        found = lerp(low, high, share)
+    found = found.transpose(line, -1)  # type: ignore[attr-defined]
+    found = found.unsqueeze(0).transpose(0, line + 1)  # the quantiles in front
+    if not keep:
+        found = found.squeeze(line + 1)
+    elif axis is None:
+        found = found.reshape(extents(found)[0], *(1,) * rank)
+    if rank == 0 and keep:
+        found = found.reshape(extents(found)[0])
+    return found if several else found.squeeze(0)
+
+
+QUANTILES = [(3, 7), 0.3], [(4, 5), array(lambda g: np.array([0.0, 0.25, 1.0], np.float32)), 1], [(4, 5), 0.6, 0, True]
+
+
+def _quantile(name: str, ignore: bool, text: str):
+    def body(input: Array, q: Array, dim: int | None = None, keepdim: bool = False, *, interpolation: str = "linear") -> Array:
+        return quantiles(name, input, q, dim, keepdim, interpolation, ignore)
+
+    body.__name__ = body.__qualname__ = name
+    body.__doc__ = f"""{text}
+
+    Parameters
+    ----------
+    input : array, float32
+    q : float, or array of one dimension
+        From 0 to 1; several are the first dimension of the result.
+    dim : int, optional
+        Default all values.
+    keepdim : bool
+    interpolation : {{"linear", "lower", "higher", "nearest", "midpoint"}}
+        What is between two values.
+
+    Raises
+    ------
+    IndexError, TypeError, ValueError
+    """
+    return function(name=name, method=name, samples=lambda: [sample(*each) for each in QUANTILES] + [
+                        sample((3, 6), 0.35, 1, interpolation=kind) for kind in INTERPOLATIONS],
+                    wrong=lambda: [wrong(ValueError, "interpolation='up'", (3, 4), 0.5, interpolation="up"),
+                                   wrong(ValueError, "q=1.5", (3, 4), 1.5)])(body)
+
+
+quantile = _quantile("quantile", False, "The value below which a share ``q`` of each line lies; NaN for a line with NaN.")
+nanquantile = _quantile("nanquantile", True, "As :func:`quantile`, of the values that are not NaN.")
 
 
 # ---- places in lines ----------------------------------------------------------------------------------------------------

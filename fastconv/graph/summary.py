@@ -18,6 +18,7 @@ VIEWS = ("flatten", "unflatten", "view", "layout", "detach", "repeat_reduced")  
 POINTWISE = {
     "add", "sub", "mul", "scale", "concat", "channel_slice", "pad", "relu", "leaky_relu", "clip", "sigmoid", "tanh", "elu",
     "silu", "hardsigmoid", "hardswish", "gelu", "softmax", "log_softmax", "dropout", "linear",
+    "map", "layout", "detach",
 }
 
 
@@ -141,7 +142,7 @@ def _rows(graph, leaves: dict[str, str], parameters: set[int]) -> list[LayerSumm
     before: str | None = None  # the layer of the row before
     ops: set[str] = set()  # and its operators; one that comes again is another call
     for node in graph.nodes:
-        activations = [t for t in node.inputs if t is not None and t.parameter is None]
+        activations = [t for t in node.inputs if t is not None and t.parameter is None and t.value is None]
         owned = {id(t.parameter): t.parameter.size for t in node.inputs if t is not None and t.parameter is not None
                  and id(t.parameter) in left}
         left -= set(owned)
@@ -151,7 +152,7 @@ def _rows(graph, leaves: dict[str, str], parameters: set[int]) -> list[LayerSumm
         row = LayerSummary(
             node.path, leaves.get(node.path, node.op.name), activations[0].shape if activations else None,
             node.output.shape, sum(owned.values()), multiply_adds(node),
-            0 if node.op.name in VIEWS else sum(FLOAT * prod(t.shape) for t in node.outputs),
+            0 if node.op.name in VIEWS else sum(t.type.nbytes for t in node.outputs),
             tuple(int(size) for size, _ in field) if field else None)
         if rows and before == node.path and node.path in leaves and node.op.name not in ops:
             last = rows.pop()
