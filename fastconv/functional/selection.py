@@ -16,8 +16,8 @@ from fastconv.ops.map import fused
 from fastconv.ops.reduce import reduced
 from fastconv.ops.views import tensor
 
-__all__ = ["argsort", "bucketize", "kthvalue", "median", "mode", "msort", "nanmedian", "nanquantile", "quantile", "searchsorted",
-           "sort", "topk"]
+__all__ = ["argsort", "bucketize", "kthvalue", "median", "mode", "msort", "nanmedian", "nanquantile", "quantile",
+           "searchsorted", "sort", "topk"]
 
 
 class Selected(NamedTuple):
@@ -244,7 +244,8 @@ QUANTILES = [(3, 7), 0.3], [(4, 5), array(lambda g: np.array([0.0, 0.25, 1.0], n
 
 
 def _quantile(name: str, ignore: bool, text: str):
-    def body(input: Array, q: Array, dim: int | None = None, keepdim: bool = False, *, interpolation: str = "linear") -> Array:
+    def body(input: Array, q: Array, dim: int | None = None, keepdim: bool = False, *,
+             interpolation: str = "linear") -> Array:
         return quantiles(name, input, q, dim, keepdim, interpolation, ignore)
 
     body.__name__ = body.__qualname__ = name

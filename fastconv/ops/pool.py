@@ -43,7 +43,7 @@ def normalise(op: str, x: tuple[int, ...], attrs: dict) -> None:
     given = attrs.get("padding", 0)
     kernel = attrs["kernel_size"] = ints(op, "kernel_size", attrs["kernel_size"], dims, 1)
     stride = attrs.get("stride")
-    attrs["stride"] = kernel if stride is None else ints(op, "stride", stride, dims, 1)
+    attrs["stride"] = kernel if stride is None or stride in ((), []) else ints(op, "stride", stride, dims, 1)
     attrs["dilation"] = ints(op, "dilation", attrs.get("dilation", 1), dims, 1)
     attrs["padding"] = pads(op, given, kernel, attrs["stride"], attrs["dilation"])
     flag(op, attrs, "ceil_mode", False)
