@@ -64,13 +64,14 @@ MODULE = ["-fno-exceptions", "-fno-asynchronous-unwind-tables", "-fno-unwind-tab
 # How kernels are compiled, by family, or by instruction set and family; their bits do not depend on it. At -O2 the wheel is
 # 0.25 MB smaller than at -O3, and what does not say otherwise here takes as long (each step of training ResNet-18, MobileNet
 # v2 and LeNet-5, and of what they lack, at AVX-512 and AVX2, interleaved). norm would take up to 30 % longer, fft and
-# elementwise with short loops not unrolled up to 20 %. At -Os depthwise takes as long as at -O3 (at -O2 5 % longer) and is
-# 0.09 MB smaller; pool takes 4 to 17 % less with AVX-512 and is 0.03 MB smaller, but with AVX2 averages take 12 % longer.
-# AVX2's planes emulate what only newer processors have.
+# elementwise with short loops not unrolled up to 20 %. At -Os depthwise and winograd take as long as at -O3 (depthwise at
+# -O2 5 % longer) and are 0.13 MB smaller; pool takes 4 to 17 % less with AVX-512 and is 0.03 MB smaller, with AVX2 averages
+# take 12 % longer. AVX2's planes emulate what only newer processors have.
 UNROLLED = ["-O2", "-fpeel-loops"]
 VECTORISED = ["-O2", "-ftree-vectorize"]  # what copy converts and picks out: at -O2 alone a quarter to a tenth of the speed
-LEVELS = {"conv": ["-O3"], "norm": ["-O3"], "copy": VECTORISED, "fft": UNROLLED, "elementwise": UNROLLED,
-          "depthwise": ["-Os"], "avx512_pool": ["-Os"], "avx2_planes": ["-Os"]}
+LEVELS = {"conv": ["-O3"], "norm": ["-O3"], "copy": VECTORISED, "reduce": VECTORISED, "resample": VECTORISED,
+          "update": VECTORISED, "augment": VECTORISED, "fft": UNROLLED, "elementwise": UNROLLED, "depthwise": ["-Os"],
+          "winograd": ["-Os"], "avx512_pool": ["-Os"], "avx2_planes": ["-Os"]}
 # Where there are others, the portable kernels are for processors without AVX2: for size, 0.25 MB of the wheel (resnet18 is
 # 10 % slower there).
 # What takes the compiler longest is begun first, so that all cores end together.
