@@ -70,7 +70,8 @@ def dims_of(op: str, x: Tensor, dim: Dims) -> tuple[int, ...]:
 def some(op: str, x: Tensor, dims: Sequence[int]) -> None:
     """Refuses an operation that has no value for nothing at all."""
     empty = [d for d in dims if x.type.shape[d] == 0]
-    if empty and product(s for d, s in enumerate(x.type.shape) if d not in dims) or (empty and len(dims) == x.ndim):
+    results: list[int] = [s for d, s in enumerate(x.type.shape) if d not in dims]
+    if empty and (0 not in results or len(dims) == x.ndim):
         fail(
             op,
             f"input of shape {x.type.shape} has no elements along dimension {empty[0]}: {op} of nothing is not defined",
@@ -376,6 +377,8 @@ argmin = _place("argmin", "smallest")
 
 def _both(name: str, operation: str, elementwise: str, word: str):
     def body(input: Array, dim: Array | int | None = None, keepdim: bool = False) -> Array | Selected:
+        if isinstance(plain(input), (bool, int, float)):
+            fail(name, f"input={shown(input)}: expected an array", TypeError)
         x = tensor(name, "input", input)
         if dim is not None and not isinstance(plain(dim), (int, float, str, tuple, list)):  # another array
             other = tensor(name, "other", dim)
@@ -463,7 +466,7 @@ def _correction(op: str, dim, unbiased, correction) -> tuple[Dims, float]:
     return dim, 1.0 if unbiased is None or flag(op, "unbiased", unbiased) else 0.0
 
 
-_MOMENTS = {
+_MOMENTS: dict[str, Any] = {
     "wrong": lambda: [
         *_DIM[:3],
         wrong(TypeError, "keepdim=1", (2, 3), 0, True, 1),

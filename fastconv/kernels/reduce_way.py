@@ -91,6 +91,7 @@ def way(*, shape, axes, operation, x, z=None, y=None, y2=None, batched=False) ->
         order, spread = SIDE_BY_SIDE, reduced.pop().extent
     elements, lanes, pack = count(reduced), 1, 1
     if order != ONE_BY_ONE:
+        assert first is not None
         unit = spread > 1 or first.strides[0] == 1
         lies = unit and x[2] == "float32" and before == PLAIN and (
             not z or (z[2] == "float32" and (spread > 1 or first.strides[1] == 1)))
@@ -100,7 +101,7 @@ def way(*, shape, axes, operation, x, z=None, y=None, y2=None, batched=False) ->
         if packs(first, reduced, order, z is not None) and spread == 1:
             pack = max(1, min(COPIED // first.extent, elements // 64))
             lanes = first.extent if pack > 1 else lanes
-    parts, per_part = cut(kept, elements, first.extent if order != ONE_BY_ONE else 1, lanes, pack, spread)
+    parts, per_part = cut(kept, elements, first.extent if first and order != ONE_BY_ONE else 1, lanes, pack, spread)
     return Way(kept, reduced, moved, order, lanes, pack, spread, parts, per_part, 2 if reduction >= ARGMAX else 1)
 
 

@@ -26,7 +26,7 @@ from fastconv.kernels import reduce as kernels
 from fastconv.kernels.reduce_way import way
 from fastconv.ops import views
 
-Operand = tuple[Any, tuple[int, ...], str]  # as step factories take it
+Operand = Any  # (reference, strides, dtype), as step factories take it
 
 
 class Steps:
@@ -198,11 +198,11 @@ def lower(node: Node, cx: Lowering) -> None:
     inputs = [source, scale, *([mean] if centred else []), *given]
 
     def body(x, r, *rest):
-        rest = list(rest)
-        out = (x - rest.pop(0)) * r if centred else x * r
+        left = list(rest)
+        out = (x - left.pop(0)) * r if centred else x * r
         if w is not None:
-            out = out * rest.pop(0)
-        return out + rest.pop(0) if b is not None else out
+            out = out * left.pop(0)
+        return out + left.pop(0) if b is not None else out
 
     p.steps.map(body, inputs, target)
     if running:
@@ -310,9 +310,9 @@ def lower_backward(node: Node, cx: Lowering) -> None:
     inputs = [g, v, r, b, *([mean, a] if centred else []), *([w] if w is not None else [])]
 
     def body(g, x, r, b, *rest):
-        rest = list(rest)
-        mean, a = (rest.pop(0), rest.pop(0)) if centred else (None, None)
-        weighted = g * rest.pop(0) if w is not None else g
+        left = list(rest)
+        mean, a = (left.pop(0), left.pop(0)) if centred else (None, None)
+        weighted = g * left.pop(0) if w is not None else g
         if centred:
             return (weighted - a * one - (x - mean) * r * (b * one)) * r
         return (weighted - x * r * (b * one)) * r
