@@ -64,7 +64,8 @@ class Compiled(Call):
         if self.program is None:
             return 0
         scratch = sum(s.scratch_bytes for s in self.program.segments.values())
-        return self.lowered.arena_bytes + self.lowered.weights_bytes + scratch * get_num_threads()
+        lowered = self.lowered
+        return lowered.arena_bytes + lowered.weights_bytes + lowered.own_bytes + scratch * get_num_threads()
 
     def unbind(self) -> None:
         """Gives the memory back."""

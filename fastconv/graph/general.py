@@ -159,7 +159,8 @@ def compile_function(name: str, function: Callable, arguments: Any, arrays: Sequ
                 else:
                     compiled.read[i] = lowered.keep_until_read(tensor)
             lowered.finish()
-            check_memory(lowered.arena_bytes + lowered.weights_bytes + sum(t.type.nbytes for t in outputs))
+            check_memory(lowered.arena_bytes + lowered.weights_bytes + lowered.own_bytes +
+                         sum(t.type.nbytes for t in outputs))
         except MemoryError as error:
             text = ", ".join(str(a.shape) for a in arrays)
             raise MemoryError(f"{name}: arrays of shape {text}: {error}") from None

@@ -326,6 +326,11 @@ class Lowering:
         self.buffers.append(buffer)
         return buffer.at()
 
+    @property
+    def own_bytes(self) -> int:
+        """Bytes of the memory that no clone shares, beside the arena."""
+        return sum(b.nbytes for b in self.buffers if b.kind == HANDED)
+
     def before(self, tensor: Tensor, check: Callable) -> bool:
         """Has ``check``, which may refuse them, called with the values of an integer input before each forward; False, and
         nothing is done, where the tensor is no input."""
