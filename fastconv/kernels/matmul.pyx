@@ -62,6 +62,13 @@ def needs(*, shape, kinds, a, b, c, d=None, batched=False, constant="") -> tuple
     return plan.packed, plan.partials
 
 
+def packing(*, shape, kinds, a, b, c, d=None, batched=False, constant="") -> tuple:
+    """What the blocks of b consist of: equal for products that can share them."""
+    plan = plan_of(shape, kinds, a, b, c, d, batched, constant)
+    some = [(dim.extent, dim.b) for dim in (plan.n, plan.k, plan.e, *plan.batch) if dim.b or dim is plan.n or dim is plan.k]
+    return (plan.swapped, *some)
+
+
 def pack(*, shape, kinds, a, b, c, size_t packed, d=None, batched=False, constant="") -> Step:
     """b (a, where they change places) into blocks of columns."""
     plan = plan_of(shape, kinds, a, b, c, d, batched, constant)

@@ -141,11 +141,15 @@ def lower(node: Node, cx: Lowering) -> None:
         packed, partials = kernels.needs(**problem)
     blocks: Ref | int = 0
     if packed:
-        if problem["constant"]:
-            blocks, segment = cx.packed(4 * packed, a if constant[0] else b)
+        source = a if constant[0] else b
+        key = ("blocks", source, kernels.packing(**problem)) if problem["constant"] else None
+        if key in cx.extra:  # a weight that several products read, of the steps of a recurrent layer
+            blocks = cx.extra[key]
         else:
-            blocks, segment = cx.temp(4 * packed, "packed"), None
-        cx.step(kernels.pack, **problem, packed=blocks, op="pack", segment=segment)
+            blocks, segment = cx.packed(4 * packed, source) if key else (cx.temp(4 * packed, "packed"), None)
+            cx.step(kernels.pack, **problem, packed=blocks, op="pack", segment=segment)
+            if key:
+                cx.extra[key] = blocks
     sums = cx.temp(4 * partials, "partial sums") if partials else 0
     last = {"alpha": attrs["alpha"], "beta": attrs["beta"]}
     cx.step(kernels.product, **problem, packed=blocks, partials=sums, **last, algorithm="gemm",
