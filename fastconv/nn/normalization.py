@@ -9,12 +9,11 @@ import numpy as np
 
 from fastconv._values import plain, shown
 from fastconv.functional import normalization as F
-from fastconv.graph.ir import fail
+from fastconv.graph.ir import apply, fail
 from fastconv.graph.parameter import filled
 from fastconv.nn import init
 from fastconv.nn._check import LARGEST, flag, integer, number
 from fastconv.nn.module import Module
-from fastconv.ops.standardize import standardized
 
 
 def _nothing(layer: str, **given: Any) -> None:
@@ -195,30 +194,14 @@ class _InstanceNorm(_Affine):
             fail(layer, f"input of shape {x.shape} has {x.ndim} dimensions: expected {self.shapes}")
         if x.shape[1] != self.num_features:
             fail(layer, f"input of shape {x.shape} has {x.shape[1]} channels: expected num_features={self.num_features}")
-        own = self.training or self.running_mean is None
-        y = F.instance_norm(
-            x,
-            None if own else self.running_mean,
-            None if own else self.running_var,
-            self.weight,
-            self.bias,
-            own,
-            self.momentum,
-            self.eps,
-        )
         if self.training and self.running_mean is not None:
-            y = standardized(
-                x,
-                self.weight,
-                self.bias,
-                groups=0,
-                reduced=range(2, x.ndim),
-                weighted=(1,),
-                eps=self.eps,
-                running=(self.running_mean, self.running_var),
-                momentum=self.momentum,
-            )
-        return y
+            if all(extent == 1 for extent in x.shape[2:]):
+                fail(layer, f"input of shape {x.shape} has one value per channel and image: expected more")
+            tensors = [x, self.weight, self.bias, self.running_mean, self.running_var]
+            return apply("standardize", tensors, groups=0, reduced=tuple(range(2, x.ndim)), weighted=(1,), eps=self.eps,
+                         centred=True, momentum=self.momentum, effect=True)[0]
+        return F.instance_norm(x, self.running_mean, self.running_var, self.weight, self.bias, self.running_mean is None,
+                               self.momentum, self.eps)
 
     def extra_repr(self) -> str:
         return (

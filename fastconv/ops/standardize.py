@@ -140,31 +140,12 @@ class Problem:
         return self.steps.dense(view.ref, tuple(1 if d in self.reduced else s for d, s in enumerate(self.shape)))
 
 
-def standardized(
-    x: Tensor,
-    weight: Tensor | None,
-    bias: Tensor | None,
-    *,
-    groups: int,
-    reduced: Sequence[int],
-    weighted: Sequence[int],
-    eps: float,
-    centred: bool = True,
-    running: Sequence = (),
-    momentum: float = 0.0,
-) -> Tensor:
-    """The node; ``reduced`` and ``weighted`` count dimensions of the split shape. ``running``: mean and variance, parameters
-    that move by ``momentum`` towards those of the batch."""
-    return apply(
-        "standardize",
-        [x, weight, bias, *running],
-        groups=groups,
-        reduced=tuple(reduced),
-        weighted=tuple(weighted),
-        eps=eps,
-        centred=centred,
-        **({"effect": True, "momentum": momentum} if running else {}),
-    )[0]
+def standardized(x: Tensor, weight: Tensor | None, bias: Tensor | None, *, groups: int, reduced: Sequence[int],
+                 weighted: Sequence[int], eps: float, centred: bool = True) -> Tensor:
+    """The node; ``reduced`` and ``weighted`` count dimensions of the split shape. It has two more inputs where running
+    statistics, mean and variance, are to move by ``momentum`` towards those of the batch."""
+    return apply("standardize", [x, weight, bias], groups=groups, reduced=tuple(reduced), weighted=tuple(weighted), eps=eps,
+                 centred=centred)[0]
 
 
 def infer(inputs: list, attrs: dict) -> list[Type]:
