@@ -287,7 +287,8 @@ def test_what_is_no_array_is_named(function):
             else:
                 if kind == "a vector":  # what works element by element takes any number of dimensions
                     assert got.shape == (3,) or got.size == 1, name
-                elif kind in ("scalar", "no dimensions", "six dimensions") and (function is F.add or np.shape(got) == np.shape(wrong)):
+                elif kind in ("scalar", "no dimensions", "six dimensions") and \
+                        (function is F.add or np.shape(got) == np.shape(wrong)):
                     assert function.__module__.rpartition(".")[2] in ("activation", "shape")  # of whatever rank
                 elif function is F.flatten:
                     assert kind in ("scalar", "no dimensions", "six dimensions") and got.shape == (1,)

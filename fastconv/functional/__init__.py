@@ -86,14 +86,17 @@ from fastconv.functional.conv_transpose import (
 from fastconv.functional.dependent import *  # noqa: F403
 from fastconv.functional.indexing import *  # noqa: F403
 from fastconv.functional.joining import *  # noqa: F403
+from fastconv.functional.joining import concat as concat
+from fastconv.functional.joining import concatenate as concatenate
 from fastconv.functional.loss import cross_entropy as cross_entropy
 from fastconv.functional.loss import cross_entropy_backward, mse_loss_backward
 from fastconv.functional.loss import mse_loss as mse_loss
 from fastconv.functional.losses import *  # noqa: F403
+from fastconv.functional.losses import triplet_margin_with_distance_loss as triplet_margin_with_distance_loss
 from fastconv.functional.matmul import *  # noqa: F403
 from fastconv.functional.norm import batch_norm, batch_norm_backward
 from fastconv.functional.normalization import *  # noqa: F403
-from fastconv.functional.overlaps import *  # noqa: F403  # noqa: F403
+from fastconv.functional.overlaps import *  # noqa: F403
 from fastconv.functional.pad import pad as pad
 from fastconv.functional.pad import pad_backward
 from fastconv.functional.pointwise import *  # noqa: F403
@@ -136,9 +139,9 @@ from fastconv.functional.repeating import *  # noqa: F403
 from fastconv.functional.resize import *  # noqa: F403
 from fastconv.functional.roi import *  # noqa: F403
 from fastconv.functional.scan import *  # noqa: F403
-from fastconv.functional.sequences import ctc_loss as ctc_loss
 from fastconv.functional.scattering import *  # noqa: F403
 from fastconv.functional.selection import *  # noqa: F403
+from fastconv.functional.sequences import ctc_loss as ctc_loss
 from fastconv.functional.shape import add as add
 from fastconv.functional.shape import fold as fold
 from fastconv.functional.shape import unfold as unfold

@@ -271,7 +271,7 @@ def binary_cross_entropy_with_logits(input: Array, target: Array, weight: Array 
 
 @function(samples=lambda: [sample((3, 4), _shares(3, 4), reduction=r) for r in (*REDUCTIONS, "batchmean")] + [
               sample((3, 4), (3, 4), log_target=True), sample((5,), _shares(5)),
-              sample((2, 2), array(lambda g: np.float32([[0, 1], [0.5, 0.5]])), reduction="sum")],
+              sample((2, 2), array(lambda g: np.array([[0, 1], [0.5, 0.5]], np.float32)), reduction="sum")],
           wrong=lambda: [wrong(ValueError, "reduction='avg'", (3, 4), (3, 4), reduction="avg")])
 def kl_div(input: Array, target: Array, size_average: bool | None = None, reduce: bool | None = None,
            reduction: str = "mean", log_target: bool = False) -> Array:

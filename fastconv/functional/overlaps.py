@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 
@@ -339,7 +340,7 @@ _BOX_PAIRS = {"samples": lambda: [sample(_boxes(3), _boxes(4))],
               "wrong": lambda: [wrong(ValueError, "boxes1 of shape (6, 5)", (6, 5), (6, 4))]}
 
 
-def _each(op: str, boxes1, boxes2) -> tuple:
+def _each(op: str, boxes1, boxes2) -> tuple[Any, Any]:
     boxes1, boxes2 = check_boxes(op, boxes1=boxes1, boxes2=boxes2)
     if boxes1.ndim != 2 or boxes2.ndim != 2:
         fail(op, f"boxes1 of shape {shape_of(boxes1)} and boxes2 of shape {shape_of(boxes2)}: expected (N, 4) and (M, 4)")

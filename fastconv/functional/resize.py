@@ -190,7 +190,7 @@ def grid_sample(input: Array, grid: Array, mode: str = "bilinear", padding_mode:
     Parameters
     ----------
     input : array, shape (N, C, H, W) or (N, C, D, H, W), float32
-    grid : array, shape (N, *size, 2 or 3), float32
+    grid : array, shape (N, ``*size``, 2 or 3), float32
         Coordinates x, y (, z) from -1 to 1 over the image. What is no number is outside (of padding "zeros"), or 0.
     mode : {"bilinear", "nearest", "bicubic"}, default "bilinear"
         "bicubic" for two dimensions only.
@@ -201,7 +201,7 @@ def grid_sample(input: Array, grid: Array, mode: str = "bilinear", padding_mode:
 
     Returns
     -------
-    array, shape (N, C, *size), float32
+    array, shape (N, C, ``*size``), float32
 
     Raises
     ------

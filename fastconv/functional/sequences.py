@@ -160,5 +160,5 @@ def ctc_loss(log_probs, targets, input_lengths, target_lengths, blank: int = 0, 
     if not isinstance(lengths[1], Tensor) and not isinstance(targets, Tensor) and np.ndim(targets) == 2 and lengths[1].size:
         if lengths[1].max() > targets.shape[1] or lengths[1].min() < 0:
             fail(op, f"target_lengths has {lengths[1].max()}: expected 0 to {targets.shape[1]}")
-    loss = of_padded(log_probs, targets, *lengths, blank, reduction, zero_infinity)
+    loss = of_padded(log_probs, targets, lengths[0], lengths[1], blank, reduction, zero_infinity)
     return loss if not one or reduction != "none" else squeeze(loss, 0) if isinstance(loss, Tensor) else loss[0]

@@ -84,7 +84,8 @@ def lay_inputs(graph: Graph) -> None:
     for tensor in graph.inputs:
         readers = users.get(tensor, [])
         if readers and tensor.layout == PIXELS and tensor.batched and tensor not in graph.late_inputs and \
-                tensor not in graph.outputs and all(n.op.name in ("view", "reshape") and n.output.layout != PIXELS for n in readers):
+                tensor not in graph.outputs and \
+                all(n.op.name in ("view", "reshape") and n.output.layout != PIXELS for n in readers):
             tensor.type = replace(tensor.type, layout=DENSE)
 
 

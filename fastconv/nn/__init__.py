@@ -44,9 +44,9 @@ from fastconv.nn.linear import Bilinear, Dropout, Flatten, Identity, Linear
 from fastconv.nn.loss import (
     BCELoss,
     BCEWithLogitsLoss,
-    CTCLoss,
     CosineEmbeddingLoss,
     CrossEntropyLoss,
+    CTCLoss,
     DiceLoss,
     FocalLoss,
     GaussianNLLLoss,

@@ -257,7 +257,7 @@ class GaussianNLLLoss(Loss):
         self._begin(None, None, reduction, full=truth("GaussianNLLLoss", "full", full),
                     eps=real("GaussianNLLLoss", "eps", eps, above=0.0))
 
-    def forward(self, input, target, var):
+    def forward(self, input, target, var):  # type: ignore[override]  # of more than two arrays
         return self._value(input, target, var)
 
 
@@ -278,7 +278,7 @@ class MarginRankingLoss(Loss):
     def __init__(self, margin: float = 0.0, size_average=None, reduce=None, reduction: str = "mean"):
         self._begin(size_average, reduce, reduction, margin=real("MarginRankingLoss", "margin", margin))
 
-    def forward(self, input1, input2, target):
+    def forward(self, input1, input2, target):  # type: ignore[override]  # of more than two arrays
         return self._value(input1, input2, target)
 
 
@@ -335,7 +335,7 @@ class TripletMarginLoss(Loss):
         self._begin(size_average, reduce, reduction, margin=real(owner, "margin", margin, above=0.0),
                     p=real(owner, "p", p, above=0.0), eps=real(owner, "eps", eps), swap=truth(owner, "swap", swap))
 
-    def forward(self, anchor, positive, negative):
+    def forward(self, anchor, positive, negative):  # type: ignore[override]  # of more than two arrays
         return self._value(anchor, positive, negative)
 
 
@@ -352,7 +352,7 @@ class TripletMarginWithDistanceLoss(Loss):
                     swap=truth(owner, "swap", swap))
         self.distance_function, self._names = distance_function, ("distance_function", *self._names)
 
-    def forward(self, anchor, positive, negative):
+    def forward(self, anchor, positive, negative):  # type: ignore[override]  # of more than two arrays
         return self._value(anchor, positive, negative)
 
 
@@ -364,7 +364,7 @@ class CosineEmbeddingLoss(Loss):
     def __init__(self, margin: float = 0.0, size_average=None, reduce=None, reduction: str = "mean"):
         self._begin(size_average, reduce, reduction, margin=real("CosineEmbeddingLoss", "margin", margin))
 
-    def forward(self, input1, input2, target):
+    def forward(self, input1, input2, target):  # type: ignore[override]  # of more than two arrays
         return self._value(input1, input2, target)
 
 
@@ -378,7 +378,7 @@ class CTCLoss(Loss):
         self._begin(None, None, reduction, blank=integer("CTCLoss", "blank", blank, 0),
                     zero_infinity=truth("CTCLoss", "zero_infinity", zero_infinity))
 
-    def forward(self, log_probs, targets, input_lengths, target_lengths):
+    def forward(self, log_probs, targets, input_lengths, target_lengths):  # type: ignore[override]  # of more than two arrays
         return self._value(log_probs, targets, input_lengths, target_lengths)
 
 
@@ -438,7 +438,7 @@ class MultiTaskLoss(Loss):
         named = isinstance(losses, Mapping)
         if not named and not isinstance(losses, (list, tuple, ModuleList)):
             raise TypeError(f"MultiTaskLoss: losses is a {type(losses).__name__}: expected a list or a dict of losses")
-        found = dict(losses) if named else dict(enumerate(losses))
+        found: dict = dict(losses) if named else dict(enumerate(losses))
         for key, loss in found.items():
             if not isinstance(loss, Module):
                 raise TypeError(f"MultiTaskLoss: losses[{key!r}] is a {type(loss).__name__}: expected a loss, a Module")
@@ -458,7 +458,7 @@ class MultiTaskLoss(Loss):
         self._names = ("weights",)
 
     def forward(self, prediction, *targets):
-        keys = list(self.weights)
+        keys: list = list(self.weights)
         if isinstance(prediction, Tensor):
             prediction = (prediction,)
         if isinstance(prediction, Mapping) != isinstance(self.losses, ModuleDict) or len(prediction) != len(keys) or \

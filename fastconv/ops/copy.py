@@ -253,7 +253,7 @@ def infer_assemble(inputs: list, attrs: dict) -> list[Type]:
 def lower_assemble(node: Node, cx: Lowering) -> None:
     y, attrs = node.output, node.attrs
     whole = cx.view(y, True)
-    if attrs["fill"] is not None and prod(y.shape):
+    if attrs["fill"] is not None and 0 not in y.shape:
         background = Strided(cx.constant(np.array([attrs["fill"]], y.dtype)), (0,) * y.ndim, y.dtype)
         cx.copy(background, whole, y.shape, y.batched, op="fill")
     found = [cx.view(t) for t in node.inputs]

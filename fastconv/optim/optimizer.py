@@ -43,13 +43,8 @@ class Optimizer:
     network. Or with parameters, as in PyTorch: ``SGD(net.parameters(), lr=0.1)``; then :meth:`step` updates them by their
     ``grad``. Options may differ by groups: ``params`` is then a sequence of dicts, each with "params" and options; "params"
     are parameters or, for a trainer, patterns of their names (``{"params": "*.bias", "weight_decay": 0}``), of which the
-    first that fits counts. A parameter in no group is not updated.
-
-    Attributes
-    ----------
-    param_groups : list of dict
-        The options of each group, "params" among them; they may be set at any time. The attributes of a rule (``rule.lr``)
-        are the options of the first group.
+    first that fits counts. A parameter in no group is not updated. The attributes of a rule (``rule.lr``) are the options of
+    the first group.
     """
 
     name: str
@@ -172,7 +167,7 @@ class Optimizer:
 
     @property
     def param_groups(self) -> list[dict]:
-        """The options of each group, which may be set."""
+        """A dict per group: its options, "params" among them; they may be set at any time."""
         return [rule.options for rule in self.rules]
 
     @property

@@ -197,7 +197,7 @@ static void door(Bench& b, int64_t n, int64_t C, int64_t H, int64_t W) {
     Floats inside = poison(n * (H + 2) * (W + 2) * C), back = poison(n * C * H * W);
     FcSlot from = {const_cast<float*>(user.data()), {C * H * W, H * W, 0, W, 1}}, to = from;
     to.data = back.data();
-    DoorArgs a = {0, &from, inside.data(), 0, C, 1, H, W, C, 0, 1, 1, 1, H + 2, W + 2, 0};
+    DoorArgs a = {0, &from, inside.data(), C, 1, H, W, C, 0, 1, 1, 1, H + 2, W + 2};
     b.run(FC_ID_f32_to_channels_last, &a, n);
     Doubles want(inside.size());
     for (int64_t i = 0; i < n * C * H * W; ++i) {

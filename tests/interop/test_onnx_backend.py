@@ -38,7 +38,8 @@ EXCLUDED = {  # by a part of the name: why
     "cast": "narrower floating point is read as float32", "range_float16": "narrower floating point is read as float32",
 }
 
-AS_SAID = {"DependsOnValues": "what must be known while tracing depends on values", "ValueError: operator set 1:": "older sets"}
+AS_SAID = {"DependsOnValues": "what must be known while tracing depends on values",
+           "ValueError: operator set 1:": "older sets"}
 
 
 def kinds(case) -> set:

@@ -203,7 +203,8 @@ def test_batch_of_the_run(spec, rng):
     turned = ((0, *range(2, x.ndim), 1)[:x.ndim], None, None)  # dimensions of a sum that are not one
     if "b" not in out and x.ndim == 3:
         for n in (0, 1, 2, 5, 9):
-            part, some = contract(spec, x, y, 2, turned, batched=True, n=n), np.einsum(spec, np.float64(x[:n]), np.float64(y[:n]))
+            part = contract(spec, x, y, 2, turned, batched=True, n=n)
+            some = np.einsum(spec, np.float64(x[:n]), np.float64(y[:n]))
             assert abs(part - some).max() <= 1e-5 * max(1, abs(some).max())
     for n in (0, 1, 2, 5):
         part = contract(spec, x, y, 2, batched=True, n=n)
