@@ -35,6 +35,8 @@ KEPT = {"stride", "padding", "dilation", "kernel_size", "output_padding", "outpu
 TAKEN = {
     ("Identity", "args"), ("Identity", "keywords"), ("Sequential", "modules"), ("ModuleList", "modules"),
     ("ModuleDict", "modules"), ("Parameter", "data"), ("Parameter", "requires_grad"), ("CrossEntropyLoss", "weight"),
+    ("NLLLoss", "weight"), ("BCELoss", "weight"), ("BCEWithLogitsLoss", "weight"), ("BCEWithLogitsLoss", "pos_weight"),
+    ("MultiMarginLoss", "weight"), ("MultiLabelSoftMarginLoss", "weight"),
 }
 INTEGERS = {"in_channels", "out_channels", "in_features", "out_features", "num_features", "groups", "ignore_index",
             "num_parameters", "batch_size", "seed", "prefetch", "pixels", "patience", "cooldown", "total_iters", "T_max",
@@ -99,7 +101,9 @@ def taken(argument, kind, made):
     if argument in KEPT and kind in ("huge", "negative", "nested"):
         return True
     unlimited = ("min_val", "max_val", "value", "negative_slope", "alpha", "lambd", "lower", "upper", "beta", "threshold",
-                 "init", "k")
+                 "init", "k", "margin", "delta", "gamma", "smooth")
+    if isinstance(made, nn.TripletMarginLoss) and argument == "p":
+        return kind in ("huge", "half")
     if kind in ("inf", "huge", "negative", "half") and argument in unlimited:
         return kind != "inf" or argument in ("min_val", "max_val", "value")
     if isinstance(made, nn.PairwiseDistance) and argument == "p":

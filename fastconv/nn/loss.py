@@ -375,7 +375,10 @@ class CTCLoss(Loss):
     _function = "ctc_loss"
 
     def __init__(self, blank: int = 0, reduction: str = "mean", zero_infinity: bool = False):
-        self._begin(None, None, reduction, blank=integer("CTCLoss", "blank", blank, 0),
+        blank = integer("CTCLoss", "blank", blank, 0)
+        if blank >= 2**31:
+            raise ValueError(f"CTCLoss: blank={blank} must be below 2**31")
+        self._begin(None, None, reduction, blank=blank,
                     zero_infinity=truth("CTCLoss", "zero_infinity", zero_infinity))
 
     def forward(self, log_probs, targets, input_lengths, target_lengths):  # type: ignore[override]  # of more than two arrays
