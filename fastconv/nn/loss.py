@@ -333,7 +333,7 @@ class TripletMarginLoss(Loss):
                  reduce=None, reduction: str = "mean"):
         owner = "TripletMarginLoss"
         self._begin(size_average, reduce, reduction, margin=real(owner, "margin", margin, above=0.0),
-                    p=real(owner, "p", p, above=0.0), eps=real(owner, "eps", eps), swap=truth(owner, "swap", swap))
+                    p=real(owner, "p", p, above=0.0), eps=real(owner, "eps", eps, 0.0), swap=truth(owner, "swap", swap))
 
     def forward(self, anchor, positive, negative):  # type: ignore[override]  # of more than two arrays
         return self._value(anchor, positive, negative)
