@@ -6,7 +6,7 @@ import json
 import os
 
 from fastconv._text import note
-from fastconv.cli._arguments import UsageError, command, extent
+from fastconv.cli._arguments import UsageError, command, extent, whole
 
 ENDINGS = (".onnx", ".safetensors", ".npz", ".pt", ".pth", ".bin")
 
@@ -17,7 +17,7 @@ def add(commands) -> None:
     parser.add_argument("source", help="an ONNX model, a model file of fastconv, or weights (.safetensors, .npz, .pth)")
     parser.add_argument("target", help="the file to write: .onnx, .safetensors, .npz or .pth, by its ending")
     parser.add_argument("--network", metavar="NAME", help="the network of fastconv.zoo that weights belong to")
-    parser.add_argument("--num-classes", type=int, metavar="N", help="of --network (default: what its weights have)")
+    parser.add_argument("--num-classes", type=whole, metavar="N", help="of --network (default: what its weights have)")
     parser.add_argument("--input-size", type=extent, metavar="SIZE", help="height and width of an input, for .onnx "
                         "(default: the model's, or the network's usual one)")
     parser.add_argument("--force", action="store_true", help="write over a file that is there")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 from typing import Any
 
@@ -14,12 +15,12 @@ CHANNELS = (1, 3)
 
 
 def numbers(text: str) -> list[float]:
-    """One number, or one per channel, with commas or spaces between."""
+    """One number, or one per channel, with commas between."""
     try:
-        found = [float(part) for part in text.replace(",", " ").split()]
+        found = [float(part) for part in text.split(",")]
     except ValueError:
         found = []
-    if not found:
+    if not found or not all(map(math.isfinite, found)):
         raise argparse.ArgumentTypeError(f"{text!r} must be a number, or one per channel such as 0.5,0.5,0.5")
     return found
 
@@ -160,12 +161,15 @@ def _pictures(network, arguments) -> tuple[list[str], list, list[dict]]:
     import numpy as np
 
     from fastconv._extra import require
+    from fastconv.cli._model import check_preprocessing, pads
     from fastconv.cli.predict import _paths
     from fastconv.data import read_image
     from fastconv.train.progress import progress
 
     require("PIL.Image", "run")
     p = getattr(network, "preprocessing", None) or {}
+    if p:
+        check_preprocessing(arguments.model, p)
     last, channels, size = picture_shape(network, arguments.resize or (tuple(p["size"]) if "size" in p else None))
     scale = 1 / 255 if arguments.scale is None else arguments.scale
     mean, std = (np.asarray(given if given is not None else p.get(key, default), np.float32)
@@ -175,6 +179,7 @@ def _pictures(network, arguments) -> tuple[list[str], list, list[dict]]:
             raise UsageError(f"--{name} has {value.size} numbers: the model's pictures have {channels} channels")
     if not (std > 0).all():
         raise UsageError("--std must be above 0")
+    border = pads(p) if "pad" in p else (0, 0)
     labels = _labels(arguments.labels, p)
     paths = _paths(arguments.inputs)
     made = getattr(network, "inputs", None)
@@ -185,6 +190,7 @@ def _pictures(network, arguments) -> tuple[list[str], list, list[dict]]:
         for start in range(0, len(paths), batch):
             some = paths[start: start + batch]
             x = np.stack([read_image(path, channels, size, arguments.exif is not False) for path in some])
+            x = np.pad(x, ((0, 0), *((side, side) for side in border), (0, 0))) if any(border) else x
             x = (x[..., ::-1] if arguments.bgr else x).astype(np.float32) * np.float32(scale)
             x = (x - mean) / std
             x = np.ascontiguousarray(x if last else np.moveaxis(x, -1, 1))
@@ -204,7 +210,10 @@ def _labels(path: str | None, preprocessing: dict) -> list[str]:
     if path is None:
         return list(preprocessing.get("classes", []))
     with open(path, encoding="utf-8", errors="replace") as file:
-        return [line.rstrip("\n") for line in file if line.strip()]
+        names = [line.rstrip("\n") for line in file if line.strip()]
+    if not names:
+        raise ValueError(f"--labels {path}: no names in this file")
+    return names
 
 
 def _row(path: str, names: list[str], outputs: list, i: int, labels: list[str], top: int) -> dict:

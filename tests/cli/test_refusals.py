@@ -16,11 +16,13 @@ COMMANDS = {
     "train": ("train", "lenet5", "--data", "{data}", "--out", "{out}", "--epochs", 1),
     "predict": ("predict", "{model}", "{image}"),
     "evaluate": ("evaluate", "{model}", "--data", "{data}"),
+    "run": ("run", "{model}", "{image}"),
     "summary": ("summary", "{model}"),
+    "convert": ("convert", "{model}", "{weights}", "--force"),
     "bench": ("bench", "{model}", "--seconds", "0.01"),
     "tune": ("tune", "{model}", "--rounds", 1, "--save", "{choices}"),
 }
-MODELS = ("predict", "evaluate", "summary", "bench", "tune")
+MODELS = ("predict", "run", "evaluate", "summary", "convert", "bench", "tune")
 
 
 class Place:
@@ -31,7 +33,7 @@ class Place:
         (path / "out").mkdir()
         parts = arrays(classes=2)
         self.names = {"data": save(path / "data.npz", parts), "out": str(path / "out"),
-                      "choices": str(path / "choices.json"),
+                      "choices": str(path / "choices.json"), "weights": str(path / "weights.npz"),
                       "model": save_model(path / "model.safetensors", fc.zoo.lenet5(2), GOOD)}
         save_folder(path / "images", parts[2][:4], parts[3][:4], ["no", "yes"])
         self.names["image"] = str(path / "images" / "yes" / "0001.png")
@@ -63,7 +65,7 @@ def test_a_missing_file(name, place, capsys):
             refused(capsys, 1, "No such file", *place.command(name, **{key: missing}))
     if name == "train":
         refused(capsys, 1, "No such file", *place.command(name), "--resume", missing)
-    if name not in ("summary", "tune"):
+    if name not in ("summary", "tune", "convert"):
         refused(capsys, 1, "No such file", *place.command(name), "--tuned", missing)
     assert place.files() == before
 
