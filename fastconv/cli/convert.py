@@ -34,6 +34,8 @@ def run(arguments) -> None:
         raise UsageError(f"target {target!r}: expected a file of one of the endings {', '.join(ENDINGS)}")
     if os.path.exists(target) and not arguments.force:
         raise FileExistsError(f"{target!r} is there already: --force writes over it")
+    if os.path.isdir(source):
+        raise IsADirectoryError(f"cannot read {source!r}: it is a directory")
     model = _network(arguments, endings[0])
     if model is not None:
         shape = {i.name: ((1, *model.shape), i.dtype) for i in model.network.inputs} if \

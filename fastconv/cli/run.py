@@ -8,13 +8,14 @@ import math
 import os
 from typing import Any
 
+from fastconv._atomic import open_regular
 from fastconv._text import printable
 from fastconv.cli._arguments import UsageError, command, exif, extent, whole
 
 CHANNELS = (1, 3)
 
 
-def numbers(text: str) -> list[float]:
+def per_channel(text: str) -> list[float]:
     """One number, or one per channel, with commas between."""
     try:
         found = [float(part) for part in text.split(",")]
@@ -36,8 +37,9 @@ def add(commands) -> None:
                         "model takes)")
     parser.add_argument("--scale", type=float, default=None, metavar="S", help="pixels are multiplied by this first "
                         "(default 1/255)")
-    parser.add_argument("--mean", type=numbers, metavar="M", help="then this is subtracted: a number, or one per channel")
-    parser.add_argument("--std", type=numbers, metavar="D", help="then divided by this")
+    parser.add_argument("--mean", type=per_channel, metavar="M",
+                        help="then this is subtracted: one number, or one per channel")
+    parser.add_argument("--std", type=per_channel, metavar="D", help="then divided by this")
     parser.add_argument("--bgr", action="store_true", help="blue first, as OpenCV has it")
     parser.add_argument("--batch-size", type=whole, default=16, metavar="N", help="default 16, or the model's own")
     parser.add_argument("--output", metavar="FILE", help="write the outputs as arrays, by name: .npz")
@@ -209,8 +211,8 @@ def _pictures(network, arguments) -> tuple[list[str], list, list[dict]]:
 def _labels(path: str | None, preprocessing: dict) -> list[str]:
     if path is None:
         return list(preprocessing.get("classes", []))
-    with open(path, encoding="utf-8", errors="replace") as file:
-        names = [line.rstrip("\n") for line in file if line.strip()]
+    with open_regular(path) as file:
+        names = [line.rstrip("\r\n") for line in file.read().decode(errors="replace").splitlines() if line.strip()]
     if not names:
         raise ValueError(f"--labels {path}: no names in this file")
     return names

@@ -43,7 +43,7 @@ PARSERS = {**PARSERS, **{f"bench {name}": sub.filled() for name, sub in PARSERS[
 # where a process is started for each: of the benchmarks, which are run by one function, two
 APART = [name for name in PARSERS if name not in BENCHMARKS or name in ("bench conv", "bench infer")]
 NUMBERS = {"whole", "seed", "positive", "share", "extent", "duration", "part"}
-LISTS = {"counts", "threads", "numbers"}  # numbers, with commas between
+LISTS = {"counts", "threads"}  # numbers, with commas between
 GARBAGE = ("", "x", "-1", "0x", "nan", "inf", "-inf", "1e999", "1.5.2", "²", "9" * 400, "1 2", "\0", "½", "None", "1,5")
 
 PROGRESS = ("epoch ", "[")
@@ -76,7 +76,8 @@ ROLES = {
     ("evaluate", "model"): READS, ("evaluate", "data"): READS, ("evaluate", "tuned"): READS, ("summary", "model"): READS,
     ("bench", "model"): READS, ("bench", "tuned"): READS, ("bench", "against"): WORDS, ("tune", "model"): READS,
     ("run", "model"): READS, ("run", "inputs"): READS, ("run", "labels"): READS, ("run", "output"): WORDS,
-    ("run", "tuned"): READS, ("run", "scale"): WORDS, ("convert", "source"): READS, ("convert", "target"): WORDS, ("convert", "network"): WORDS,
+    ("run", "tuned"): READS, ("run", "scale"): WORDS, ("run", "mean"): WORDS,
+    ("run", "std"): WORDS, ("convert", "source"): READS, ("convert", "target"): WORDS, ("convert", "network"): WORDS,
     ("tune", "save"): WRITES, ("bench", "compare"): WORDS,  # two files: tests/test_bench_compare.py
     **{(name, "json"): WRITES for name in BENCHMARKS}, **{(name, "peers"): WORDS for name in BENCHMARKS},
     **{(name, "markdown"): WRITES for name in BENCHMARKS}, **{(name, "picture"): WRITES for name in BENCHMARKS},

@@ -86,7 +86,7 @@ def test_a_directory_for_a_file_and_a_file_for_a_directory(name, place, capsys):
         refused(capsys, 1, "expected an .npz file", *place.command(name, data=folder))
     if name == "tune":
         refused(capsys, 2, "it is a folder, not a file", *place.command(name, choices=folder))
-    if name not in ("summary", "tune"):
+    if name not in ("summary", "tune", "convert"):
         refused(capsys, 1, "Is a directory", *place.command(name), "--tuned", folder)
     assert place.files() == before
 
@@ -137,7 +137,8 @@ def test_an_unwritable_output(name, place, capsys):
 
 
 @pytest.mark.parametrize(("name", "option", "value", "rule"), [
-    *((name, "--threads", value, "must be") for name in COMMANDS if name != "summary" for value in ("0", "-1", "x", "1e3")),
+    *((name, "--threads", value, "must be") for name in COMMANDS if name not in ("summary", "convert")
+      for value in ("0", "-1", "x", "1e3")),
     *((name, "--batch-size", value, "must be an integer of at least 1") for name in ("train", "evaluate", "summary", "bench",
                                                                                      "tune") for value in ("0", "1.5", "²")),
     *((name, "--input-size", value, "must be a size such as 224") for name in ("train", "summary", "bench", "tune")
@@ -176,6 +177,7 @@ def test_a_signal(name, number, place, capsys, monkeypatch):
     """Where a command does its work; the training's own are in test_resume.py."""
     from fastconv.graph import summary, tune
     from fastconv.graph.engine import Engine
+    from fastconv.interop import native
     from fastconv.measure import race
 
     before = place.files()
@@ -184,7 +186,8 @@ def test_a_signal(name, number, place, capsys, monkeypatch):
         os.kill(os.getpid(), number)
         raise AssertionError("the signal was not delivered")
 
-    where = {"summary": (summary, "summary"), "tune": (tune, "measure"), "bench": (race, "run")}
+    where = {"summary": (summary, "summary"), "tune": (tune, "measure"), "bench": (race, "run"),
+             "convert": (native, "save")}
     monkeypatch.setattr(*where.get(name, (Engine, "__call__")), stop)
     code, output, error = call(capsys, *place.command(name))
     assert (code, output) == ((130, "") if number == signal.SIGINT else (143, ""))
