@@ -32,6 +32,8 @@ def _reset(module: Module, hidden_size: int) -> None:
     for parameter in module.parameters():
         init.uniform_(parameter, -bound, bound)
 
+MOST_LAYERS = 1000  # of a recurrent network: each has weights of its own
+
 
 class _Recurrent(Module):
     """What the three layers share."""
@@ -45,6 +47,8 @@ class _Recurrent(Module):
         self.input_size = integer(layer, "input_size", input_size, 1)
         self.hidden_size = integer(layer, "hidden_size", hidden_size, 1)
         self.num_layers = integer(layer, "num_layers", num_layers, 1)
+        if self.num_layers > MOST_LAYERS:
+            raise ValueError(f"{layer}: num_layers={self.num_layers}: expected at most {MOST_LAYERS}")
         self.bias = flag(layer, "bias", bias)
         self.batch_first = flag(layer, "batch_first", batch_first)
         self.dropout = number(layer, "dropout", dropout, 0, 1)
