@@ -176,17 +176,18 @@ BACKWARD = {
 }
 
 LINEAR = {
-    "rank": (
-        lambda: F.linear(ones(2, 3, 4), ones(5, 4)),
+    "rank": (lambda: F.linear(ones(), ones(5, 4)), ValueError, r"linear: input of shape \(\)"),
+    "features of many": (
+        lambda: F.linear(ones(2, 3, 4), ones(5, 3)),
         ValueError,
-        r"linear: input of shape \(2, 3, 4\) has 3 dimensions",
+        r"linear: input of shape \(2, 3, 4\) has 4 features: .*in_features=3",
     ),
     "features": (
         lambda: F.linear(ones(2, 3), ones(5, 4)),
         ValueError,
         "linear: input of shape .* has 3 features: .*in_features=4",
     ),
-    "weight": (lambda: F.linear(ones(2, 3), ones(3)), ValueError, r"linear: weight of shape \(3,\) has 1 dimensions"),
+    "weight": (lambda: F.linear(ones(2, 3), ones(5, 3, 1)), ValueError, r"linear: weight of shape \(5, 3, 1\)"),
     "bias": (
         lambda: F.linear(ones(2, 3), ones(5, 3), ones(3)),
         ValueError,
@@ -324,7 +325,11 @@ LOSS = {
         r"cross_entropy: target of shape \(2, 1\): input of shape \(2, 4, 2\) expects \(2, 2\)",
     ),
     "target, batch": (lambda: F.cross_entropy(LOGITS, TARGET[:1]), ValueError, "target of shape .* has a batch of 1"),
-    "logits": (lambda: F.cross_entropy(ones(4), np.zeros(4, int)), ValueError, r"cross_entropy: input of shape \(4,\)"),
+    "logits": (
+        lambda: F.cross_entropy(ones(4), np.zeros(4, int)),
+        ValueError,
+        r"cross_entropy: target of shape \(4,\): input of shape \(4,\) expects \(\)",
+    ),
     "logits, dtype": (lambda: F.cross_entropy(LOGITS.astype(float), TARGET), TypeError, "input has dtype float64"),
     "weight": (lambda: F.cross_entropy(LOGITS, TARGET, ones(3)), ValueError, r"cross_entropy: weight of shape \(3,\)"),
     "reduction": (lambda: F.cross_entropy(LOGITS, TARGET, reduction="max"), ValueError, "reduction='max'"),
@@ -334,7 +339,8 @@ LOSS = {
         ValueError,
         r"cross_entropy_backward: grad_output of shape \(2, 2\): expected \(\)",
     ),
-    "squared error, shape": (lambda: F.mse_loss(X, X[:, :1]), ValueError, r"mse_loss: target of shape \(2, 1, 8, 9\)"),
+    "squared error, shape": (lambda: F.mse_loss(X, X[:, :3]), ValueError, r"mse_loss: .*\(2, 3, 8, 9\)"),
+    "squared error, a number": (lambda: F.mse_loss(X, 3), TypeError, "mse_loss: target is a int: expected an array"),
     "squared error, dtype": (lambda: F.mse_loss(X, X.astype(float)), TypeError, "mse_loss: target has dtype float64"),
     "squared error, reduction": (lambda: F.mse_loss(X, X, reduction=None), ValueError, "mse_loss: reduction=None"),
 }
@@ -360,7 +366,7 @@ VALUE = {
     "cat, an array": (lambda: F.cat(X), TypeError, "cat: tensors="),
     "cat, shapes": (lambda: F.cat([X, W], 1), ValueError, r"cat: tensors\[1\] of shape \(6, 4, 3, 3\)"),
     "cat, dtype": (lambda: F.cat([X, X.astype(float)]), TypeError, r"cat: tensors\[1\] has dtype float64"),
-    "cat, dim": (lambda: F.cat([X], 4), ValueError, "cat: dim=4"),
+    "cat, dim": (lambda: F.cat([X], 4), IndexError, "cat: dim=4"),
     "cat, memory": (lambda: F.cat([huge(10**6, 10**6)] * 2), MemoryError, "cat: .*MiB"),
     "add, shapes": (lambda: F.add(X, X[:, :, :3]), ValueError, "add: input of shape .* other of shape"),
     "add, dtype": (lambda: F.add(X, X.astype(float)), TypeError, "add: other has dtype float64"),

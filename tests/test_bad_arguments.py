@@ -26,7 +26,8 @@ NEEDED = {"in_channels": 4, "out_channels": 4, "kernel_size": 3, "in_features": 
           "max_lr": 0.1, "step_size": 2, "warmup_steps": 3, "gamma": 0.5, "epochs": 2, "steps_per_epoch": 3, "pixels": 1,
           "upscale_factor": 2, "downscale_factor": 2, "groups": 2, "dim": 1, "unflattened_size": (2, 2),
           "threshold": 0.5, "p": 0.5, "mode": "row", "spatial_scale": 1.0, "sampling_ratio": 2, "num_groups": 2,
-          "num_channels": 4, "normalized_shape": (4,), "size": 3}
+          "num_channels": 4, "normalized_shape": (4,), "size": 3, "in1_features": 4, "in2_features": 3, "num_embeddings": 5,
+          "embedding_dim": 4, "input_size": 4, "hidden_size": 3, "norm_type": 2, "embed_dim": 4, "num_heads": 2}
 
 # what is taken, and why: sizes that a module keeps are held against the shape when it is compiled (below), as are dims;
 # words stand for anything, sequences for one value per dimension, numbers for infinite limits
@@ -61,6 +62,8 @@ def arguments(owner):
         needed.update(optimizer=one, schedulers=[optim.StepLR(one, 2), optim.StepLR(one, 3)], milestones=[2])
     if owner is optim.OneCycleLR:
         needed["total_steps"] = 5
+    if owner in (nn.FractionalMaxPool2d, nn.FractionalMaxPool3d):
+        needed["output_size"] = 2
     if owner is nn.MultiTaskLoss:
         needed["losses"] = [nn.MSELoss()]
     if "base" in needed:

@@ -234,7 +234,8 @@ def test_reset():
     (lambda: nn.CrossEntropyLoss(weight=[[1.0]]), ValueError, r"CrossEntropyLoss: weight of shape \(1, 1\): expected"),
     (lambda: nn.CrossEntropyLoss(weight=[1.0, -1.0]), ValueError, "CrossEntropyLoss: weight must not be negative"),
     (lambda: nn.CrossEntropyLoss(ignore_index=0.5), TypeError, "CrossEntropyLoss: ignore_index=0.5: expected an int"),
-    (lambda: nn.MSELoss("all"), ValueError, "MSELoss: reduction='all': expected one of"),
+    (lambda: nn.MSELoss(reduction="all"), ValueError, "MSELoss: reduction='all': expected one of"),
+    (lambda: nn.MSELoss("sum"), TypeError, "MSELoss: size_average='sum': expected True or False"),  # PyTorch's order
 ])
 def test_errors_at_construction(call, error, message):
     with pytest.raises(error, match=message):

@@ -67,11 +67,22 @@ def reduced(loss, reduction: str, dims: Sequence[int] | None = None):
 
 def floats(op: str, **tensors) -> list[Tensor]:
     """Arguments as tensors of float32; others are refused."""
+    for name, value in tensors.items():
+        if isinstance(value, (bool, int, float)) and not isinstance(value, np.generic):  # np.float64 is a float
+            fail(op, f"{name} is a {type(value).__name__}: expected an array", TypeError)
     found = [tensor(op, name, value) for name, value in tensors.items()]
     for name, t in zip(tensors, found, strict=True):
         if t.dtype != "float32":
             fail(op, f"{name} has dtype {t.dtype}: expected float32", TypeError)
     return found
+
+
+def pair(op: str, input, target) -> list[Tensor]:
+    """Input and target of an error: arrays whose shapes broadcast, no numbers."""
+    input, target = floats(op, input=input, target=target)
+    if any(1 not in (a, b) and a != b for a, b in zip(shape_of(input)[::-1], shape_of(target)[::-1], strict=False)):
+        fail(op, f"target of shape {shape_of(target)}: expected one that broadcasts with that of input, {shape_of(input)}")
+    return [input, target]
 
 
 def shape_of(t) -> tuple[int, ...]:
@@ -132,7 +143,7 @@ def l1_loss(input: Array, target: Array, size_average: bool | None = None, reduc
         For another dtype, shapes that do not go together, another reduction.
     """
     reduction = chosen("l1_loss", reduction, size_average, reduce)
-    input, target = floats("l1_loss", input=input, target=target)
+    input, target = pair("l1_loss", input, target)
     return weighted("l1_loss", absolute(input - target), input, weight, reduction, True)
 
 
@@ -142,7 +153,7 @@ def mse_of_any(input: Array, target: Array, size_average: bool | None = None, re
                reduction: str = "mean", weight: Array | None = None) -> Array:
     """The squared error, ``(input - target) ** 2``; arguments as for :func:`l1_loss`."""
     reduction = chosen("mse_loss", reduction, size_average, reduce)
-    input, target = floats("mse_loss", input=input, target=target)
+    input, target = pair("mse_loss", input, target)
     return weighted("mse_loss", square(input - target), input, weight, reduction, True)
 
 
@@ -169,7 +180,7 @@ def smooth_l1_loss(input: Array, target: Array, size_average: bool | None = None
     reduction, beta = chosen("smooth_l1_loss", reduction, size_average, reduce), real("smooth_l1_loss", "beta", beta)
     if beta < 0:
         fail("smooth_l1_loss", f"beta={beta}: expected at least 0")
-    input, target = floats("smooth_l1_loss", input=input, target=target)
+    input, target = pair("smooth_l1_loss", input, target)
     d = input - target
     return reduced(huber(d, beta) / beta if beta > 0 else absolute(d), reduction)
 
@@ -192,7 +203,7 @@ def huber_loss(input: Array, target: Array, reduction: str = "mean", delta: floa
     reduction, delta = chosen("huber_loss", reduction), real("huber_loss", "delta", delta)
     if delta <= 0:
         fail("huber_loss", f"delta={delta}: expected above 0")
-    input, target = floats("huber_loss", input=input, target=target)
+    input, target = pair("huber_loss", input, target)
     return weighted("huber_loss", huber(input - target, delta), input, weight, reduction, False)
 
 
@@ -290,7 +301,7 @@ def kl_div(input: Array, target: Array, size_average: bool | None = None, reduce
         As for :func:`l1_loss`.
     """
     reduction = chosen("kl_div", reduction, size_average, reduce, ("batchmean",))
-    input, target = floats("kl_div", input=input, target=target)
+    input, target = pair("kl_div", input, target)
     if flag("kl_div", "log_target", log_target):
         loss = exp(target) * (target - input)
     else:
@@ -525,6 +536,9 @@ def _signs(*shape: int):
 
 def numbers(op: str, **tensors) -> list[Tensor]:
     """Arguments as tensors; targets of 1 and -1 may be integers."""
+    for name, value in tensors.items():
+        if isinstance(value, (bool, int, float)) and not isinstance(value, np.generic):  # np.float64 is a float
+            fail(op, f"{name} is a {type(value).__name__}: expected an array", TypeError)
     found = [tensor(op, name, value) for name, value in tensors.items()]
     for name, t in zip(tensors, found, strict=True):
         if t.dtype == "bool":
@@ -809,7 +823,7 @@ def triplet_margin_with_distance_loss(anchor, positive, negative, *, distance_fu
 
     if current_graph() is not None or any(isinstance(t, Tensor) for t in (anchor, positive, negative)):
         return body(anchor, positive, negative)
-    return once(op, body, (anchor, positive, negative))
+    return once(op, body, {"anchor": anchor, "positive": positive, "negative": negative})
 
 
 @function(samples=lambda: [sample((3, 4), (3, 4), _signs(3), reduction=r) for r in REDUCTIONS] + [

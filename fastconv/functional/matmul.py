@@ -405,7 +405,7 @@ def _linear(input: Array, weight: Array, bias: Array | None = None) -> Array:
     """``input @ weight.T + bias`` where input has any number of dimensions, (..., in_features)."""
     x, w = taken("linear", input=input, weight=weight)
     if x.ndim < 1:
-        fail("linear", "input has 0 dimensions: expected at least 1 (..., in_features)")
+        fail("linear", "input of shape () has 0 dimensions: expected at least 1, (..., in_features)")
     if w.ndim not in (1, 2):
         fail("linear", f"weight of shape {tuple(w.shape)}: expected (out_features, in_features) or (in_features,)")
     if w.type.shape[-1] != x.type.shape[-1]:

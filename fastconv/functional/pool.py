@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import numpy as np
+
 from fastconv.functional._call import activation, call, define, define_gradient, flag, one_image, shape_like
 from fastconv.graph.general import Place, as_array, run
 from fastconv.graph.ir import Tensor, showing
@@ -58,10 +60,12 @@ def _max(op, shown, dims, input, attrs, return_indices=True):
     """A max pool, or with each winner's row-major position in its image, int64."""
     flag(shown, "return_indices", return_indices)
 
-    def body(x, *values):
+    def body(x, last, *values):
         given = dict(zip(attrs, values, strict=True))
+        if last:
+            return tuple(y.movedim(1, -1) for y in body(x.movedim(-1, 1), False, *values))
         if x.ndim == dims + 1:
-            return tuple(y.squeeze(0) for y in body(x.unsqueeze(0), *values))
+            return tuple(y.squeeze(0) for y in body(x.unsqueeze(0), False, *values))
         out = call(op, shown, activation("input", x, dims + 2), **given)
         return out, positions(out)
 
@@ -71,9 +75,13 @@ def _max(op, shown, dims, input, attrs, return_indices=True):
         return call(op, shown, activation("input", input, dims + 2), **attrs)
     if isinstance(input, Tensor):
         with showing(shown):
-            return body(input, *attrs.values())
+            return body(input, False, *attrs.values())
     x = as_array(shown, "input", input)
-    return run(shown, body, (Place(0, x.shape, x.dtype.name), *attrs.values()), [x])
+    last = x.ndim == dims + 2 and not x.flags.c_contiguous and np.moveaxis(x, 1, -1).flags.c_contiguous
+    if last:  # what comes out lies as what goes in
+        x = np.moveaxis(x, 1, -1)
+    found = run(shown, body, (Place(0, x.shape, x.dtype.name), last, *attrs.values()), [x])
+    return tuple(np.moveaxis(y, -1, 1) for y in found) if last else found
 
 
 def _window(*values) -> dict:

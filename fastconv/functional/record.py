@@ -114,8 +114,9 @@ class Record:
         if not arrays and self.arrays:
             first = self.arrays[0]
             given = bound.arguments[first]
-            what = "a sequence of at least one array" if given in ((), []) else "an array"
-            raise TypeError(f"{self.name}: {first} is a {type(given).__name__}: expected {what}")
+            if isinstance(given, (tuple, list)) and not given:
+                raise TypeError(f"{self.name}: {first}={given!r}: expected a sequence of at least one array")
+            raise TypeError(f"{self.name}: {first} is a {type(given).__name__}: expected an array")
         kinds = [p.kind for p in self.signature.parameters.values()]
         keys = list(bound.arguments)
 
@@ -222,9 +223,9 @@ def vjp(function: Callable, inputs, grad_outputs=None):
     return outputs, gradients[0] if one else gradients
 
 
-def once(name: str, function: Callable, arguments) -> Any:
-    """Runs a function over tensors on arrays, and keeps nothing of it."""
-    arrays = [general.as_array(name, f"argument {i}", value) for i, value in enumerate(arguments)]
+def once(name: str, function: Callable, arguments: dict) -> Any:
+    """Runs a function over tensors on arrays, by the names of its arguments in their order, and keeps nothing of it."""
+    arrays = [general.as_array(name, key, value) for key, value in arguments.items()]
     return _once(name, function, tuple(general.Place(i, a.shape, a.dtype.name) for i, a in enumerate(arrays)), arrays)
 
 

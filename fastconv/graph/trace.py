@@ -83,6 +83,8 @@ def trace(function: Callable, inputs: Sequence[tuple], batch: int | None = None)
         with building(graph, ""):
             result = function(*tensors)
             graph.batch = None
+            if result is None:
+                raise TypeError("forward returned a NoneType: expected symbolic tensors")
             structure = Structure(result)
             structure.tensors = [apply("layout", [t], layout=FLAT) if t.type.fixed and t.graph is graph else t
                                  for t in structure.tensors]

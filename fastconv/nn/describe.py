@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from fastconv.graph.parameter import unallocated
+from fastconv.graph.parameter import Parameter, unallocated
 from fastconv.nn.module import Module, join
 
 CONTAINERS = ("Sequential", "ModuleList", "ModuleDict")
@@ -94,7 +94,7 @@ def _layers() -> dict[str, type]:
 def _argument_names(layer: Any) -> tuple[str, ...]:
     kinds = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
     return tuple(p.name for p in list(inspect.signature(layer.__init__).parameters.values())[1:]
-                 if p.kind not in kinds)
+                 if p.kind not in kinds and p.name not in ("device", "dtype"))  # which nothing depends on
 
 
 def _arguments(module: Module) -> dict:
@@ -104,7 +104,7 @@ def _arguments(module: Module) -> dict:
         found["bias"] = found["bias"] is not None and found["bias"] is not False
     if callable(found.get("num_parameters")):  # of PReLU: every module has a method of this name
         found["num_parameters"] = module.weight.size
-    return plain(found)
+    return plain({name: value.data if isinstance(value, Parameter) else value for name, value in found.items()})
 
 
 def _shapes(module: Module) -> dict:

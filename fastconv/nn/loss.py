@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Mapping
 from numbers import Real
@@ -29,6 +30,7 @@ class Loss(Module):
     _function: str = ""
     _reductions: tuple[str, ...] = REDUCTIONS
     _names: tuple[str, ...] = ()
+    size_average = reduce = None  # a reduction, once it is made
 
     def _begin(self, size_average, reduce, reduction: str, **options) -> None:
         super().__init__()
@@ -69,7 +71,10 @@ class Loss(Module):
         return getattr(F, self._function)(*inputs, **options, **buffers, reduction=self.reduction)
 
     def extra_repr(self) -> str:
-        return ", ".join([*(f"{name}={getattr(self, name)!r}" for name in self._names), f"reduction={self.reduction!r}"])
+        """What differs from the defaults."""
+        usual = inspect.signature(type(self)).parameters
+        return ", ".join(f"{name}={getattr(self, name)!r}" for name in (*self._names, "reduction")
+                         if name not in usual or getattr(self, name) != usual[name].default)
 
 
 def real(owner: str, name: str, value, low: float = -math.inf, above: float = -math.inf) -> float:

@@ -293,5 +293,10 @@ class PairwiseDistance(Module):
         )
         self.keepdim = flag("PairwiseDistance", "keepdim", keepdim)
 
+    @property
+    def p(self) -> float:
+        """The norm's order, by its argument's name; the attribute is PyTorch's, ``norm``."""
+        return self.norm
+
     def forward(self, x1, x2):
         return F.pairwise_distance(x1, x2, self.norm, self.eps, self.keepdim)
