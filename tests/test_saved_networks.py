@@ -61,7 +61,8 @@ def layers():
     yield from (nn.L1Loss(reduce=False), nn.SmoothL1Loss(beta=0.5), nn.HuberLoss("sum", 2), nn.BCELoss(),
                 nn.BCEWithLogitsLoss(pos_weight=[2.0, 0.5, 1.0]), nn.KLDivLoss(reduction="batchmean", log_target=True),
                 nn.NLLLoss(np.ones(3), ignore_index=three), nn.PoissonNLLLoss(False, full=True),
-                nn.CTCLoss(1, zero_infinity=flag), nn.GaussianNLLLoss(eps=1e-3), nn.HingeEmbeddingLoss(0.5), nn.MarginRankingLoss(0.5), nn.SoftMarginLoss(),
+                nn.CTCLoss(1, zero_infinity=flag), nn.GaussianNLLLoss(eps=1e-3), nn.HingeEmbeddingLoss(0.5),
+                nn.MarginRankingLoss(0.5), nn.SoftMarginLoss(),
                 nn.MultiMarginLoss(2, 0.5, [1, 2]), nn.MultiLabelMarginLoss(), nn.MultiLabelSoftMarginLoss([1, 2]),
                 nn.TripletMarginLoss(0.5, swap=True), nn.TripletMarginWithDistanceLoss(margin=2),
                 nn.CosineEmbeddingLoss(0.5), nn.FocalLoss(0.5, 1), nn.DiceLoss(0.5), nn.TverskyLoss(0.2, 0.8))
