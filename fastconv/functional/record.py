@@ -70,11 +70,26 @@ class Record:
         self.body, self.name, self.samples, self.wrong = body, name, samples, wrong
         self.reference, self.differentiable = reference, differentiable
         self.__doc__ = body.__doc__
-        self.signature = inspect.signature(body)
-        notes = {key: str(p.annotation) for key, p in self.signature.parameters.items()}
-        self.arrays = tuple(key for key, note in notes.items() if "Array" in note or "typing.Any" in note)
-        self.several = tuple(key for key in self.arrays if "Sequence" in notes[key] or
-                             self.signature.parameters[key].kind is inspect.Parameter.VAR_POSITIONAL)
+
+    @functools.cached_property
+    def signature(self) -> inspect.Signature:
+        """Made when it is first asked for: of all functions together it takes as long as the rest of the import."""
+        return inspect.signature(self.body)
+
+    @functools.cached_property
+    def _notes(self) -> dict[str, str]:
+        return {key: str(p.annotation) for key, p in self.signature.parameters.items()}
+
+    @functools.cached_property
+    def arrays(self) -> tuple[str, ...]:
+        """The parameters that take arrays."""
+        return tuple(key for key, note in self._notes.items() if "Array" in note or "typing.Any" in note)
+
+    @functools.cached_property
+    def several(self) -> tuple[str, ...]:
+        """Those of them that take sequences of arrays."""
+        return tuple(key for key in self.arrays if "Sequence" in self._notes[key] or
+                     self.signature.parameters[key].kind is inspect.Parameter.VAR_POSITIONAL)
 
     def bind(self, args: tuple, kwargs: dict) -> inspect.BoundArguments:
         try:
