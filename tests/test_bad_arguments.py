@@ -51,6 +51,8 @@ CALLBACKS = [train.EarlyStopping, train.ModelCheckpoint]
 def arguments(owner):
     """The arguments that it needs, and the names of all it takes."""
     parameters = inspect.signature(owner).parameters
+    if owner.__name__.startswith("Lazy"):  # takes those of its layer, but for the first
+        parameters = dict(list(inspect.signature(owner.made).parameters.items())[1:])
     needed = {}
     for name, parameter in parameters.items():
         if parameter.default is parameter.empty and parameter.kind is parameter.POSITIONAL_OR_KEYWORD:
@@ -82,7 +84,7 @@ PAIRS = [(owner, name) for owner in LAYERS + RULES + DATA + CALLBACKS for name i
 def names(error, owner, argument):
     """Whether a message says who and what; a rule of two arguments may name the other one."""
     text = str(error)
-    return owner.__name__ in text and re.search(rf"\b{argument}\b|weight of shape|bias of shape|modules?\b", text)
+    return owner.__name__ in text and re.search(rf"\b{argument}\b|weight\w* of shape|bias of shape|modules?\b", text)
 
 
 @pytest.mark.parametrize(("owner", "argument"), PAIRS, ids=[f"{o.__name__}-{a}" for o, a in PAIRS])
@@ -109,12 +111,15 @@ def taken(argument, kind, made):
         return kind in ("huge", "half")
     if kind in ("inf", "huge", "negative", "half") and argument in unlimited:
         return kind != "inf" or argument in ("min_val", "max_val", "value")
-    if isinstance(made, nn.PairwiseDistance) and argument == "p":
+    pools = nn.LPPool1d, nn.LPPool2d, nn.LPPool3d
+    if isinstance(made, nn.PairwiseDistance) and argument == "p" or isinstance(made, pools) and argument == "norm_type":
         return kind in ("inf", "huge", "negative", "half")  # a norm of any order
+    if argument in ("norm_type", "max_norm") and kind == "inf":
+        return True  # the norm of the largest element; no limit
     if kind == "half":
         return argument not in INTEGERS
     if kind == "huge":
-        return not isinstance(made, nn.Module) or argument == "eps"
+        return not isinstance(made, nn.Module) or argument in ("eps", "norm_type", "max_norm")
     if kind in ("text", "bytes"):
         return argument in ("path", "monitor", "milestones", "dataset")
     if kind == "array":

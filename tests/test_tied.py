@@ -108,6 +108,13 @@ def test_lazy_layers(lazy, layer, args, shape):
 def test_lazy_layers_refuse_what_the_layers_refuse():
     with pytest.raises(ValueError, match="stride=0"):
         nn.LazyConv2d(4, 3, stride=0)
+    with pytest.raises(ValueError, match="LazyConv2d: stride=0"):
+        nn.LazyConv2d(4, 3, 0)
+    with pytest.raises(TypeError, match="LazyConv2d: .*'kernel'"):
+        nn.LazyConv2d(4, 3, kernel=3)
+    grouped = nn.LazyConv2d(4, 3, 1, 1, 1, 2)  # groups by position
+    fc.compile(grouped, (1, 6, 5, 5))
+    assert grouped.weight.shape == (4, 3, 3, 3)
     with pytest.raises(TypeError, match=r"LazyLinear: out_features='a'"):
         nn.LazyLinear("a")
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from numbers import Real
 from typing import Any, TypeVar
 
@@ -25,6 +26,18 @@ def integer(layer: str, name: str, value: Any, least: int) -> int:
     if number < least:
         raise ValueError(f"{layer}: {name}={shown(value)} must be at least {least}")
     return number
+
+
+@contextlib.contextmanager
+def speaking_for(layer: str, part: str) -> Iterator[None]:
+    """What a layer's part refuses is refused in the name of the layer, which the user has called."""
+    try:
+        yield
+    except (TypeError, ValueError, MemoryError) as error:
+        text = str(error)
+        if not text.startswith(f"{part}: "):
+            raise
+        raise type(error)(layer + text[len(part):]) from None
 
 
 def sizes(layer: str, name: str, value: Any, dims: int, least: int) -> tuple[int, ...]:

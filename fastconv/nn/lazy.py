@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 from fastconv.graph.ir import Tensor, fail
-from fastconv.nn._check import integer
+from fastconv.nn._check import integer, speaking_for
 from fastconv.nn.conv import Conv1d, Conv2d, Conv3d
 from fastconv.nn.conv_transpose import ConvTranspose1d, ConvTranspose2d, ConvTranspose3d
 from fastconv.nn.linear import Linear
@@ -22,9 +23,17 @@ class _Lazy(Module):
 
     def __init__(self, *args, **keywords):
         super().__init__()
-        first = args[0] if args else keywords.get("out_channels", keywords.get("out_features"))
-        integer(type(self).__name__, "out_features" if self.made is Linear else "out_channels", first, 1)
-        self.made(keywords.get("groups", 1), *args, **keywords)  # which raises what is wrong with them at once
+        layer = type(self).__name__
+        try:
+            given = inspect.signature(self.made).bind(1, *args, **keywords).arguments
+        except TypeError as error:
+            raise TypeError(f"{layer}: {error}") from None
+        least = integer(layer, "groups", given.get("groups", 1), 1)
+        for name in ("out_channels", "out_features"):
+            if name in given:
+                integer(layer, name, given[name], 1)
+        with speaking_for(layer, self.made.__name__):
+            self.made(least, *args, **keywords)  # which raises what is wrong with them at once
         self._arguments = args, keywords
 
     def forward(self, x):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from fastconv.nn._check import integer
+from fastconv.nn._check import integer, speaking_for
 from fastconv.nn.conv import Conv1d, Conv2d, Conv3d
 from fastconv.nn.module import Module
 
@@ -22,9 +22,10 @@ class _Separable(Module):
         self.out_channels = integer(layer, "out_channels", out_channels, 1)
         self.depth_multiplier = integer(layer, "depth_multiplier", depth_multiplier, 1)
         middle = self.in_channels * self.depth_multiplier
-        self.depthwise = self.conv(self.in_channels, middle, kernel_size, stride, padding, dilation, self.in_channels, False,
-                                   padding_mode)
-        self.pointwise = self.conv(middle, self.out_channels, 1, bias=bias)
+        with speaking_for(layer, self.conv.__name__):
+            self.depthwise = self.conv(self.in_channels, middle, kernel_size, stride, padding, dilation, self.in_channels,
+                                       False, padding_mode)
+            self.pointwise = self.conv(middle, self.out_channels, 1, bias=bias)
         self.bias = self.pointwise.bias is not None
         for name in ("kernel_size", "stride", "padding", "dilation", "padding_mode"):
             setattr(self, name, getattr(self.depthwise, name))

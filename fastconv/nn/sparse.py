@@ -14,7 +14,8 @@ from fastconv.nn.module import Module
 
 
 class _Table(Module):
-    def __init__(self, num_embeddings: int, embedding_dim: int, padding_idx, max_norm, scale_grad_by_freq, sparse):
+    def __init__(self, num_embeddings: int, embedding_dim: int, padding_idx, max_norm, norm_type,
+                 scale_grad_by_freq, sparse):
         super().__init__()
         layer = type(self).__name__
         self.num_embeddings = integer(layer, "num_embeddings", num_embeddings, 1)
@@ -26,6 +27,9 @@ class _Table(Module):
                 raise ValueError(f"{layer}: padding_idx={shown(padding_idx)} must be below num_embeddings={num_embeddings}")
             self.padding_idx = at % self.num_embeddings
         self.max_norm = max_norm if max_norm is None else number(layer, "max_norm", max_norm, 0, float("inf"))
+        self.norm_type = number(layer, "norm_type", norm_type, 0, float("inf"))
+        if not self.norm_type:
+            raise ValueError(f"{layer}: norm_type={shown(norm_type)} must be above 0")
         self.scale_grad_by_freq = flag(layer, "scale_grad_by_freq", scale_grad_by_freq)
         self.sparse = flag(layer, "sparse", sparse)
         self.weight = filled(layer, "weight", (self.num_embeddings, self.embedding_dim))
@@ -69,8 +73,7 @@ class Embedding(_Table):
     def __init__(self, num_embeddings: int, embedding_dim: int, padding_idx: int | None = None,
                  max_norm: float | None = None, norm_type: float = 2.0, scale_grad_by_freq: bool = False,
                  sparse: bool = False):
-        super().__init__(num_embeddings, embedding_dim, padding_idx, max_norm, scale_grad_by_freq, sparse)
-        self.norm_type = norm_type
+        super().__init__(num_embeddings, embedding_dim, padding_idx, max_norm, norm_type, scale_grad_by_freq, sparse)
 
     @classmethod
     def from_pretrained(cls, embeddings, freeze: bool = True, **keywords):
@@ -112,9 +115,9 @@ class EmbeddingBag(_Table):
     def __init__(self, num_embeddings: int, embedding_dim: int, max_norm: float | None = None, norm_type: float = 2.0,
                  scale_grad_by_freq: bool = False, mode: str = "mean", sparse: bool = False,
                  include_last_offset: bool = False, padding_idx: int | None = None):
-        super().__init__(num_embeddings, embedding_dim, padding_idx, max_norm, scale_grad_by_freq, sparse)
+        super().__init__(num_embeddings, embedding_dim, padding_idx, max_norm, norm_type, scale_grad_by_freq, sparse)
         layer = type(self).__name__
-        self.norm_type, self.mode = norm_type, choice(layer, "mode", mode, MODES)
+        self.mode = choice(layer, "mode", mode, MODES)
         self.include_last_offset = flag(layer, "include_last_offset", include_last_offset)
 
     def forward(self, input, offsets=None, per_sample_weights=None):

@@ -120,6 +120,9 @@ class _FractionalMaxPool(Module):
             if not 0 < number(layer, "output_ratio", ratio, 0, 1) < 1:
                 raise ValueError(f"{layer}: output_ratio={shown(output_ratio)} must be between 0 and 1")
         self.return_indices = flag(layer, "return_indices", return_indices)
+        if _random_samples is not None and getattr(_random_samples, "shape", ())[2:] != (self.dims,):
+            raise TypeError(f"{layer}: _random_samples={shown(_random_samples)}: expected an array of shape "
+                            f"(N, C, {self.dims}), float32")
         self._random_samples = _random_samples
 
     def forward(self, x):
