@@ -136,8 +136,8 @@ def lower(node: Node, cx: Lowering) -> None:
     try:
         packed, partials = kernels.needs(**problem)
     except ValueError:  # too many dimensions of a sum: with those last and dense they are one
-        for key, tensor, names in (("a", a, left), ("b", b, right)):
-            problem[key] = operand(*_sums_last(cx, tensor, names, out))
+        for side, tensor, names in (("a", a, left), ("b", b, right)):
+            problem[side] = operand(*_sums_last(cx, tensor, names, out))
         packed, partials = kernels.needs(**problem)
     blocks: Ref | int = 0
     if packed:
