@@ -12,6 +12,7 @@ html_theme = "furo"
 myst_heading_anchors = 3
 autodoc_member_order = "bysource"
 autodoc_typehints = "none"
+autodoc_mock_imports = ["sklearn"]
 autosummary_generate = True
 napoleon_numpy_docstring = True
 napoleon_google_docstring = False

@@ -3,6 +3,8 @@
 import importlib
 from collections.abc import Iterable
 
+NAMES = {"PIL": "pillow", "sklearn": "scikit-learn"}  # where a package is imported by another one
+
 
 def how(packages: Iterable[str], extra: str) -> str:
     """How to install them: by their own names, which works however fastconv came here, or with its source tree's extra."""
@@ -14,5 +16,6 @@ def require(module, purpose, extra="demo"):
     try:
         return importlib.import_module(module)
     except ImportError as error:
-        package = module.partition(".")[0].replace("PIL", "pillow")
+        package = module.partition(".")[0]
+        package = NAMES.get(package, package)
         raise ImportError(f"{purpose} needs {package}: {how([package], extra)}: {error}") from error
