@@ -155,6 +155,7 @@ def test_repr():
     (nn.Softmax(1), "Softmax(dim=1)"),
     (nn.Identity(54, unused=1), "Identity()"),
     (nn.CrossEntropyLoss(), "CrossEntropyLoss()"),
+    (nn.CrossEntropyLoss(label_smoothing=0.1, reduction="sum"), "CrossEntropyLoss(label_smoothing=0.1, reduction='sum')"),
     (nn.BatchNorm1d(2, momentum=None), "BatchNorm1d(2, eps=1e-05, momentum=None, affine=True, track_running_stats=True)"),
 ], ids=lambda v: type(v).__name__ if isinstance(v, nn.Module) else "")
 def test_repr_of_layers(layer, text):

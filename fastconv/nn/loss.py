@@ -74,7 +74,7 @@ class Loss(Module):
         """What differs from the defaults."""
         usual = inspect.signature(type(self)).parameters
         return ", ".join(f"{name}={getattr(self, name)!r}" for name in (*self._names, "reduction")
-                         if name not in usual or getattr(self, name) != usual[name].default)
+                         if name in usual and getattr(self, name) != usual[name].default)
 
 
 def real(owner: str, name: str, value, low: float = -math.inf, above: float = -math.inf) -> float:
