@@ -41,7 +41,7 @@ FC_INLINE V vtrunc(V x) { return with_sign_of<kWidth>(vfloor(vabs<kWidth>(x)), x
 FC_INLINE V vnextafter(V x, V z) {
     const Vi<kWidth> bits = (Vi<kWidth>)x;
     const Vi<kWidth> away = (x > V{}) == (z > x);
-    V y = (V)(away ? bits + 1 : bits - 1);
+    V y = (V)(away ? (Vi<kWidth>)((Vu<kWidth>)bits + 1u) : (Vi<kWidth>)((Vu<kWidth>)bits - 1u));
     y = x == V{} ? with_sign_of<kWidth>(sp(1.17549435e-38f), z) : y;
     y = x == z ? z : y;
     return x != x ? x : (z != z ? z : y);

@@ -128,7 +128,7 @@ FC_NOINLINE double reduce_far(double value, int64_t* quadrant) {
     const int64_t at = (e + 32) / 32, shift = (e + 32) % 32;  // two_over_pi[k] is worth 2^(-32 k)
     uint64_t w[4];
     for (int i = 0; i < 4; ++i) {
-        const uint64_t high = two_over_pi[at - 1 + i], low = at + i < 8 ? two_over_pi[at + i] : 0;
+        const uint64_t high = at + i > 0 ? two_over_pi[at - 1 + i] : 0, low = at + i < 8 ? two_over_pi[at + i] : 0;
         w[i] = ((high << 32 | low) << shift) >> 32;
     }
     uint64_t low = m * w[3], mid = m * w[2] + (low >> 32), high = m * w[1] + (mid >> 32), top = m * w[0] + (high >> 32);

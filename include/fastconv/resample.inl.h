@@ -104,6 +104,7 @@ FC_INLINE void sum_rows(float* dst, const T* x, const ResampleRow* rows, int64_t
 template <typename T>
 FC_NOINLINE void read_rows(float* dst, const T* x, const ResampleRow* rows, int64_t count, int64_t pixels, int64_t C,
                            int64_t xs) {
+    if (pixels <= 0) return;  // of nothing, there may be no address
     if (xs == C) {
         if (count == 1 && rows[0].weight == 1.0f && sizeof(T) == 4) {
             memcpy(dst, x + rows[0].at, static_cast<size_t>(pixels * C) * 4);
