@@ -234,7 +234,7 @@ def test_an_empty_batch(rng):
 
 X, W = np.ones((2, 4, 5, 6), np.float32), np.ones((4, 3, 3, 3), np.float32)
 BAD = [
-    (lambda: F.conv_transpose2d(X[0], W), ValueError, "input of shape (4, 5, 6) has 3 dimensions: expected 4 (N, C, H, W)"),
+    (lambda: F.conv_transpose2d(X[0, 0], W), ValueError, "input of shape (5, 6) has 2 dimensions: expected 4 (N, C, H, W)"),
     (lambda: F.conv_transpose2d(X, W[0]), ValueError, "weight of shape (3, 3, 3) has 3 dimensions"),
     (lambda: F.conv_transpose2d(X[:, :3], W), ValueError, "has 3 channels: weight of shape (4, 3, 3, 3) expects 4"),
     (lambda: F.conv_transpose2d(X, W, groups=3), ValueError, "groups=3 does not divide in_channels=4"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 
-from fastconv._text import note
+from fastconv._text import printable
 from fastconv.cli._arguments import UsageError, command, extent, whole
 
 ENDINGS = (".onnx", ".safetensors", ".npz", ".pt", ".pth", ".bin")
@@ -51,7 +51,7 @@ def run(arguments) -> None:
     if arguments.json:
         print(json.dumps({"source": source, "target": target, "arrays": count, "bytes": os.path.getsize(target)}))
     else:
-        note(f"{target}: {count} arrays, {os.path.getsize(target):,} bytes")
+        print(printable(f"{target}: {count} arrays, {os.path.getsize(target):,} bytes"))
 
 
 def _network(arguments, ending: str):

@@ -114,6 +114,8 @@ class Record:
         def take(key, value):
             if value is None or isinstance(value, (bool, int, float)):
                 return value
+            if isinstance(value, np.generic) and value.dtype.kind in "biuf" and key != self.arrays[0]:
+                return float(value) if value.dtype.kind == "f" else value.item()
             arrays.append(general.as_array(self.name, key, value))
             return general.Place(len(arrays) - 1, arrays[-1].shape, arrays[-1].dtype.name)
 

@@ -295,7 +295,12 @@ def current_path() -> str:
 
 
 def fail(op: str, message: str, error: type[Exception] = ValueError) -> None:
-    """Raises the house's error: the operator, its path in the model, then argument, value and rule."""
+    """Raises the house's error: the operator, its path in the model, then argument, value and rule.
+
+    Values may be as long as callers like; the middle of a message that would fill a screen is left out.
+    """
+    if len(message) > 500:
+        message = f"{message[:200]} ... {message[-200:]}"
     path, op = current_path(), _scope.shown or op
     raise error(f"{op} '{path}': {message}" if path else f"{op}: {message}")
 
