@@ -455,6 +455,20 @@ def test_what_changes_without_a_word_is_seen_too():
         np.testing.assert_array_equal(engine(x), fresh(net, x))
 
 
+@pytest.mark.parametrize("name", ["lenet5", "mobilenet_v2"])
+def test_what_is_said_about_a_network_is_not_compared_at_each_run(name):
+    """How a network was made is for files: a run looks at nothing of it, and plans nothing anew when it changes."""
+    net, shape = fc.zoo.create(name, num_classes=4), (1, 1, 32, 32) if name == "lenet5" else (1, 3, 32, 32)
+    engine = fc.compile(net, shape)
+    x = np.random.default_rng(0).standard_normal(shape, np.float32)
+    y = engine(x)
+    plan = engine._current[0]
+    assert not plan.graph.traced.stale()
+    net.network["arguments"]["num_classes"] = 9
+    np.testing.assert_array_equal(engine(x), y)
+    assert engine._current[0] is plan and pickle.loads(pickle.dumps(net)).network == net.network
+
+
 def test_a_forward_that_changes_its_module_is_not_planned_for_ever():
     net, x = Odd(), x_of((3, 4))
     net.head = nn.Linear(4, 2)

@@ -27,6 +27,10 @@ def version() -> object:
     return _version
 
 
+class About(dict):
+    """What is said about a module, for files and for people: its forward does not read it, so that no run compares it."""
+
+
 def restructured() -> None:
     """Says that a module is not what it was."""
     global _version
@@ -52,6 +56,8 @@ def frozen(value, depth: int = 0) -> Any:
     kind = type(value)
     if kind in PLAIN:
         return kind, value
+    if kind is About:
+        return About
     if isinstance(value, Tensor):
         return Tensor  # of whatever trace ran last
     if isinstance(value, np.generic):
@@ -81,7 +87,7 @@ def _mutable(value, depth: int = 0) -> bool:
     """Whether it may change without its module noticing."""
     if isinstance(value, tuple):
         return depth <= DEEP and any(_mutable(v, depth + 1) for v in value)
-    return isinstance(value, (list, dict, set, np.ndarray)) or _is_record(value)
+    return isinstance(value, (list, dict, set, np.ndarray)) and type(value) is not About or _is_record(value)
 
 
 def _plain(value, depth: int = 0) -> bool:

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from fastconv.graph.parameter import Parameter, unallocated
+from fastconv.graph.traced import About
 from fastconv.nn.module import Module, join
 
 CONTAINERS = ("Sequential", "ModuleList", "ModuleDict")
@@ -53,7 +54,7 @@ def _refuse(value):
 
 def made(module: Module, name: str, arguments: dict) -> None:
     """Notes that a function of this name has just made a module of these (plain) arguments."""
-    module.__dict__["_made"] = {"name": name, "arguments": arguments, "tree": _tree(module)}
+    module.__dict__["_made"] = About(name=name, arguments=arguments, tree=_tree(module))
 
 
 def describe(module: Module) -> dict:

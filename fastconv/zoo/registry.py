@@ -6,6 +6,7 @@ import functools
 import inspect
 from collections.abc import Callable
 
+from fastconv.graph.traced import About
 from fastconv.nn import Module
 from fastconv.nn.describe import made, plain
 
@@ -27,7 +28,7 @@ def network(function: Callable[..., Module]) -> Callable[..., Module]:
         module = function(*arguments, **keywords)
         bound = signature.bind(*arguments, **keywords)
         bound.apply_defaults()
-        module.network = {"name": function.__name__, "arguments": plain(bound.arguments)}
+        module.network = About(name=function.__name__, arguments=plain(bound.arguments))
         made(module, **module.network)
         return module
 

@@ -130,7 +130,7 @@ def save_onnx(module, path, input_shape=None, metadata: Mapping[str, str] | None
                                             for s, name, dtype in specs])
     names = {id(p): name for name, p in module._state().items()} if hasattr(module, "_state") else {}
     if hasattr(module, "_places"):  # as they were in the file that it was read from
-        names.update({id(getattr(home, key)): name for name, (home, key) in module._places.items()})
+        names.update({id(getattr(home, key)): name for name, (home, key) in module._followed.places.items()})
     writer = Writer(names)
     for tensor in graph.inputs:
         writer.of[tensor] = writer.unique(tensor.name)

@@ -13,6 +13,7 @@ import numpy as np
 
 from fastconv.graph.ir import scope
 from fastconv.graph.parameter import Parameter
+from fastconv.graph.traced import About
 from fastconv.interop.onnx import (  # noqa: F401
     attention,
     conv,
@@ -44,6 +45,24 @@ class Branch(Module):
         raise TypeError("this part of an ONNX model holds parameters; the model's own forward says what is done with them")
 
 
+class Followed:
+    """What a model's forward follows: as one object that nobody changes, so that no run of an engine has to look through it
+    (see :mod:`fastconv.graph.traced`).
+
+    Attributes
+    ----------
+    nodes : list of Node
+    constants : dict from name to ndarray
+    places : dict from a weight's name in the file to (module, name there)
+    """
+
+    def __init__(self, inputs: Sequence[Input], outputs: Sequence[str], metadata: Mapping[str, str]):
+        self.inputs, self.outputs, self.metadata = tuple(inputs), tuple(outputs), dict(metadata)
+        self.nodes: list[Node] = []
+        self.constants: dict[str, np.ndarray] = {}
+        self.places: dict[str, tuple[Module, str]] = {}
+
+
 class OnnxModel(Module):
     """A network read by :func:`load_onnx`.
 
@@ -59,35 +78,44 @@ class OnnxModel(Module):
 
     def __init__(self, inputs: Sequence[Input], output_names: Sequence[str], opset: int, metadata: dict):
         super().__init__()
-        self.inputs, self.output_names = list(inputs), list(output_names)
-        self.opset, self.metadata = opset, dict(metadata)
-        self._places: dict[str, tuple[Any, str]] = {}  # by a weight's name in the file: its module, its name there
-        self._graph: list = []
+        self.opset, self._followed = opset, Followed(inputs, output_names, metadata)
+
+    @property
+    def inputs(self) -> list[Input]:
+        return [*self._followed.inputs]
 
     @property
     def input_names(self) -> list[str]:
-        return [i.name for i in self.inputs]
+        return [i.name for i in self._followed.inputs]
+
+    @property
+    def output_names(self) -> list[str]:
+        return [*self._followed.outputs]
+
+    @property
+    def metadata(self) -> dict[str, str]:
+        return self._followed.metadata
 
     def forward(self, *values):
         if len(values) != len(self.inputs):
             raise TypeError(f"{type(self).__name__}: {len(values)} inputs given, the model has {len(self.inputs)}: "
                             f"{', '.join(self.input_names)}")
-        known: dict[str, Any] = dict(self._constants)
-        for name, (home, key) in self._places.items():
+        known: dict[str, Any] = dict(self._followed.constants)
+        for name, (home, key) in self._followed.places.items():
             known[name] = getattr(home, key)
         for one, value in zip(self.inputs, values, strict=True):
             if one.shape is not None and len(one.shape) != value.ndim:
                 raise ValueError(f"{one.name} of shape {tuple(value.shape)} has {value.ndim} dimensions: the model takes "
                                  f"{one.shape}")
             known[one.name] = value
-        run(self._graph, known)
+        run(self._followed.nodes, known)
         outputs = tuple(tensor(known[name]) for name in self.output_names)
         return outputs[0] if len(outputs) == 1 else outputs
 
     def __repr__(self) -> str:
         takes = ", ".join(f"{i.name} {'(any)' if i.shape is None else tuple('?' if s is None else s for s in i.shape)}"
                           for i in self.inputs)
-        return f"OnnxModel({takes} -> {', '.join(self.output_names)}: {len(self._graph)} nodes, opset {self.opset})"
+        return f"OnnxModel({takes} -> {', '.join(self.output_names)}: {len(self._followed.nodes)} nodes, opset {self.opset})"
 
 
 def run(nodes: Iterable[Node], known: dict[str, Any]) -> None:
@@ -142,7 +170,7 @@ def preprocessing(metadata: Mapping[str, str]) -> dict | None:
         found = json.loads(metadata.get("preprocessing", "null"))
     except (ValueError, RecursionError):
         return None
-    return found if isinstance(found, dict) else None
+    return About(found) if isinstance(found, dict) else None
 
 
 class Subgraph:
@@ -280,9 +308,8 @@ class Builder:
                 constants[proto.output[0]] = self.constant(proto)
             else:
                 rest.append(self.node(proto))
-        module._graph = rest
         self.own(module, rest, constants)
-        module._constants = constants
+        module._followed.nodes, module._followed.constants = rest, constants
         for kind, count in sorted(self.converted.items()):
             log.warning("onnx: %d tensors of %s have become float32", count, kind)
         return module
@@ -382,7 +409,7 @@ class Builder:
                 home.register_buffer(key, parameter)
             else:
                 home.register_parameter(key, parameter)
-            module._places[name] = (home, key)
+            module._followed.places[name] = (home, key)
             del constants[name]
 
 
