@@ -2,6 +2,16 @@
 
 import signal
 
+import pytest
+
+import fastconv as fc
+
+
+@pytest.fixture(autouse=True)
+def _seed():
+    """A test's weights are its own, whichever tests ran before it in its process."""
+    fc.manual_seed(0)
+
 
 def pytest_configure(config):
     """SIGINT and SIGTERM as a terminal's child has them, for this process and all that tests start from it.
