@@ -368,3 +368,45 @@ def test_indexing_of_symbolic_tensors():
         np.testing.assert_array_equal(fc.compile(lambda t, key=key: t[key], x.shape)(x), x[key], str(key))
     np.testing.assert_array_equal(F.index(x, [None, m[:, 0]]), x[:, m[:, 0]])
     np.testing.assert_array_equal(F.index_put(x, [m[:4, 0]], np.float32(7)), np.where(m[:4, :1, None], 7, x))
+
+
+@pytest.mark.parametrize("make, shape", [
+    (lambda: nn.Linear(3, 2), (2, 3)), (lambda: nn.Conv2d(3, 2, 1), (2, 3, 4, 4)), (lambda: nn.MaxPool2d(2), (2, 3, 4, 4)),
+    (lambda: nn.ConvTranspose2d(3, 2, 2), (2, 3, 4, 4)), (lambda: nn.BatchNorm2d(3), (2, 3, 4, 4)),
+    (lambda: nn.AvgPool2d(2), (2, 3, 4, 4)), (lambda: nn.ZeroPad2d(1), (2, 3, 4, 4))])
+@pytest.mark.parametrize("dtype", ["int64", "int32", "uint8", "bool"])
+def test_layers_of_float32_refuse_integers(make, shape, dtype):
+    with pytest.raises(TypeError, match=f"input has dtype {dtype}: expected float32"):
+        fc.compile(make(), (shape, dtype))
+
+
+def test_trainer_takes_indices_as_input():
+    """int64 and int32, batches of several sizes, beside the gradient written out by hand."""
+    fc.manual_seed(0)
+    net = nn.Sequential(nn.Embedding(11, 6), nn.Flatten(), nn.Linear(30, 4))
+    trainer, rng = fc.Trainer(net, nn.CrossEntropyLoss(), fc.optim.SGD(lr=0.5)), np.random.default_rng(0)
+    for n, dtype in ((8, np.int64), (8, np.int32), (3, np.int64), (9, np.int64)):
+        x, y = rng.integers(0, 11, (n, 5)).astype(dtype), rng.integers(0, 4, n)
+        table, w, b = (p.numpy().astype(np.float64) for p in net.parameters())
+        logits = table[x].reshape(n, 30) @ w.T + b
+        p = np.exp(logits - logits.max(1, keepdims=True))
+        p /= p.sum(1, keepdims=True)
+        loss = trainer.step(x, y)
+        assert abs(loss + np.log(p[np.arange(n), y]).mean()) < 1e-5
+        p[np.arange(n), y] -= 1
+        np.add.at(table, x, -0.5 / n * (p @ w).reshape(n, 5, 6))
+        np.testing.assert_allclose(net[0].weight.data, table, rtol=1e-4, atol=1e-5)
+    before = net.state_dict()
+    for bad in (11, -1, 2**40):
+        x[0, 0] = bad
+        with pytest.raises(IndexError, match=f"embedding: input has the value {bad}: expected 0 to 10"):
+            trainer.step(x, y)
+    for key, value in net.state_dict().items():
+        np.testing.assert_array_equal(value, before[key])
+    x[0, 0] = 0
+    want = fc.compile(net, (x.shape, "int64"))(x)
+    np.testing.assert_allclose(trainer.predict(x, batch_size=4), want, rtol=1e-5, atol=1e-6)
+    assert trainer.evaluate((x, y))["loss"] > 0
+    trainer.fit((x, y), epochs=1, batch_size=4)
+    with pytest.raises(TypeError, match="step: input 0 has dtype uint8: expected float32"):
+        trainer.step(x.astype(np.uint8), y)

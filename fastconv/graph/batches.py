@@ -11,7 +11,7 @@ import numpy as np
 
 from fastconv._arrays import refuse_masked
 from fastconv._values import shown
-from fastconv.graph.arrays import as_float32
+from fastconv.graph.arrays import as_float32, as_int64
 
 
 class Taken(NamedTuple):
@@ -83,6 +83,14 @@ class Batches:
         if count == 1:
             return "target"
         return f"target {self.targets.names[number]!r}" if number < len(self.targets.names) else f"target {number}"
+
+
+def as_input(op: str, name: str, value) -> np.ndarray:
+    """An input as an array: float32, or int64 of indices as embeddings take them."""
+    array = value if isinstance(value, np.ndarray) else None
+    if array is not None and array.dtype.name in ("int64", "int32") and array.dtype.isnative:
+        return as_int64(op, name, value)
+    return as_float32(op, name, value)
 
 
 def as_target(op: str, name: str, value) -> np.ndarray:

@@ -56,7 +56,7 @@ class Planned:
         self.counted = [(c, c.copy()) for c in self.lowered.counters]
         self.slots = [plan.lowered.slots.get(t.name) for t in graph.inputs]
         self.arguments = graph.inputs
-        self.integers: dict[int, Any] = {}  # by place, targets of class indices as arrays
+        self.integers: dict[int, Any] = {}  # by place, inputs and targets of indices as arrays
         for i, tensor in enumerate(graph.inputs):
             if tensor.dtype == "int64":
                 self.integers[i] = self.program.array(plan.lowered.read(tensor).ref, tensor.shape, np.int64)
@@ -113,8 +113,10 @@ class Planned:
         for i, (slot, array) in enumerate(zip(self.slots, arrays, strict=True)):
             if slot is None:
                 if not isinstance(array, np.ndarray) or is_masked(array) or array.dtype.kind not in "iu" or \
-                        array.shape[1:] != self.arguments[i].shape[1:] or array.shape[:1] != (n,):
+                        array.shape[1:] != self.arguments[i].shape[1:] or array.ndim == 0 or len(array) < 1 or \
+                        len(array) > self.batch or (n >= 0 and len(array) != n):
                     return None
+                n = len(array)
                 if array.dtype == np.uint64:
                     array = as_int64(self.op, self.arguments[i].name, array)
                 self.integers[i][:n] = array

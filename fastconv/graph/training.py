@@ -10,8 +10,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 from fastconv._values import shown
-from fastconv.graph.arrays import as_float32
-from fastconv.graph.batches import Batches, as_target
+from fastconv.graph.batches import Batches, as_input, as_target
 from fastconv.graph.ir import DENSE, PIXELS
 from fastconv.graph.parameter import Parameter, changing
 from fastconv.graph.planned import Planned, operation
@@ -122,7 +121,7 @@ class LossTape:
         op = operation(self)
         batches = Batches(self.model, self.loss)
         k = batches.split(op, len(arrays))
-        inputs = [as_float32(op, f"input {i}", a) for i, a in enumerate(arrays[:k])]
+        inputs = [as_input(op, f"input {i}", a) for i, a in enumerate(arrays[:k])]
         names = [batches.target_name(i, len(arrays) - k) for i in range(len(arrays) - k)]
         targets = [as_target(op, name, a) for name, a in zip(names, arrays[k:], strict=True)]
         for name, a in [*((f"input {i}", a) for i, a in enumerate(inputs)), *zip(names, targets, strict=True)]:
@@ -131,7 +130,7 @@ class LossTape:
                                  f"{inputs[0].shape}")
         if inputs[0].shape[0] < 1:
             raise ValueError(f"{op}: input 0 of shape {inputs[0].shape} is an empty batch")
-        kinds = tuple("int64" if a.dtype.kind in "iu" else "float32" for a in targets)
+        kinds = tuple("int64" if a.dtype.kind in "iu" else "float32" for a in (*inputs, *targets))
         rest, n = (*(a.shape[1:] for a in (*inputs, *targets)), k, kinds), inputs[0].shape[0]
         for key in ((rest, None), (rest, n)):  # for any batch, or for this one
             found = self._plans.get(key)
@@ -139,9 +138,10 @@ class LossTape:
                 self._plans.move_to_end(key)
                 return found, [*inputs, *targets]
         batch = max(n, self._least)
-        named = [(a.shape[1:], f"input{i}", PIXELS if 2 <= a.ndim <= 5 else DENSE) for i, a in enumerate(inputs)]
-        aimed = [(a.shape[1:], name, PIXELS if kind == "float32" and 2 <= a.ndim <= 5 else DENSE, kind)
-                 for a, name, kind in zip(targets, names, kinds, strict=True)]
+        named, aimed = ([(a.shape[1:], name, PIXELS if kind == "float32" and 2 <= a.ndim <= 5 else DENSE, kind)
+                         for a, name, kind in zip(some, called, of, strict=True)]
+                        for some, called, of in ((inputs, [f"input{i}" for i in range(k)], kinds[:k]),
+                                                 (targets, names, kinds[k:])))
         planned = self._planned(named, aimed, batch, n)
         if planned.graph.exact is not None and planned.graph.exact != batch:  # right for one batch: this one
             planned = self._planned(named, aimed, n, n)

@@ -11,8 +11,7 @@ import numpy as np
 
 from fastconv._text import note
 from fastconv.data import DataLoader
-from fastconv.graph.arrays import as_float32
-from fastconv.graph.batches import Batches, leaves, rebuilt, taken
+from fastconv.graph.batches import Batches, as_input, leaves, rebuilt, taken
 from fastconv.graph.choices import Choices
 from fastconv.graph.engine import Engine, compile
 from fastconv.graph.options import alike, check_count, check_options
@@ -378,7 +377,7 @@ class Trainer:
         if len(inputs) > 1 and isinstance(inputs[-1], (int, np.integer)):  # predict(x, 64)
             inputs, batch_size = inputs[:-1], inputs[-1]
         names = ["x"] if len(inputs) == 1 else [f"input {i}" for i in range(len(inputs))]
-        arrays = [as_float32("Trainer.predict", name, x) for name, x in zip(names, inputs, strict=True)]
+        arrays = [as_input("Trainer.predict", name, x) for name, x in zip(names, inputs, strict=True)]
         takes = taken(self.module)
         if not arrays or not takes.least <= len(arrays) <= takes.most:
             raise TypeError(f"Trainer.predict: {len(arrays)} inputs given: the network takes {takes}")
@@ -392,7 +391,8 @@ class Trainer:
         count, size = len(arrays[0]), int(batch_size)
         if self._engine is None:
             shapes = [(min(max(count, 1), size), *x.shape[1:]) for x in arrays]
-            self._engine = compile(self.module, shapes if len(shapes) > 1 else shapes[0], **self._many())
+            specs = [s if x.dtype == np.float32 else (s, "int64") for s, x in zip(shapes, arrays, strict=True)]
+            self._engine = compile(self.module, specs if len(specs) > 1 else specs[0], **self._many())
         first = self._engine(*(x[:size] for x in arrays))
         if count <= size:
             return first
