@@ -27,7 +27,9 @@ NEEDED = {"in_channels": 4, "out_channels": 4, "kernel_size": 3, "in_features": 
           "upscale_factor": 2, "downscale_factor": 2, "groups": 2, "dim": 1, "unflattened_size": (2, 2),
           "threshold": 0.5, "p": 0.5, "mode": "row", "spatial_scale": 1.0, "sampling_ratio": 2, "num_groups": 2,
           "num_channels": 4, "normalized_shape": (4,), "size": 3, "in1_features": 4, "in2_features": 3, "num_embeddings": 5,
-          "embedding_dim": 4, "input_size": 4, "hidden_size": 3, "norm_type": 2, "embed_dim": 4, "num_heads": 2}
+          "embedding_dim": 4, "input_size": 4, "hidden_size": 3, "norm_type": 2, "embed_dim": 4, "num_heads": 2,
+          "d_model": 8, "nhead": 2, "num_layers": 1, "encoder_layer": nn.TransformerEncoderLayer(8, 2, 5),
+          "decoder_layer": nn.TransformerDecoderLayer(8, 2, 5)}
 
 # what is taken, and why: sizes that a module keeps are held against the shape when it is compiled (below), as are dims;
 # words stand for anything, sequences for one value per dimension, numbers for infinite limits
@@ -35,7 +37,8 @@ KEPT = {"stride", "padding", "dilation", "kernel_size", "output_padding", "outpu
         "divisor_override", "unflattened_size", "upscale_factor", "downscale_factor"}
 TAKEN = {
     ("Identity", "args"), ("Identity", "keywords"), ("Sequential", "modules"), ("ModuleList", "modules"),
-    ("ModuleDict", "modules"), ("Parameter", "data"), ("Parameter", "requires_grad"), ("CrossEntropyLoss", "weight"),
+    ("ModuleDict", "modules"), ("ParameterList", "values"), ("ParameterDict", "parameters"), ("Parameter", "data"),
+    ("Parameter", "requires_grad"), ("CrossEntropyLoss", "weight"),
     ("NLLLoss", "weight"), ("BCELoss", "weight"), ("BCEWithLogitsLoss", "weight"), ("BCEWithLogitsLoss", "pos_weight"),
     ("MultiMarginLoss", "weight"), ("MultiLabelSoftMarginLoss", "weight"),
 }
@@ -66,6 +69,8 @@ def arguments(owner):
         needed["total_steps"] = 5
     if owner in (nn.FractionalMaxPool2d, nn.FractionalMaxPool3d):
         needed["output_size"] = 2
+    if owner is nn.Transformer:  # a small one
+        needed.update(d_model=8, nhead=2, num_encoder_layers=1, num_decoder_layers=1, dim_feedforward=5)
     if owner is nn.MultiTaskLoss:
         needed["losses"] = [nn.MSELoss()]
     if "base" in needed:
@@ -119,7 +124,7 @@ def taken(argument, kind, made):
     if kind == "half":
         return argument not in INTEGERS
     if kind == "huge":
-        return not isinstance(made, nn.Module) or argument in ("eps", "norm_type", "max_norm")
+        return not isinstance(made, nn.Module) or argument in ("eps", "layer_norm_eps", "norm_type", "max_norm")
     if kind in ("text", "bytes"):
         return argument in ("path", "monitor", "milestones", "dataset")
     if kind == "array":

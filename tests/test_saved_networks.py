@@ -68,6 +68,10 @@ def layers():
                 nn.CosineEmbeddingLoss(0.5), nn.FocalLoss(0.5, 1), nn.DiceLoss(0.5), nn.TverskyLoss(0.2, 0.8))
     yield from (c(3, 4, 3, 2, 1, depth_multiplier=2, bias=False)
                 for c in (nn.SeparableConv1d, nn.SeparableConv2d, nn.SeparableConv3d))
+    yield from (nn.TransformerEncoderLayer(8, 2, 16, 0.2, "gelu", batch_first=flag, bias=False),
+                nn.TransformerDecoderLayer(8, np.int64(4), 5, norm_first=True), nn.StdConv1d(3, 4, 3, eps=1e-3),
+                nn.StdConv2d(4, 4, (3, 1), 2, 1, groups=2, bias=False), nn.StdConv3d(1, 2, 2),
+                nn.Transformer(4, 2, 1, 2, 5, bias=flag))
 
 
 def as_part(layer, path):
@@ -98,9 +102,15 @@ def test_every_layer_comes_back(layer, tmp_path):
 def test_no_layer_is_left_out():
     tried = {type(layer).__name__ for layer in layers()}
     lazy = {name for name in describe._layers() if name.startswith("Lazy")}  # not yet a layer
-    assert tried == set(describe._layers()) - set(describe.CONTAINERS) - lazy - {"MultiTaskLoss"}
-    with pytest.raises(describe.Undescribable, match="MultiTaskLoss"):  # whose arguments are parts
-        describe.describe(nn.MultiTaskLoss([nn.MSELoss()]))
+    assert tried == set(describe._layers()) - set(describe.CONTAINERS) - lazy - {"MultiTaskLoss", *describe.OF_PARTS}
+    parts = [nn.MultiTaskLoss([nn.MSELoss()]), nn.ParameterList([np.ones(3)]), nn.ParameterDict({"a": np.ones(3)}),
+             nn.TransformerEncoder(nn.TransformerEncoderLayer(4, 2), 2),
+             nn.TransformerDecoder(nn.TransformerDecoderLayer(4, 2), 2), nn.utils.weight_norm(nn.Linear(2, 3))]
+    for part in parts:  # whose arguments are parts, or make another layer
+        net = zoo.lenet5(2)
+        net.add_module("part", part)
+        with pytest.raises(describe.Undescribable, match=f"its part is a {type(part).__name__}|its part.*parameters"):
+            describe.describe(net)
 
 
 def test_attributes_that_were_changed(tmp_path):

@@ -105,6 +105,24 @@ def test_lazy_layers(lazy, layer, args, shape):
     assert type(pickle.loads(pickle.dumps(net))[0]) is layer
 
 
+@pytest.mark.parametrize("dims, shape", [(1, (4, 5)), (1, (2, 3, 7)), (2, (2, 3, 5, 4)), (3, (2, 3, 2, 3, 4))])
+@pytest.mark.parametrize("kind, keywords", [("BatchNorm", {}), ("BatchNorm", {"affine": False, "momentum": None}),
+                                            ("InstanceNorm", {}), ("InstanceNorm", {"track_running_stats": False})])
+def test_lazy_normalisations(kind, keywords, dims, shape):
+    if kind == "InstanceNorm" and len(shape) == 2:
+        shape = (2, 5, 3)
+    made = getattr(nn, f"Lazy{kind}{dims}d")(**keywords)
+    layer = getattr(nn, f"{kind}{dims}d")
+    usual = {"affine": True, "track_running_stats": True} if kind == "InstanceNorm" else {}  # as PyTorch's lazy ones
+    direct, x = layer(shape[1], **{**usual, **keywords}), images(*shape)
+    np.testing.assert_array_equal(fc.compile(made, shape, training=True)(x), fc.compile(direct, shape, training=True)(x))
+    assert type(made) is layer and list(made.state_dict()) == list(direct.state_dict())
+    for name, value in direct.state_dict().items():
+        np.testing.assert_array_equal(made.state_dict()[name], value)
+    with pytest.raises(ValueError, match=f"Lazy{kind}2d: input of shape .* has 3 dimensions"):
+        fc.compile(getattr(nn, f"Lazy{kind}2d")(), (2, 3, 4))
+
+
 def test_lazy_layers_refuse_what_the_layers_refuse():
     with pytest.raises(ValueError, match="stride=0"):
         nn.LazyConv2d(4, 3, stride=0)

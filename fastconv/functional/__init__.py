@@ -149,6 +149,7 @@ from fastconv.functional.slicing import *  # noqa: F403
 from fastconv.functional.structure import *  # noqa: F403
 from fastconv.functional.tables import *  # noqa: F403
 from fastconv.functional.unpool import *  # noqa: F403
+from fastconv.functional.weights import *  # noqa: F403
 from fastconv.graph.gradcheck import GradcheckError, gradcheck
 
 __all__ = [

@@ -32,12 +32,18 @@ from fastconv.nn.dropout import (
     StochasticDepth,
 )
 from fastconv.nn.lazy import (
+    LazyBatchNorm1d,
+    LazyBatchNorm2d,
+    LazyBatchNorm3d,
     LazyConv1d,
     LazyConv2d,
     LazyConv3d,
     LazyConvTranspose1d,
     LazyConvTranspose2d,
     LazyConvTranspose3d,
+    LazyInstanceNorm1d,
+    LazyInstanceNorm2d,
+    LazyInstanceNorm3d,
     LazyLinear,
 )
 from fastconv.nn.linear import Bilinear, Dropout, Flatten, Identity, Linear
@@ -99,6 +105,7 @@ from fastconv.nn.padding import (
     ZeroPad2d,
     ZeroPad3d,
 )
+from fastconv.nn.parameters import ParameterDict, ParameterList
 from fastconv.nn.pointwise import (
     CELU,
     GLU,
@@ -139,6 +146,14 @@ from fastconv.nn.resize import (
 from fastconv.nn.separable import SeparableConv1d, SeparableConv2d, SeparableConv3d
 from fastconv.nn.shape import ChannelShuffle, Fold, PixelShuffle, PixelUnshuffle, Unflatten, Unfold
 from fastconv.nn.sparse import Embedding, EmbeddingBag
+from fastconv.nn.standard_conv import StdConv1d, StdConv2d, StdConv3d
+from fastconv.nn.transformer import (
+    Transformer,
+    TransformerDecoder,
+    TransformerDecoderLayer,
+    TransformerEncoder,
+    TransformerEncoderLayer,
+)
 from fastconv.nn.unpool import (
     FractionalMaxPool2d,
     FractionalMaxPool3d,
@@ -163,12 +178,12 @@ __all__ = [
     "AvgPool3d",
     "BCELoss",
     "BCEWithLogitsLoss",
-    "CTCLoss",
     "BatchNorm1d",
     "BatchNorm2d",
     "BatchNorm3d",
     "Bilinear",
     "CELU",
+    "CTCLoss",
     "ChannelShuffle",
     "CircularPad1d",
     "CircularPad2d",
@@ -224,12 +239,18 @@ __all__ = [
     "LSTM",
     "LSTMCell",
     "LayerNorm",
+    "LazyBatchNorm1d",
+    "LazyBatchNorm2d",
+    "LazyBatchNorm3d",
     "LazyConv1d",
     "LazyConv2d",
     "LazyConv3d",
     "LazyConvTranspose1d",
     "LazyConvTranspose2d",
     "LazyConvTranspose3d",
+    "LazyInstanceNorm1d",
+    "LazyInstanceNorm2d",
+    "LazyInstanceNorm3d",
     "LazyLinear",
     "LeakyReLU",
     "Linear",
@@ -257,6 +278,8 @@ __all__ = [
     "PReLU",
     "PairwiseDistance",
     "Parameter",
+    "ParameterDict",
+    "ParameterList",
     "PixelShuffle",
     "PixelUnshuffle",
     "PoissonNLLLoss",
@@ -289,10 +312,18 @@ __all__ = [
     "Softplus",
     "Softshrink",
     "Softsign",
+    "StdConv1d",
+    "StdConv2d",
+    "StdConv3d",
     "StochasticDepth",
     "Tanh",
     "Tanhshrink",
     "Threshold",
+    "Transformer",
+    "TransformerDecoder",
+    "TransformerDecoderLayer",
+    "TransformerEncoder",
+    "TransformerEncoderLayer",
     "TripletMarginLoss",
     "TripletMarginWithDistanceLoss",
     "TverskyLoss",

@@ -56,12 +56,16 @@ class _Conv(Module):
             fail(layer, f"input of shape {x.shape} has {x.ndim} dimensions: expected {SHAPES[self.dims]}")
         if x.shape[1] != self.in_channels:
             fail(layer, f"input of shape {x.shape} has {x.shape[1]} channels: expected in_channels={self.in_channels}")
-        inputs = [x, self.weight] if self.bias is None else [x, self.weight, self.bias]
+        weight = self._filters()
+        inputs = [x, weight] if self.bias is None else [x, weight, self.bias]
         padding: str | tuple[int, ...] | int = self.padding
         if self.padding_mode != "zeros":
             inputs[0] = apply("pad", [x], pad=self._pad(), mode=self.padding_mode)
             padding = 0
         return apply("conv", inputs, stride=self.stride, padding=padding, dilation=self.dilation, groups=self.groups)
+
+    def _filters(self):
+        return self.weight
 
     def _pad(self) -> tuple[int, ...]:
         """The padding as (front, back) of the last dimension first."""

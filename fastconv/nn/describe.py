@@ -24,6 +24,7 @@ from fastconv.graph.traced import About
 from fastconv.nn.module import Module, join
 
 CONTAINERS = ("Sequential", "ModuleList", "ModuleDict")
+OF_PARTS = ("ParameterDict", "ParameterList", "TransformerDecoder", "TransformerEncoder")  # which no argument describes
 MOST_MODULES = 100_000  # of a description from a file: more take more memory than any network's file is worth
 DEEPEST = 100  # containers within containers
 
@@ -100,9 +101,13 @@ def _argument_names(layer: Any) -> tuple[str, ...]:
 
 def _arguments(module: Module) -> dict:
     """Those that a layer's constructor was given, as its attributes have them now."""
+    if type(module).__name__ in OF_PARTS:
+        raise TypeError(f"the arguments of a {type(module).__name__} are parts")
     found = {name: getattr(module, name) for name in _argument_names(type(module))}  # type: ignore[arg-type]
     if "bias" in found:  # the parameter of this name
         found["bias"] = found["bias"] is not None and found["bias"] is not False
+    if isinstance(found.get("dropout"), Module):  # the layer of this name, of transformers
+        found["dropout"] = found["dropout"].p
     if callable(found.get("num_parameters")):  # of PReLU: every module has a method of this name
         found["num_parameters"] = module.weight.size
     return plain({name: value.data if isinstance(value, Parameter) else value for name, value in found.items()})
@@ -119,7 +124,7 @@ def _own(module: Module) -> tuple:
     name = type(module).__name__
     try:
         if _layers().get(name) is type(module):
-            values = {} if name in CONTAINERS else _arguments(module)
+            values = {} if name in CONTAINERS + OF_PARTS else _arguments(module)
         else:
             values = {key: value for key, value in vars(module).items()
                       if not key.startswith("_") and isinstance(value, (bool, int, float, str, tuple))}

@@ -11,19 +11,25 @@ from fastconv.nn.conv import Conv1d, Conv2d, Conv3d
 from fastconv.nn.conv_transpose import ConvTranspose1d, ConvTranspose2d, ConvTranspose3d
 from fastconv.nn.linear import Linear
 from fastconv.nn.module import Module
+from fastconv.nn.norm import BatchNorm1d, BatchNorm2d, BatchNorm3d
+from fastconv.nn.normalization import InstanceNorm1d, InstanceNorm2d, InstanceNorm3d
 
-__all__ = ["LazyConv1d", "LazyConv2d", "LazyConv3d", "LazyConvTranspose1d", "LazyConvTranspose2d", "LazyConvTranspose3d",
-           "LazyLinear"]
+__all__ = ["LazyBatchNorm1d", "LazyBatchNorm2d", "LazyBatchNorm3d", "LazyConv1d", "LazyConv2d", "LazyConv3d",
+           "LazyConvTranspose1d", "LazyConvTranspose2d", "LazyConvTranspose3d", "LazyInstanceNorm1d", "LazyInstanceNorm2d",
+           "LazyInstanceNorm3d", "LazyLinear"]
 
 
 class _Lazy(Module):
     """Holds the arguments of a layer until it is traced for the first time; then it is that layer."""
 
     made: Any
+    defaults: dict[str, Any] = {}  # that differ from those of the layer
 
     def __init__(self, *args, **keywords):
         super().__init__()
         layer = type(self).__name__
+        names = list(inspect.signature(self.made).parameters)[1:1 + len(args)]
+        keywords = {**{k: v for k, v in self.defaults.items() if k not in names}, **keywords}
         try:
             given = inspect.signature(self.made).bind(1, *args, **keywords).arguments
         except TypeError as error:
@@ -42,7 +48,13 @@ class _Lazy(Module):
             fail(layer, f"input is a {type(x).__name__}: expected a tensor", TypeError)
         args, keywords = self._arguments
         dims: int = getattr(self.made, "dims", 0)
-        at = x.ndim - dims - 1  # that of features, of a layer that has no dimensions
+        ranks: Any = getattr(self.made, "ndims", 0)  # of a normalisation
+        if ranks:
+            at = 1
+            if x.ndim not in (ranks if isinstance(ranks, tuple) else (ranks,)):
+                fail(layer, f"input of shape {tuple(x.type.shape)} has {x.ndim} dimensions: expected {self.made.shapes}")
+        else:
+            at = x.ndim - dims - 1  # that of features, of a layer that has no dimensions
         if at < 0:
             fail(layer, f"input of shape {tuple(x.type.shape)} has {x.ndim} dimensions: expected {dims + 2}")
         real = self.made(x.type.shape[at], *args, **keywords)
@@ -52,8 +64,8 @@ class _Lazy(Module):
         for name, value in real.__dict__.items():
             if name not in ("_parameters", "_buffers", "_modules"):
                 self.__dict__[name] = value
-        for name, parameter in real._parameters.items():
-            self._parameters[name] = parameter
+        for table in ("_parameters", "_buffers"):
+            getattr(self, table).update(getattr(real, table))
         return self.forward(x)
 
     def extra_repr(self) -> str:
@@ -61,17 +73,23 @@ class _Lazy(Module):
         return ", ".join([*map(repr, args), *(f"{k}={v!r}" for k, v in keywords.items())])
 
 
-def _lazy(made: type[Module]) -> type[Module]:
+def _lazy(made: type[Module], **defaults) -> type[Module]:
     name = f"Lazy{made.__name__}"
-    return type(name, (_Lazy,), {"made": made, "__module__": __name__, "__doc__": f"""A :class:`{made.__name__}` whose
-    number of input channels is that of the first input.
+    other = f" By default {', '.join(f'``{key}={value}``' for key, value in defaults.items())}." if defaults else ""
+    return type(name, (_Lazy,), {"made": made, "defaults": defaults, "__module__": __name__, "__doc__": f"""
+    A :class:`{made.__name__}` whose number of input channels is that of the first input.
 
-    Its arguments are those of :class:`{made.__name__}` without the first. It has no parameters until it is compiled, or
-    traced, for the first time; then it is a :class:`{made.__name__}`. A network is compiled before its parameters are given
-    to an optimiser.
+    Its arguments are those of :class:`{made.__name__}` without the first.{other}
+
+    It has no parameters until it is compiled, or traced, for the first time; then it is a :class:`{made.__name__}`. A
+    network is compiled before its parameters are given to an optimiser.
     """})
 
 
 LazyLinear, LazyConv1d, LazyConv2d, LazyConv3d = map(_lazy, (Linear, Conv1d, Conv2d, Conv3d))
+LazyBatchNorm1d, LazyBatchNorm2d, LazyBatchNorm3d = map(_lazy, (BatchNorm1d, BatchNorm2d, BatchNorm3d))
+LazyInstanceNorm1d, LazyInstanceNorm2d, LazyInstanceNorm3d = (
+    _lazy(made, affine=True, track_running_stats=True)  # as PyTorch's
+    for made in (InstanceNorm1d, InstanceNorm2d, InstanceNorm3d))
 LazyConvTranspose1d, LazyConvTranspose2d, LazyConvTranspose3d = map(
     _lazy, (ConvTranspose1d, ConvTranspose2d, ConvTranspose3d))

@@ -70,6 +70,7 @@ class Module:
         for name in ("_parameters", "_buffers", "_modules"):
             object.__setattr__(self, name, _Table())
         self._transient: set[str] = set()  # buffers that state_dict leaves out
+        self._computed: dict[str, Any] = {}  # what is computed of parameters, by its name: see nn/utils/weights.py
         self._training = True
 
     # ---- attributes -----------------------------------------------------------------------------------------------
@@ -80,6 +81,9 @@ class Module:
             if isinstance(value, (Parameter, Module)):
                 raise AttributeError(f"{type(self).__name__}.{name}: call super().__init__() before assigning to it")
             object.__setattr__(self, name, value)
+        elif name in tables.get("_computed", ()):
+            raise TypeError(f"{type(self).__name__}.{name} is computed of parameters: a {type(value).__name__} cannot be "
+                            "assigned to it")
         elif isinstance(value, Parameter) and name not in self._buffers:
             self.register_parameter(name, value)
         elif isinstance(value, Module):
@@ -107,6 +111,9 @@ class Module:
             values = self.__dict__.get(table)
             if values is not None and name in values:
                 return values[name]
+        rule = self.__dict__.get("_computed", {}).get(name)
+        if rule is not None:
+            return rule.value(self, name)
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
     def __delattr__(self, name: str) -> None:

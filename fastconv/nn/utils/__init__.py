@@ -3,5 +3,15 @@
 from fastconv.nn.utils.clip import clip_grad_norm_, clip_grad_value_, get_total_norm
 from fastconv.nn.utils.dense import to_convolutional
 from fastconv.nn.utils.structure import features, freeze, unfreeze
+from fastconv.nn.utils.weights import (
+    remove_spectral_norm,
+    remove_weight_norm,
+    spectral_norm,
+    standardize_weight,
+    unstandardize_weight,
+    weight_norm,
+)
 
-__all__ = ["clip_grad_norm_", "clip_grad_value_", "features", "freeze", "get_total_norm", "to_convolutional", "unfreeze"]
+__all__ = ["clip_grad_norm_", "clip_grad_value_", "features", "freeze", "get_total_norm", "remove_spectral_norm",
+           "remove_weight_norm", "spectral_norm", "standardize_weight", "to_convolutional", "unfreeze",
+           "unstandardize_weight", "weight_norm"]
