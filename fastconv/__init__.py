@@ -10,7 +10,7 @@ __path__ = package_path(__path__)
 from fastconv._version import __version__ as __version__  # noqa: E402  (from the folder that was just chosen)
 
 if TYPE_CHECKING:
-    from fastconv import data, functional, nn, optim, train, vision, zoo
+    from fastconv import data, functional, interop, nn, optim, train, vision, zoo
     from fastconv._include import get_include
     from fastconv.config import show_config
     from fastconv.graph.choices import Choices
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from fastconv.kernels.threads import get_num_threads, set_num_threads
     from fastconv.train.trainer import Trainer
 
-_MODULES = ("data", "functional", "nn", "optim", "train", "vision", "zoo")
+_MODULES = ("data", "functional", "interop", "nn", "optim", "train", "vision", "zoo")
 _NAMES = {
     "Choices": "graph.choices",
     "Engine": "graph.engine",
@@ -54,6 +54,7 @@ __all__ = [  # noqa: PLE0604
     "get_include",
     "get_num_threads",
     "initial_seed",
+    "interop",
     "load",
     "manual_seed",
     "nn",

@@ -16,7 +16,7 @@ HERE = Path(__file__).resolve().parent
 LIST = HERE / "public_api.txt"
 API = HERE.parent / "docs" / "api.rst"
 MODULES = ("fastconv", "fastconv.nn", "fastconv.nn.init", "fastconv.functional", "fastconv.optim", "fastconv.data",
-           "fastconv.train", "fastconv.zoo")
+           "fastconv.train", "fastconv.zoo", "fastconv.interop")
 
 
 def members(owner):

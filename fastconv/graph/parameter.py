@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from math import prod
 
 import numpy as np
@@ -33,11 +33,29 @@ def unallocated() -> Iterator[None]:
         _local.unallocated = before
 
 
+_watches: list[Callable[[], None]] = []
+
+
+def watch(look: Callable[[], None]) -> None:
+    """From now on :func:`epoch` calls this first, which is to :func:`touch` the parameters that have changed without a word,
+    because they lie in another library's memory."""
+    _watches.append(look)
+
+
+def unwatch(look: Callable[[], None]) -> None:
+    """Calls it no more."""
+    with suppress(ValueError):
+        _watches.remove(look)
+
+
 def epoch() -> object:
     """Another object whenever any parameter has changed; a cheap first question for engines.
 
     Not a count: without the GIL, two threads that add to one may leave a number that an engine has seen before.
     """
+    if _watches:
+        for look in tuple(_watches):
+            look()
     return _epoch
 
 

@@ -95,11 +95,11 @@ def test_torch_compile(caplog):
     with torch.no_grad(), caplog.at_level(logging.WARNING, "fastconv"):
         np.testing.assert_allclose(fast(x).numpy(), theirs(x).numpy(), rtol=1e-4, atol=1e-5)
         np.testing.assert_allclose(fast(x * 2).numpy(), theirs(x * 2).numpy(), rtol=1e-4, atol=1e-5)
-        assert caplog.text == ""
+        assert not [r for r in caplog.records if r.name == "fastconv"]
 
         def odd(x):
             return torch.linalg.inv(x) + 1
 
         m = torch.eye(3) * 2
         np.testing.assert_allclose(torch.compile(odd, backend=compile_fx)(m).numpy(), odd(m).numpy())
-        assert "runs eagerly" in caplog.text
+        assert "run eagerly: aten.linalg_inv_ex" in caplog.text
