@@ -183,6 +183,7 @@ class Lowering:
         self._strided: dict[Tensor, Strided] = {}  # tensors that are other tensors' bytes, under strides of their own
         self._padded: dict[tuple, View] = {}
         self._constant: dict[Tensor, bool] = {}
+        self._read: set[Tensor] | None = None
         self._zeros: Buffer | None = None
         self._doors: list[tuple[Tensor, View, DoorSpec]] = []
         self._unread: list[tuple[Tensor, StepSpec, dict]] = []
@@ -379,6 +380,13 @@ class Lowering:
                 known = bool(inputs) and not tensor.node.attrs.get("effect") and all(map(self.is_constant, inputs))
             self._constant[tensor] = known
         return known
+
+    def is_read(self, tensor: Tensor) -> bool:
+        """Whether anything asks for the values of a tensor that a node makes."""
+        if self._read is None:
+            inputs = (t for node in self.graph.nodes for t in node.inputs if t is not None)
+            self._read = {*inputs, *self.graph.outputs, *self.graph.roots, *self.kept}
+        return tensor in self._read
 
     def asked_algorithm(self, which: str, problem: str, precision: str) -> tuple[str | None, bool]:
         """The algorithm that was named for this node, None where none was, and whether it is an error if it does not apply.

@@ -39,3 +39,17 @@ cdef extern from "fastconv/args_norm.h" nogil:
         float* gx
         int64_t pixels, C, ldx, ldg, ldgx, per_part, training, act
         double act_a, act_b
+
+    ctypedef struct RowNormArgs:
+        const float* x
+        const float* gy
+        const float* weight
+        const float* bias
+        float* y
+        float* mean
+        float* rstd
+        float* part
+        float* gweight
+        float* gbias
+        int64_t rows, C, ldx, ldg, ldy, per_part, centred
+        double eps

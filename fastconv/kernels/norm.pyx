@@ -1,5 +1,5 @@
 # cython: language_level=3
-"""Steps of the norm family: batch normalisation.
+"""Steps of the norm family: batch normalisation, and normalisation of rows by their own statistics.
 
 A training forward is statistics, merge, apply; an inference forward is fixed (once per version of the parameters) and
 apply; a backward is backward_sums, backward_merge, backward_data, of which fixed statistics need the first two only for
@@ -10,7 +10,7 @@ float[2][channels]. `pixels` is D * H * W of one image.
 
 from libc.stdint cimport int64_t
 
-from fastconv.kernels._args_norm cimport NormApplyArgs, NormBackwardArgs, NormMergeArgs, NormStatisticsArgs
+from fastconv.kernels._args_norm cimport NormApplyArgs, NormBackwardArgs, NormMergeArgs, NormStatisticsArgs, RowNormArgs
 from fastconv.kernels._runtime cimport Step
 
 STATS_ROWS = 5
@@ -173,4 +173,50 @@ def backward_data(size_t gy, size_t stats, size_t gx, *, channels, pixels, ldg, 
     a.ldgx = ldgx
     a.training = bool(training)
     _activation(a, act, act_a, act_b)
+    return step
+
+
+# ---- rows ---------------------------------------------------------------------------------------------------------------
+
+LONGEST_ROW = 1 << 15  # values: of two rows that stay in the second-level cache
+
+
+def cut_rows(rows, channels) -> tuple:
+    """How many rows a range of the backward has and how many ranges there are, of the planned problem: (per_part, parts)."""
+    per_part = max(32, 16384 // max(channels, 1), -(-rows // MAX_PARTS))
+    return per_part, max(1, -(-rows // per_part))
+
+
+cdef Step _rows(str kernel, size_t x, size_t y, size_t mean, size_t rstd, size_t weight, rows, channels, ldx, ldy):
+    cdef Step step = Step()
+    cdef RowNormArgs* a = <RowNormArgs*> step.bind_name(kernel, sizeof(RowNormArgs))
+    a.x, a.y, a.weight = <const float*> x, <float*> y, <const float*> weight
+    a.mean, a.rstd, a.centred = <float*> mean, <float*> rstd, mean != 0
+    a.rows, a.C, a.ldx, a.ldy = rows, channels, ldx, ldy
+    return step
+
+
+def rows(size_t x, size_t y, size_t rstd, *, rows, channels, ldx, ldy, eps, size_t mean=0, size_t weight=0, size_t bias=0) -> Step:
+    """Each of `rows` rows per image normalised; without `mean` (of a value per row, as rstd) only by the mean of its squares."""
+    cdef Step step = _rows("f32_row_norm", x, y, mean, rstd, weight, rows, channels, ldx, ldy)
+    cdef RowNormArgs* a = <RowNormArgs*> step.c.args
+    a.bias, a.eps = <const float*> bias, eps
+    return step
+
+
+def rows_backward(size_t gy, size_t x, size_t rstd, *, rows, channels, ldg, ldx, per_part, size_t gx=0, ldgx=0, size_t mean=0,
+                  size_t weight=0, size_t part=0) -> Step:
+    """The gradient of x, and in `part`, float[parts][2][channels], what rows_merge makes the weights' of: either where wanted."""
+    cdef Step step = _rows("f32_row_norm_backward", x, gx, mean, rstd, weight, rows, channels, ldx, ldgx)
+    cdef RowNormArgs* a = <RowNormArgs*> step.c.args
+    a.gy, a.ldg, a.part, a.per_part = <const float*> gy, ldg, <float*> part, per_part
+    return step
+
+
+def rows_merge(size_t part, *, rows, channels, per_part, size_t grad_weight=0, size_t grad_bias=0) -> Step:
+    """The gradients of weight and bias, where wanted, from those of the ranges."""
+    cdef Step step = Step()
+    cdef RowNormArgs* a = <RowNormArgs*> step.bind_name("f32_row_norm_merge", sizeof(RowNormArgs))
+    a.part, a.rows, a.C, a.per_part = <float*> part, rows, channels, per_part
+    a.gweight, a.gbias = <float*> grad_weight, <float*> grad_bias
     return step

@@ -22,6 +22,7 @@ from fastconv.graph.lower import Lowering, Ref, Strided, row_major
 from fastconv.graph.programs import write
 from fastconv.kernels import loss as loss_kernels
 from fastconv.kernels import map as map_kernels
+from fastconv.kernels import norm as norm_kernels
 from fastconv.kernels import reduce as kernels
 from fastconv.kernels.reduce_way import way
 from fastconv.ops import views
@@ -128,6 +129,38 @@ class Problem:
             view = Strided(self.cx.read(t).ref, row_major(t.shape), view.dtype)
         return self.steps.dense(view.ref, own)
 
+    @property
+    def rows(self) -> int:
+        """How many runs of values are normalised, of each image where the batch is known at run time."""
+        return prod(self.shape[d] for d in self.kept if d or not self.steps.batched)
+
+    @property
+    def images(self) -> int | None:
+        return None if self.steps.batched else 1
+
+    def row(self, t: Operand) -> int | None:
+        """The stride between what is normalised, where each is a run in memory with a weight per value; else None."""
+        axes, at = [(self.shape[d], t[1][d]) for d in (*self.kept, *self.reduced)], len(self.kept)
+        whole = self.groups == 0 and self.reduced == self.weighted == tuple(range(at, len(self.shape)))
+        if not whole or not 1 < self.count <= norm_kernels.LONGEST_ROW:
+            return None
+        run, stride = 1, None
+        for extent, step in reversed(axes[at:]):
+            if extent != 1 and step != run:
+                return None
+            run *= extent
+        for d, (extent, step) in reversed(list(enumerate(axes[:at]))):
+            batch = d == 0 and self.steps.batched
+            if extent == 1 and not batch:
+                continue
+            if stride is None:
+                stride, run = step, step * (1 if batch else extent)
+            elif step != run:
+                return None
+            else:
+                run *= extent
+        return max(self.count, stride or 0) if stride is None or stride >= self.count else None
+
     def by_channel(self, function: Callable, inputs: Sequence[Operand]) -> Operand:
         """A value per image and channel: what is one for a group would end the run of channels that `map` takes at once."""
         made = self.steps.temp([0, 1, 2], "by channel")
@@ -167,6 +200,14 @@ def lower(node: Node, cx: Lowering) -> None:
     if prod(p.shape) == 0:
         return
     centred = node.attrs["centred"]
+    ld = None if running else [p.row(t) for t in (source, target)]
+    if ld and None not in ld:
+        w, b = p.parameter(weight), p.parameter(bias)
+        step = cx.step(norm_kernels.rows, source[0], target[0], scale[0], mean=mean[0] if centred else 0,
+                       weight=w[0] if w else 0, bias=b[0] if b else 0, channels=p.count, rows=p.rows,
+                       ldx=ld[0], ldy=ld[1], eps=node.attrs["eps"], info={"input": p.shape, "output": p.shape})
+        step.images = p.images
+        return
     if centred:
         p.steps.reduce("rstd", source, p.reduced, scale, mean, eps=node.attrs["eps"])
     else:
@@ -232,13 +273,29 @@ def lower_backward(node: Node, cx: Lowering) -> None:
     p, centred = Problem(x, node.attrs, cx), node.attrs["centred"]
     s, rank = p.steps, range(len(p.shape))
     g, v = p.operand(cx.view(gy)), p.operand(cx.view(x))
-    gx = p.operand(cx.view(node.outputs[0], write=True))
     written = [p.parameter(t, True) for t in node.outputs[1:]]
     gw = written.pop(0) if weight is not None else None
     gb = written.pop(0) if node.attrs["bias"] else None
+    wanted = cx.is_read(node.outputs[0]) or not (gw or gb)
+    gx = p.operand(cx.view(node.outputs[0], write=True)) if wanted else None
     if prod(p.shape) == 0:
         return
     mean, r, w = p.statistics(mean_), p.statistics(scale_), p.parameter(weight)
+    ld = [p.row(t) for t in (g, v, gx) if t]
+    if None not in ld:
+        of_rows = {"rows": p.rows, "channels": p.count}
+        per_part, parts = norm_kernels.cut_rows(p.rows * (p.shape[0] if x.batched else 1), p.count)
+        part = cx.temp(8 * parts * p.count, "gradients of ranges of rows") if gw or gb else 0
+        data = {"gx": gx[0], "ldgx": ld[2]} if gx else {}
+        step = cx.step(norm_kernels.rows_backward, g[0], v[0], r[0], mean=mean[0] if centred else 0, weight=w[0] if w else 0,
+                       part=part, ldg=ld[0], ldx=ld[1], per_part=per_part, info={"input": p.shape, "output": p.shape},
+                       **data, **of_rows)
+        step.images = p.images
+        if part:
+            step = cx.step(norm_kernels.rows_merge, part, per_part=per_part, grad_weight=gw[0] if gw else 0,
+                           grad_bias=gb[0] if gb else 0, **of_rows)
+            step.images = p.images
+        return
     inner = [d for d in p.reduced if d not in p.weighted]  # along which the weight is one value
     outer = [d for d in rank if d not in inner]
     others = [d for d in p.reduced if d not in inner]
@@ -258,6 +315,8 @@ def lower_backward(node: Node, cx: Lowering) -> None:
             s.reduce("sum", dots, across, gw, only=outer)
         if gb is not None:
             s.reduce("sum", sums, across, gb, only=outer)
+        if gx is None:
+            return
         a, b = sums, dots
         if others:
             a, b = s.temp(p.kept, "means"), s.temp(p.kept, "means")
@@ -276,13 +335,15 @@ def lower_backward(node: Node, cx: Lowering) -> None:
             s.map(lambda g, x, m, r: g * (x - m) * r, [g, v, mean, r], normal)
         else:
             s.map(lambda g, x, r: g * x * r, [g, v, r], normal)
+        s.reduce("sum", normal, across, gw)
+        if gb is not None:
+            s.reduce("sum", g, across, gb)
+        if gx is None:
+            return
         a, b = s.temp(p.kept, "means"), s.temp(p.kept, "means")
         if centred:
             s.reduce("dot", g, p.reduced, a, z=w)
         s.reduce("dot", normal, p.reduced, b, z=w)
-        s.reduce("sum", normal, across, gw)
-        if gb is not None:
-            s.reduce("sum", g, across, gb)
     if centred and p.groups:
         by_gradient, by_value = p.by_channel(*multiplied(r, w)), p.by_channel(lambda r, b: r * r * (b * one), [r, b])
         level, mean = p.by_channel(lambda r, a: r * (a * one), [r, a]), p.by_channel(lambda m: m, [mean])

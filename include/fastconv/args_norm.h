@@ -1,4 +1,4 @@
-// The argument structures of batch normalisation.
+// The argument structures of batch normalisation, and of that of rows.
 //
 // `part` is a work buffer of double[parts][2][C], one row pair per range of per_part pixels. `stats` is float[5][C]:
 // mean (rounded), what the rounding took away, 1 / standard deviation, scale, shift; the output is
@@ -58,5 +58,18 @@ typedef struct NormBackwardArgs {
     int64_t act;
     double act_a, act_b;
 } NormBackwardArgs;
+
+// Rows of C values, each normalised by its own statistics; n * rows of them.
+typedef struct RowNormArgs {
+    int64_t n;
+    const float *x, *gy, *weight, *bias;  // the last two may be null
+    float* y;                             // backward: gx, or null where there is `part`
+    float *mean, *rstd;                   // per row; mean where centred
+    float* part;                          // backward: per range of rows the sums of gy * x^ and of gy, [2][C]; or null
+    float *gweight, *gbias;               // of the merge; either may be null
+    int64_t rows, C, ldx, ldg, ldy, per_part;
+    int64_t centred;                      // not 0: the mean is taken away
+    double eps;
+} RowNormArgs;
 
 #endif
