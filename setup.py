@@ -70,7 +70,7 @@ MODULE = ["-fno-exceptions", "-fno-asynchronous-unwind-tables", "-fno-unwind-tab
 UNROLLED = ["-O2", "-fpeel-loops"]
 VECTORISED = ["-O2", "-ftree-vectorize"]  # what copy converts and picks out: at -O2 alone a quarter to a tenth of the speed
 LEVELS = {"conv": ["-O3"], "norm": ["-O3"], "copy": VECTORISED, "reduce": VECTORISED, "resample": VECTORISED,
-          "update": VECTORISED, "augment": VECTORISED, "fft": UNROLLED, "elementwise": UNROLLED, "depthwise": ["-Os"],
+          "update": VECTORISED, "augment": ["-Os"], "fft": UNROLLED, "elementwise": UNROLLED, "depthwise": ["-Os"],
           "winograd": ["-Os"], "avx512_pool": ["-Os"], "avx2_planes": ["-Os"]}
 # Where there are others, the portable kernels are for processors without AVX2: for size, 0.25 MB of the wheel (resnet18 is
 # 10 % slower there).

@@ -126,6 +126,59 @@ def test_blur_and_resize(channels, dtype):
         close(out, want, dtype)
 
 
+def moved(x, rows, columns, border, fill):
+    """x, (N, C, H, W), at these rows and columns."""
+    def places(at, size):
+        cycle = {"constant": [*range(size)], "edge": [*range(size)], "reflect": [*range(size), *range(size - 2, 0, -1)],
+                 "symmetric": [*range(size), *range(size - 1, -1, -1)]}[border]
+        if border in ("constant", "edge"):
+            return np.clip(at, 0, size - 1), (at >= 0) & (at < size) | (border == "edge")
+        return np.array(cycle)[at % len(cycle)], np.ones(len(at), bool)
+    (r, some), (c, more) = places(rows, x.shape[2]), places(columns, x.shape[3])
+    out = x[:, :, r][:, :, :, c]
+    out[:, :, ~(some[:, None] & more)] = fill
+    return out
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("channels", [1, 2, 3, 4, 5])
+@pytest.mark.parametrize("border", ["constant", "edge", "reflect", "symmetric"])
+def test_what_only_moves_is_exact(border, channels, dtype):
+    """Flips and shifts, at the beginning and behind another step, by every way of reading a row: single pixels, 4 and 16."""
+    fill = 9.0 if dtype == np.uint8 else 0.25
+    for size, shift, out in (((5, 37), (0, 0), (5, 37)), ((5, 37), (2, -3), (6, 40)), ((4, 53), (-9, 20), (7, 51)),
+                             ((3, 6), (1, 1), (2, 4)), ((2, 5), (1, -4), (1, 6)), ((2, 1), (0, -1), (3, 3))):
+        x = images(dtype, channels, size, 2)
+        for down in (1, -1):
+            for along in (1, -1):
+                matrix = np.array([[along, 0, shift[1] + size[1] * (along < 0)], [0, down, shift[0] + size[0] * (down < 0)],
+                                   [0, 0, 1]], np.float64)
+                rows = shift[0] + down * np.arange(out[0]) + (size[0] - 1) * (down < 0)
+                columns = shift[1] + along * np.arange(out[1]) + (size[1] - 1) * (along < 0)
+                want = moved(x, rows, columns, border, fill)
+                first = planned(x, lambda plan: plan.warp(matrix, out, "bilinear", fill, border))  # noqa: B023
+                np.testing.assert_array_equal(first, want)
+
+                def then(plan):
+                    plan.values("invert", plan.everyone)
+                    plan.values("invert", plan.everyone)
+                    plan.warp(matrix, out, "bilinear", fill, border)  # noqa: B023
+                if dtype == np.uint8:
+                    np.testing.assert_array_equal(planned(x, then), want)
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 4, 5])
+def test_bytes_to_floats(channels):
+    """Rows of 16 pixels and what is left, written as bytes and as floats of another scale."""
+    for size in ((3, 5), (2, 16), (3, 39)):
+        x = images(np.uint8, channels, size)
+        factor, addend = np.linspace(0.5, 2, channels), np.linspace(-3, 3, channels)
+        out = planned(x, lambda plan: plan.affine(factor, addend))  # noqa: B023
+        assert out.dtype == np.float32
+        np.testing.assert_allclose(out, x * factor[:, None, None] + addend[:, None, None], rtol=1e-6, atol=1e-5)
+        np.testing.assert_array_equal(planned(x, lambda plan: None), x)
+
+
 def test_erasing_and_normalising():
     x = images(np.uint8, 3, (20, 20), 50)
     out = data.RandomErasing(1.0, value=(1, 2, 3))(x, 3)

@@ -12,4 +12,3 @@ cdef extern from "fastconv/args_augment.h" nogil:
         int64_t xs[4]
         int64_t ys[4]
         int64_t x_u8, y_u8, room, lines
-        double top

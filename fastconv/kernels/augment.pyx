@@ -10,11 +10,11 @@ OPS = ("warp", "resize", "brightness", "contrast", "saturation", "hue", "gray", 
        "autocontrast", "equalize", "sharpness", "blur", "erase", "affine")
 
 
-def augment(*, tuple x, tuple y, shape, size, size_t program, size_t start, room, lines, top) -> Step:
+def augment(*, tuple x, tuple y, shape, size, size_t program, size_t start, room, lines) -> Step:
     """y (N, C, *size) from x of this ``shape`` (N, C, H, W), operands (address, strides, dtype) of float32 or uint8.
 
     ``program`` and ``start`` are addresses of float32 and int64 values that the caller keeps; ``room`` and ``lines`` what
-    images between two steps take at most: pixels, and floats of work beside them; ``top`` the largest value.
+    images between two steps take at most: pixels, and floats of work beside them. uint8 becomes float32 by an "affine" alone.
     """
     cdef Step step = Step()
     cdef AugmentArgs* a = <AugmentArgs*> step.bind_name("augment", sizeof(AugmentArgs))
@@ -22,7 +22,7 @@ def augment(*, tuple x, tuple y, shape, size, size_t program, size_t start, room
     a.C, a.H, a.W = shape[1:]
     a.oH, a.oW = size
     a.program, a.start = <const float*> program, <const int64_t*> start
-    a.room, a.lines, a.top = room, lines, top
+    a.room, a.lines = room, lines
     for i in range(4):
         a.xs[i], a.ys[i] = x[1][i], y[1][i]
     return step

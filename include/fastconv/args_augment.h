@@ -28,10 +28,9 @@ typedef struct AugmentArgs {
     int64_t C, H, W;        // of x
     int64_t oH, oW;         // of y
     int64_t xs[4], ys[4];   // N, C, H, W
-    int64_t x_u8, y_u8;
+    int64_t x_u8, y_u8;     // bytes: whole numbers up to 255; else floats, to 1 where a step keeps within a range
     int64_t room;           // pixels of the largest image between two steps
-    int64_t lines;          // rows or columns of the largest of these
-    double top;             // the largest value: 255, whole numbers, or 1
+    int64_t lines;          // floats that steps need beside their images
 } AugmentArgs;
 
 #endif

@@ -5,132 +5,144 @@
 namespace FC_CAT2(fc_, FC_ISA) {
 namespace {
 
-// Each lane the sum over its group of four.
-FC_INLINE Vf<kWidth> sum_of_four(Vf<kWidth> v) {
-    Vi<kWidth> one, two;
-    for (int i = 0; i < kWidth; ++i) {
-        one[i] = i ^ 1;
-        two[i] = i ^ 2;
-    }
-    v = v + permute<kWidth>(v, one);
-    return v + permute<kWidth>(v, two);
+template <int N>
+FC_INLINE Vf<N> floored(Vf<N> v) {
+    const Vf<N> t = truncated<N>(v);
+    return t + __builtin_convertvector(t > v, Vf<N>);  // a mask of -1
 }
-// Luminance in all channels of each pixel; of one channel the channel.
-FC_INLINE Vf<kWidth> luminance(const Image& m, Vf<kWidth> v) {
-    if (m.P != 4) return v;
-    Vf<kWidth> weights;
-    for (int i = 0; i < kWidth; ++i) weights[i] = i % 4 == 0 ? 0.2989f : i % 4 == 1 ? 0.587f : i % 4 == 2 ? 0.114f : 0.0f;
-    const Vf<kWidth> l = sum_of_four(v * weights);
-    return m.whole ? truncated<kWidth>(l) : l;
+template <int N>
+FC_INLINE Vf<N> either(Vi<N> mask, Vf<N> a, Vf<N> b) {
+    return (Vf<N>)((mask & (Vi<N>)a) | (~mask & (Vi<N>)b));
 }
 
-FC_NOINLINE inline void blend_constant(const Image& m, float factor, float other) {
+// Of red, green and blue.
+template <bool whole, int N>
+FC_INLINE Vf<N> luminance(Vf<N> r, Vf<N> g, Vf<N> b) {
+    const Vf<N> l = r * 0.2989f + g * 0.587f + b * 0.114f;
+    return whole ? truncated<N>(l) : l;
+}
+
+template <typename T>
+FC_NOINLINE void blend_constant(const Image<T>& m, float factor, float other) {
     const Vf<kWidth> f = splat<kWidth>(factor), add = splat<kWidth>(other * (1.0f - factor));
-    each_vector(m, [=](Vf<kWidth> v) { return settled<kWidth>(mul_add<kWidth>(v, f, add), m.top, m.whole); });
+    each_vector(m, [=](Vf<kWidth> v) { return within<kWidth>(mul_add<kWidth>(v, f, add), Image<T>::top); });
 }
 
-FC_NOINLINE inline float mean_luminance(const Image& m) {
-    double sum = 0;  // of rows: few enough values for float
-    for (int64_t h = 0; h < m.H; ++h) {
-        const float* p = m.row(h);
-        float row = 0;
-        if (m.P == 4) {
-            for (int64_t w = 0; w < m.W; ++w, p += 4) {
-                const float l = 0.2989f * p[0] + 0.587f * p[1] + 0.114f * p[2];
-                row += m.whole ? static_cast<float>(static_cast<int32_t>(l)) : l;
-            }
-        } else {
-            for (int64_t w = 0; w < m.W; ++w) row += p[w];
+template <typename T>
+FC_NOINLINE float mean_luminance(const Image<T>& m) {
+    double sum = 0;  // of parts: few enough values for float
+    if (m.P == 4) {
+        Image<T> part = m;
+        for (int64_t h = 0; h < m.H; ++h) {
+            float row = 0;
+            part.H = 1;
+            part.data = m.row(h);
+            each_pixels<false>(part, [&](auto lanes, auto& r, auto& g, auto& b, int64_t valid) {
+                constexpr int N = decltype(lanes)::value;
+                const Vf<N> l = luminance<Image<T>::whole, N>(r, g, b);
+                row += sum_lanes<N>(either<N>(load<N>(kLanes) < static_cast<int32_t>(valid), l, Vf<N>{}));
+            });
+            sum += static_cast<double>(row);
         }
-        sum += static_cast<double>(row);
+    } else {
+        for (int64_t h = 0; h < m.H; ++h) {
+            float row = 0;
+            for (int64_t w = 0; w < m.W; ++w) row += static_cast<float>(m.row(h)[w]);
+            sum += static_cast<double>(row);
+        }
     }
     return static_cast<float>(sum / static_cast<double>(max64(1, m.H * m.W)));
 }
 
-FC_NOINLINE inline void blend_gray(const Image& m, float factor) {
+template <typename T>
+FC_NOINLINE void blend_gray(const Image<T>& m, float factor) {
     if (m.P != 4) return;
-    const Vf<kWidth> f = splat<kWidth>(factor), g = splat<kWidth>(1.0f - factor);
-    each_vector(m, [=](Vf<kWidth> v) {
-        return settled<kWidth>(mul_add<kWidth>(v, f, luminance(m, v) * g), m.top, m.whole);
+    each_pixels<true>(m, [=](auto lanes, auto& r, auto& g, auto& b, int64_t) {
+        constexpr int N = decltype(lanes)::value;
+        const Vf<N> f = splat<N>(factor), l = luminance<Image<T>::whole, N>(r, g, b) * (1.0f - factor);
+        r = within<N>(mul_add<N>(r, f, l), Image<T>::top);
+        g = within<N>(mul_add<N>(g, f, l), Image<T>::top);
+        b = within<N>(mul_add<N>(b, f, l), Image<T>::top);
     });
 }
 
-FC_INLINE Vf<4> floored(Vf<4> v) {
-    const Vf<4> t = truncated<4>(v);
-    return t + __builtin_convertvector(t > v, Vf<4>);  // a mask of -1
-}
-FC_INLINE Vf<4> either(Vi<4> mask, Vf<4> a, Vf<4> b) { return (Vf<4>)((mask & (Vi<4>)a) | (~mask & (Vi<4>)b)); }
-
-// Hue by a part of a turn: to hue, saturation, value and back; four pixels at a time, their channels in vectors. A channel of
-// the result is value - value * saturation * max(0, min(k, 4 - k, 1)), k = (n + hue) modulo 6, n = 5, 3, 1 for red, green, blue.
-FC_NOINLINE inline void turn_hue(const Image m, float turn) {
+// Hue by a part of a turn: to hue, saturation, value and back. A channel of the result is
+// value - value * saturation * max(0, min(k, 4 - k, 1)), k = (n + hue) modulo 6, n = 5, 3, 1 for red, green, blue.
+template <typename T>
+FC_NOINLINE void turn_hue(const Image<T>& m, float turn) {
     if (m.P != 4) return;
-    const Vf<4> one = splat<4>(1.0f), none = {}, back = splat<4>(m.whole ? 255.999f : 1.0f), six = splat<4>(6.0f);
-    for (int64_t i = 0; i < m.values(); i += 16) {  // pixels behind the last are there, and written
-        Vf<4> v[4] = {load<4>(m.data + i), load<4>(m.data + i + 4), load<4>(m.data + i + 8), load<4>(m.data + i + 12)};
-        turn_four(v);
-        const Vf<4> r = v[0] / m.top, g = v[1] / m.top, b = v[2] / m.top;
-        const Vf<4> high = vmax<4>(vmax<4>(r, g), b), range = high - vmin<4>(vmin<4>(r, g), b);
-        const Vi<4> flat = range == none;
-        const Vf<4> d = either(flat, one, range), s = range / either(high == none, one, high);
-        Vf<4> hue = either(high == r, (g - b) / d, either(high == g, (b - r) / d + 2.0f, (r - g) / d + 4.0f));
-        hue = hue / six + splat<4>(turn);
-        hue = (hue - floored(hue)) * six;
+    each_pixels<true>(m, [=](auto lanes, auto& red, auto& green, auto& blue, int64_t) {
+        constexpr int N = decltype(lanes)::value;
+        const Vf<N> one = splat<N>(1.0f), none = {}, back = splat<N>(Image<T>::whole ? 255.999f : 1.0f);
+        const Vf<N> r = red / Image<T>::top, g = green / Image<T>::top, b = blue / Image<T>::top;
+        const Vf<N> high = vmax<N>(vmax<N>(r, g), b), range = high - vmin<N>(vmin<N>(r, g), b);
+        const Vi<N> flat = range == none;
+        const Vf<N> d = either<N>(flat, one, range), s = range / either<N>(high == none, one, high);
+        Vf<N> hue = either<N>(high == r, g - b, either<N>(high == g, b - r, r - g)) / d;
+        hue = (hue + either<N>(high == r, none, either<N>(high == g, splat<N>(2.0f), splat<N>(4.0f)))) / 6.0f + turn;
+        hue = (hue - floored<N>(hue)) * 6.0f;
+        Vf<N>* v[3] = {&red, &green, &blue};
         for (int c = 0; c < 3; ++c) {
-            Vf<4> k = hue + static_cast<float>(5 - 2 * c);
-            k = k - six * floored(k / six);
-            const Vf<4> share = vmax<4>(vmin<4>(vmin<4>(k, 4.0f - k), one), none);
-            v[c] = either(flat, v[c], settled<4>((high - high * s * share) * back, m.top, m.whole));
+            Vf<N> k = hue + static_cast<float>(5 - 2 * c);
+            k = either<N>(k >= 6.0f, k - 6.0f, k);  // below 11
+            const Vf<N> share = vmax<N>(vmin<N>(vmin<N>(k, 4.0f - k), one), none);
+            *v[c] = either<N>(flat, *v[c], within<N>((high - high * s * share) * back, Image<T>::top));
         }
-        turn_four(v);
-        for (int p = 0; p < 4; ++p) store<4>(m.data + i + 4 * p, v[p]);
-    }
+    });
 }
 
-FC_NOINLINE inline void map_values(const Image& m, int op, float p) {
+template <typename T>
+FC_NOINLINE void map_values(const Image<T>& m, int op, float p) {
     constexpr int W = kWidth;
-    const Vf<W> top = splat<W>(m.top);
+    constexpr bool whole = Image<T>::whole;
+    const Vf<W> top = splat<W>(Image<T>::top);
     if (op == kAugmentInvert || op == kAugmentSolarize) {
         const Vf<W> t = splat<W>(op == kAugmentInvert ? -1.0f : p);
-        each_vector(m, [=](Vf<W> v) {
-            const Vi<W> mask = v >= t;
-            return (Vf<W>)((mask & (Vi<W>)(top - v)) | (~mask & (Vi<W>)v));
+        each_vector(m, [=](Vf<W> v) { return either<W>(v >= t, top - v, v); });
+    } else if (op == kAugmentPosterize) {  // by powers of two
+        const float steps = static_cast<float>(1 << static_cast<int>(p)), step = (whole ? 256.0f : 1.0f) / steps;
+        const Vf<W> last = splat<W>(whole ? 255.0f : steps - 1.0f);
+        each_vector(m, [=](Vf<W> v) { return vmin<W>(truncated<W>(v * (1.0f / step)), last) * step; });
+    } else if (m.P == 4) {
+        each_pixels<true>(m, [](auto lanes, auto& r, auto& g, auto& b, int64_t) {
+            r = g = b = luminance<Image<T>::whole, decltype(lanes)::value>(r, g, b);
         });
-    } else if (op == kAugmentPosterize) {
-        const float step = m.whole ? static_cast<float>(1 << (8 - static_cast<int>(p)))
-                                   : 1.0f / static_cast<float>(1 << static_cast<int>(p));
-        const Vf<W> s = splat<W>(step), last = splat<W>(m.whole ? 255.0f : 1.0f / step - 1.0f);
-        each_vector(m, [=](Vf<W> v) { return vmin<W>(truncated<W>(v / s), last) * s; });
-    } else {
-        each_vector(m, [=](Vf<W> v) { return luminance(m, v); });
     }
 }
 
-FC_NOINLINE inline void stretch_contrast(const Image& m) {
+// Each channel to the whole range.
+template <typename T>
+FC_NOINLINE void stretch_contrast(const Image<T>& m) {
     constexpr int W = kWidth;
+    constexpr float top = Image<T>::top;
     if (m.P > 4) {
         for (int64_t c = 0; c < m.C; ++c) {
-            float low = m.data[c], high = low;
+            float low = static_cast<float>(m.data[c]), high = low;
             for (int64_t i = c; i < m.values(); i += m.P) {
-                low = m.data[i] < low ? m.data[i] : low;
-                high = m.data[i] > high ? m.data[i] : high;
+                const float v = static_cast<float>(m.data[i]);
+                low = v < low ? v : low;
+                high = v > high ? v : high;
             }
-            const float scale = (high - low) / m.top;
-            for (int64_t i = c; i < m.values() && high > low; i += m.P)
-                m.data[i] = settled1((m.data[i] - low) / scale, m.top, m.whole);
+            const float scale = (high - low) / top;
+            for (int64_t i = c; i < m.values() && high > low; i += m.P) {
+                const float v = (static_cast<float>(m.data[i]) - low) / scale;
+                m.data[i] = static_cast<T>(v > 0 ? (v < top ? v : top) : 0.0f);
+            }
         }
         return;
     }
-    Vf<W> low = splat<W>(m.top), high{};
+    Vf<W> low = splat<W>(top), high{};
     int64_t i = 0;
     for (; i + W <= m.values(); i += W) {
-        low = vmin<W>(load<W>(m.data + i), low);
-        high = vmax<W>(load<W>(m.data + i), high);
+        const Vf<W> v = get<W>(m.data + i);
+        low = vmin<W>(v, low);
+        high = vmax<W>(v, high);
     }
     for (; i < m.values(); ++i) {  // a vector begins a pixel
         const int l = static_cast<int>(i % m.P);
-        low[l] = m.data[i] < low[l] ? m.data[i] : low[l];
-        high[l] = m.data[i] > high[l] ? m.data[i] : high[l];
+        const float v = static_cast<float>(m.data[i]);
+        low[l] = v < low[l] ? v : low[l];
+        high[l] = v > high[l] ? v : high[l];
     }
     Vf<W> first{}, scale = splat<W>(1.0f);
     for (int64_t c = 0; c < m.P; ++c) {
@@ -141,38 +153,74 @@ FC_NOINLINE inline void stretch_contrast(const Image& m) {
         }
         for (int64_t j = c; j < W && h > l; j += m.P) {
             first[j] = l;
-            scale[j] = (h - l) / m.top;
+            scale[j] = (h - l) / top;
         }
     }
-    each_vector(m, [=](Vf<W> v) { return settled<W>((v - first) / scale, m.top, m.whole); });
+    each_vector(m, [=](Vf<W> v) { return within<W>((v - first) / scale, top); });
 }
 
-FC_INLINE int equalize_bin(float v, float scale) {
-    const int32_t i = static_cast<int32_t>(v * scale);
+// The table that makes all values of `count` equally frequent.
+FC_INLINE void equalizing(const int32_t* count, uint8_t* table) {
+    int64_t sum = 0, last = 0;
+    for (int v = 0; v < 256; ++v) {
+        sum += count[v];
+        if (count[v]) last = count[v];
+    }
+    const int64_t step = (sum - last) / 255;
+    sum = 0;
+    for (int v = 0; v < 256; ++v) {
+        table[v] = static_cast<uint8_t>(step ? min64(255, (sum + step / 2) / step) : v);
+        sum += count[v];
+    }
+}
+
+FC_INLINE int equalize_bin(float v) {
+    const int32_t i = static_cast<int32_t>(v * 255.999f);
     return i < 0 ? 0 : i > 255 ? 255 : i;
 }
+FC_INLINE int equalize_bin(uint8_t v) { return v; }
 
-FC_NOINLINE inline void equalize_values(const Image m) {
-    const float to_byte_scale = m.whole ? 1.0f : 255.999f, back = m.whole ? 1.0f : 1.0f / 255.0f;
+template <typename T>
+FC_NOINLINE void equalize_values(const Image<T>& m) {
     const int64_t values = m.values(), P = m.P;
-    float* data = m.data;
+    T* data = m.data;
+    const float back = 1.0f / 255.0f;
+    int32_t count[8][256];  // neighbours of one value do not wait for each other
+    uint8_t tables[4][256];
+    if (Image<T>::whole && P == 4) {
+        memset(count, 0, sizeof count);
+        for (int64_t i = 0; i < values; i += 4) {
+            uint32_t v;
+            memcpy(&v, data + i, 4);
+            int32_t(*some)[256] = count + (i & 4);
+            ++some[0][v & 255];
+            ++some[1][v >> 8 & 255];
+            ++some[2][v >> 16 & 255];
+            if (m.C == 4) ++some[3][v >> 24];
+        }
+        for (int64_t c = 0; c < m.C; ++c) {
+            for (int v = 0; v < 256; ++v) count[c][v] += count[4 + c][v];
+            equalizing(count[c], tables[c]);
+        }
+        for (int64_t i = 0; i < values; i += 4) {
+            uint32_t v;
+            memcpy(&v, data + i, 4);
+            uint32_t w = tables[0][v & 255] | static_cast<uint32_t>(tables[1][v >> 8 & 255]) << 8 |
+                         static_cast<uint32_t>(tables[2][v >> 16 & 255]) << 16;
+            if (m.C == 4) w |= static_cast<uint32_t>(tables[3][v >> 24]) << 24;
+            memcpy(data + i, &w, 4);
+        }
+        return;
+    }
     for (int64_t c = 0; c < m.C; ++c) {
-        int32_t count[4][256] = {};  // neighbours of one value do not wait for each other
-        float table[256];
-        for (int64_t i = c, turn = 0; i < values; i += P, ++turn) ++count[turn & 3][equalize_bin(data[i], to_byte_scale)];
-        int64_t sum = 0, last = 0;
-        for (int v = 0; v < 256; ++v) {
-            count[0][v] += count[1][v] + count[2][v] + count[3][v];
-            sum += count[0][v];
-            if (count[0][v]) last = count[0][v];
+        memset(count, 0, sizeof count);
+        for (int64_t i = c, turn = 0; i < values; i += P, ++turn) ++count[turn & 3][equalize_bin(data[i])];
+        for (int v = 0; v < 256; ++v) count[0][v] += count[1][v] + count[2][v] + count[3][v];
+        equalizing(count[0], tables[0]);
+        for (int64_t i = c; i < values; i += P) {
+            const uint8_t v = tables[0][equalize_bin(data[i])];
+            data[i] = Image<T>::whole ? static_cast<T>(v) : static_cast<T>(static_cast<float>(v) * back);
         }
-        const int64_t step = (sum - last) / 255;
-        sum = 0;
-        for (int v = 0; v < 256; ++v) {
-            table[v] = static_cast<float>(step ? min64(255, (sum + step / 2) / step) : v) * back;
-            sum += count[0][v];
-        }
-        for (int64_t i = c; i < values; i += P) data[i] = table[equalize_bin(data[i], to_byte_scale)];
     }
 }
 

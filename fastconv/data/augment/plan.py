@@ -168,8 +168,7 @@ class Plan:
         dtype = np.float32 if self.scale is not None else images.dtype
         out = np.empty([shape[d] for d in order], dtype).transpose(np.argsort(order))
         step = kernels.augment(x=_operand(images), y=_operand(out), shape=images.shape, size=self.size,
-                               program=program.ctypes.data, start=start.ctypes.data, room=self.room, lines=self.lines,
-                               top=self.top)
+                               program=program.ctypes.data, start=start.ctypes.data, room=self.room, lines=self.lines)
         StepList([step], self.count).run(threads.get_num_threads())
         return out
 
