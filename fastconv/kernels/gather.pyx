@@ -20,6 +20,7 @@ from fastconv.kernels.dims import DTYPES, MOST, Dim, dims, merged
 OPS = {"set": 0, "add": 1, "mul": 2, "max": 3, "min": 4}  # FcScatter of args_gather.h
 TILE = 16384  # elements
 PIECE = 64  # elements of a row that are worth a tile
+SHORT = 16  # a row that is not worth its beginning
 
 
 cdef int fill_indices(GatherArgs* a, object given, object indices, size_t bad) except -1:
@@ -50,6 +51,10 @@ def gather(*, x, y, shape, indices=(), batched=False, size_t bad=0) -> Step:
     cdef GatherArgs* a = <GatherArgs*> step.bind_name("gather", sizeof(GatherArgs))
     found = dims(shape, [x[1], y[1], *[index[0][1] for index in indices]], batched)
     found = merged(sorted(found, key=lambda dim: -abs(dim.strides[1]))) or [Dim(1, (0,) * (2 + len(indices)))]
+    if len(found) > 1:
+        *outer, longer, last = found
+        if any(last.strides[2:]) and last.extent < SHORT < longer.extent:  # single elements: the longer of the two is the row
+            found = [*outer, last, longer]
     fill_indices(a, found, indices, bad)
     a.x, a.y, a.dtype = <const char*> <size_t> x[0], <char*> <size_t> y[0], DTYPES[x[2]]
     return step
@@ -67,22 +72,25 @@ def scatter(*, x, y, shape, indices, how="set", batched=False, size_t bad=0, ski
     free = sorted((dim for dim in found if dim.strides[1]), key=lambda dim: -abs(dim.strides[1]))
     collide = merged([dim for dim in found if not dim.strides[1]])
     free = merged(free)
-    # rows: a dimension in which the target goes on, if it does so by one, or no other is there
+    # rows: a dimension in which the target goes on, if it does so by one, or no other is there; single elements: a long one
     inner_free = bool(free) and (abs(free[len(free) - 1].strides[1]) == 1 or not collide)
+    if inner_free and collide:
+        short, longer = free[len(free) - 1], collide[len(collide) - 1]
+        inner_free = not (any(short.strides[2:]) and short.extent < SHORT < longer.extent)
     inner = [free.pop()] if inner_free else [collide.pop()] if collide else [Dim(1, (0,) * (2 + len(indices)))]
     found = [*free, *collide, *inner]
     fill_indices(a, found, indices, bad)
     a.x, a.y, a.dtype, a.op = <const char*> <size_t> x[0], <char*> <size_t> y[0], DTYPES[x[2]], OPS[how]
     a.free, a.inner_free, a.ranges = len(free), inner_free, 1
     a.skips, a.skip = skip is not None, skip or 0
-    # more tiles, where positions that do not collide are few: pieces of rows, then ranges of targets
+    # more tiles, where positions that do not collide are few: pieces of rows, then, where rows are worth it, ranges of targets
     width = inner[0].extent if inner_free else 1
     units, wanted = prod(dim.extent for dim in free), min(64, prod(dim.extent for dim in found) // TILE)
     a.piece = max(width, 1)
-    if a.rows and units < wanted and width >= 4 * PIECE:
+    if inner_free and units < wanted and width >= 4 * PIECE:
         pieces = min(-(-wanted // max(units, 1)), width // (2 * PIECE))
         a.piece = -(-width // pieces // PIECE) * PIECE
         units *= -(-width // a.piece)
-    if units < wanted and len(indices):
-        a.ranges = max(1, min(wanted // max(units, 1), 4 if width < 8 else 16, indices[0][1]))
+    if a.rows and units < wanted and len(indices) and width >= 8:
+        a.ranges = max(1, min(wanted // max(units, 1), 16, indices[0][1]))
     return step

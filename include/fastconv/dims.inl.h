@@ -46,6 +46,15 @@ struct Walk {
             for (int i = 0; i < operands; ++i) offset[i] += at[d] * strides[i][d];
         }
     }
+    // How many rows follow in the last dimension, this one included; and to the one behind `by` of them.
+    FC_INLINE int64_t left() const { return begin < end ? shape[end - 1] - at[end - 1] : 1; }
+    FC_INLINE void skip(int64_t by) {
+        if (by > 1) {
+            at[end - 1] += by - 1;
+            for (int i = 0; i < operands; ++i) offset[i] += (by - 1) * strides[i][end - 1];
+        }
+        next();
+    }
     FC_NOINLINE void next() {
         for (int d = end - 1; d >= begin; --d) {
             for (int i = 0; i < operands; ++i) offset[i] += strides[i][d];

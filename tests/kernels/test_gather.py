@@ -74,6 +74,52 @@ def test_single_elements_of_several_tiles():
         np.testing.assert_array_equal(y, x[index])
 
 
+@pytest.mark.parametrize("wide", ["int64", "int32"])
+@pytest.mark.parametrize(("shape", "length", "dim"), [
+    ((40, 3), 700, 0), ((3, 40), 700, 1), ((5, 9, 30), 30, 2), ((5, 9, 30), 300, 2), ((2, 600, 7), 600, 1),
+    ((1000,), 900, 0)])
+def test_blocks_of_indices(shape, length, dim, wide):
+    """All of a block inside the table; some from the end; one outside; short rows together."""
+    rng = np.random.default_rng(11)
+    x = rng.standard_normal(shape).astype(np.float32)
+    index = rng.integers(0, shape[dim], (*shape[:dim], length, *shape[dim + 1:])).astype(wide)
+    want = np.take_along_axis(x, index, dim)
+    for threads in (1, 2):
+        np.testing.assert_array_equal(take_along(x, index, dim, None, threads), want)
+    some = np.where(rng.random(index.shape) < 0.01, index - shape[dim], index).astype(wide)
+    np.testing.assert_array_equal(take_along(x, some, dim, None, wrap=True), want)
+    order = tuple(reversed(range(len(shape))))  # not one after another
+    np.testing.assert_array_equal(take_along(x, some, dim, order, wrap=True), want)
+    for value in (shape[dim], -1 - shape[dim], np.iinfo(wide).min, np.iinfo(wide).max):
+        wrong, bad = some.copy(), np.zeros(2, np.int64)
+        at = tuple(rng.integers(0, n) for n in index.shape)
+        wrong[at] = value
+        got = take_along(x, wrong, dim, None, wrap=True, bad=bad.ctypes.data)
+        assert bad.tolist() == [1, value]
+        assert got[at] == 0
+        got[at] = want[at]
+        np.testing.assert_array_equal(got, want)
+
+
+@pytest.mark.parametrize("width", [1, 3, 17, 70])
+def test_rows_by_indices_from_the_end(width):
+    rng = np.random.default_rng(12)
+    for dtype in ("float32", "int64", "uint8"):
+        table = placed(values(rng, (300, width), dtype))
+        for index in (rng.integers(-300, 300, 1000), rng.integers(0, 300, 1000).astype(np.int32)):
+            for outside in (False, True):
+                at, bad = placed(index.copy()), np.zeros(2, np.int64)
+                want = table[index].copy()
+                if outside:
+                    at[700] = 300
+                    want[700] = 0
+                y = placed(np.empty((1000, width), dtype), None, BLANK.get(dtype, 99))
+                run([gather.gather(x=(table.ctypes.data, (0, 1), dtype), y=operand(y), shape=y.shape, bad=bad.ctypes.data,
+                                   indices=[((at.ctypes.data, (1, 0), str(at.dtype)), 300, width, True)])])
+                np.testing.assert_array_equal(y, want)
+                assert bad.tolist() == ([1, 300] if outside else [0, 0])
+
+
 def test_several_indices():
     rng = np.random.default_rng(3)
     x = placed(rng.standard_normal((5, 6, 7, 8)).astype(np.float32))
@@ -218,6 +264,38 @@ def test_nan_wins():
         got = scattered(y, np.array([0, 1, 2]), np.array([np.nan, 7, -7], np.float32), 0, op)
         assert np.isnan(got[:2]).all()
         assert got[2:].tolist() == [{"max": 3, "min": -7}[op], 4]
+
+
+@pytest.mark.parametrize("op", COMBINE)
+@pytest.mark.parametrize(("shape", "length", "dim"), [
+    ((50,), 1000, 0), ((20, 3), 700, 0), ((20, 300), 90, 0), ((4, 30), 600, 1), ((3, 5, 40), 33, 1)])
+def test_blocks_of_targets(shape, length, dim, op):
+    """Blocks of indices that are inside, from the end, one outside; columns in pieces; the longer one as the row."""
+    rng = np.random.default_rng(13)
+    y = rng.integers(-3, 3, shape).astype(np.float32)
+    source = rng.choice([-2.0, -1.0, 1.0, 2.0], (*shape[:dim], length, *shape[dim + 1:])).astype(np.float32)
+    source *= np.where(rng.random(source.shape) < 0.5, 1, 0.5).astype(np.float32) if op == "mul" else 1
+    index = rng.integers(0, shape[dim], source.shape)
+    for wide in (np.int64, np.int32):
+        for wrap, outside in ((False, False), (True, False), (True, True)):
+            at = np.where(rng.random(index.shape) < 0.05, index - shape[dim], index) if wrap else index
+            at, taken = at.astype(wide), np.ones(index.shape, bool)
+            if outside:
+                at.flat[at.size // 2] = shape[dim]
+                taken.flat[at.size // 2] = False
+            want = y.copy()
+            with np.errstate(over="ignore"):
+                for place in np.argwhere(taken):
+                    target = (*place[:dim], index[tuple(place)], *place[dim + 1:])
+                    want[target] = COMBINE[op](want[target], source[tuple(place)])
+            for threads in (1, 2):
+                got, bad = placed(y), np.zeros(2, np.int64)
+                given, there = placed(source), placed(at)
+                target, step = along(got, at, dim)
+                run([gather.scatter(x=operand(given), y=target, shape=source.shape, how=op, bad=bad.ctypes.data,
+                                    indices=[(operand(there), shape[dim], step, wrap)])], threads)
+                np.testing.assert_array_equal(got, want)
+                assert bad.tolist() == ([1, shape[dim]] if outside else [0, 0])
 
 
 def test_several_indices_collide_in_order():
