@@ -1,6 +1,8 @@
 // Sorting lines. A value becomes an unsigned key that orders as it does (NaN last, both zeros equal), complemented for a falling
 // order; with its index behind it no two are equal, so that every algorithm is stable. Short lines are sorted by insertion, long
-// ones by the key's bytes, the least significant first (a byte that all share is left out); a few of many by a heap.
+// ones by the key's bytes, the least significant first (a byte that all share is left out). Of a few of many only those values
+// become keys that may be among them, and go to a list in order or, where these are more, to a heap; one at a place is found by the
+// bytes from the other end, each of which leaves the entries that share it.
 #ifndef FASTCONV_SORT_INL_H
 #define FASTCONV_SORT_INL_H
 
@@ -11,6 +13,9 @@ namespace FC_CAT2(fc_, FC_ISA) {
 namespace {
 
 constexpr int64_t kInsertion = 40;  // longest line that is sorted by insertion
+constexpr int64_t kFewest = 16;     // so many are kept in order
+constexpr int64_t kFew = 20;        // lines this many times as long as what is asked for are not sorted
+constexpr int kLook = 32;           // values looked at together
 constexpr int64_t kSortTile = 4096;  // elements
 
 // Keys of 32 bits share a word with their index.
@@ -100,6 +105,29 @@ FC_NOINLINE E* sorted(E* e, E* other, int64_t n) {
     return e;
 }
 
+// The entry at place k, from 0, among entries whose indices ascend; e and other are overwritten.
+template <class E>
+FC_NOINLINE E placed(E* e, E* other, int64_t n, int64_t k) {
+    for (int b = E::kBytes - 1; b >= 0 && n > kInsertion; --b) {
+        int64_t count[256] = {};
+        for (int64_t i = 0; i < n; ++i) ++count[e[i].key() >> (8 * b) & 255];
+        uint64_t byte = 0;
+        while (k >= count[byte]) k -= count[byte++];
+        if (count[byte] == n) continue;
+        int64_t some = 0;
+        for (int64_t i = 0; i < n; ++i) {
+            other[some] = e[i];
+            some += (e[i].key() >> (8 * b) & 255) == byte;
+        }
+        E* t = e;
+        e = other;
+        other = t;
+        n = some;
+    }
+    if (n <= kInsertion) insertion_sort(e, n);
+    return e[k];
+}
+
 template <class E>
 FC_INLINE void sift_down(E* heap, int64_t i, int64_t n, E v) {  // the largest first
     for (;;) {
@@ -113,6 +141,36 @@ FC_INLINE void sift_down(E* heap, int64_t i, int64_t n, E v) {  // the largest f
     heap[i] = v;
 }
 
+// Whether one of kLook values may come in front of `worst` in the order: those of which it is certain that they do not.
+template <class T>
+struct May {
+    static FC_INLINE bool be_less(const T* x, T worst, bool falling) {
+        T any = 0;
+        if (falling) {
+            for (int i = 0; i < kLook; ++i) any |= static_cast<T>(x[i] > worst);
+        } else {
+            for (int i = 0; i < kLook; ++i) any |= static_cast<T>(x[i] < worst);
+        }
+        return any != 0;
+    }
+};
+template <>
+struct May<float> {
+    static FC_INLINE int32_t ordered(int32_t bits) { return bits ^ (bits >> 31 & 0x7fffffff); }
+    static FC_INLINE bool be_less(const float* x, float worst, bool falling) {  // by bits, as keys are
+        int32_t v[kLook], last, any = 0;
+        memcpy(v, x, sizeof v);
+        memcpy(&last, &worst, 4);
+        last = ordered(last);
+        if (falling) {
+            for (int i = 0; i < kLook; ++i) any |= (ordered(v[i]) > last) | ((v[i] & 0x7fffffff) > 0x7f800000);
+        } else {
+            for (int i = 0; i < kLook; ++i) any |= ordered(v[i]) < last;
+        }
+        return any != 0;
+    }
+};
+
 template <class T>
 struct Line {
     typedef typename Keys<T>::Entry E;
@@ -125,16 +183,48 @@ struct Line {
         for (int64_t i = 0; i < length; ++i) e[i] = entry(i);
         return sorted(e, other, length);
     }
+    // Where the entry at place k lies, or the lower median's (of the numbers), or the first NaN.
+    FC_INLINE int64_t at(int64_t what, int64_t k, E* e, E* other) const {
+        int64_t numbers = 0, first_nan = -1;
+        for (int64_t i = 0; i < length; ++i) {
+            const bool nan = is_nan(x[i * stride]);
+            e[i] = entry(i);
+            numbers += !nan;
+            if (nan && first_nan < 0) first_nan = i;
+        }
+        if (what != FC_KTH && (numbers == 0 || (what == FC_MEDIAN && numbers < length))) return first_nan;
+        return placed(e, other, length, what == FC_KTH ? k : (numbers - 1) / 2).index();
+    }
     // The least `count` in order.
     FC_INLINE E* least(E* e, E* other, int64_t count) const {
-        if (count * 8 > length) return all(e, other);
+        if (count > kFewest && count * kFew > length) return all(e, other);
+        if (count == 0) return e;
+        const bool few = count <= kFewest;
         for (int64_t i = 0; i < count; ++i) e[i] = entry(i);
-        for (int64_t i = count / 2 - 1; i >= 0; --i) sift_down(e, i, count, E(e[i]));
-        for (int64_t i = count; count && i < length; ++i) {
-            const E v = entry(i);
-            if (v < e[0]) sift_down(e, 0, count, v);
+        if (few) {
+            insertion_sort(e, count);
+        } else {
+            for (int64_t i = count / 2 - 1; i >= 0; --i) sift_down(e, i, count, E(e[i]));
         }
-        for (int64_t end = count - 1; end > 0; --end) {  // the largest behind
+        const int64_t worst = few ? count - 1 : 0;
+        for (int64_t i = count; i < length;) {
+            if (stride == 1 && i + kLook <= length && !May<T>::be_less(x + i, x[e[worst].index()], flip != 0)) {
+                i += kLook;
+                continue;
+            }
+            for (const int64_t end = min64(length, i + kLook); i < end; ++i) {
+                const E v = entry(i);
+                if (!(v < e[worst])) continue;
+                if (few) {
+                    int64_t j = worst;
+                    for (; j > 0 && v < e[j - 1]; --j) e[j] = e[j - 1];
+                    e[j] = v;
+                } else {
+                    sift_down(e, 0, count, v);
+                }
+            }
+        }
+        for (int64_t end = few ? 0 : count - 1; end > 0; --end) {  // the largest behind
             const E v = e[end];
             e[end] = e[0];
             sift_down(e, 0, end, v);
@@ -143,25 +233,18 @@ struct Line {
     }
 };
 
-// Which of the sorted line's entries is asked for.
+// Of the sorted line's entries the first longest run's last; a NaN is equal to nothing.
 template <class T>
-FC_INLINE int64_t chosen(const SortArgs* a, const T* x, typename Keys<T>::Entry* e) {
-    if (a->what == FC_KTH) return e[a->k].index();
-    if (a->what == FC_MODE) {  // the first longest run's last; a NaN is equal to nothing
-        int64_t best = 0, most = 0, run = 0;
-        for (int64_t i = 0; i < a->length; ++i) {
-            run = i && e[i].key() == e[i - 1].key() && !is_nan(x[e[i].index() * a->xl]) ? run + 1 : 1;
-            if (run > most) {
-                most = run;
-                best = i;
-            }
+FC_INLINE int64_t commonest(const SortArgs* a, const T* x, const typename Keys<T>::Entry* e) {
+    int64_t best = 0, most = 0, run = 0;
+    for (int64_t i = 0; i < a->length; ++i) {
+        run = i && e[i].key() == e[i - 1].key() && !is_nan(x[e[i].index() * a->xl]) ? run + 1 : 1;
+        if (run > most) {
+            most = run;
+            best = i;
         }
-        return e[best].index();
     }
-    int64_t numbers = a->length;
-    while (numbers && is_nan(x[e[numbers - 1].index() * a->xl])) --numbers;
-    if (numbers == 0 || (a->what == FC_MEDIAN && numbers < a->length)) return e[numbers].index();  // the first NaN
-    return e[(numbers - 1) / 2].index();
+    return e[best].index();
 }
 
 template <class T>
@@ -180,7 +263,7 @@ FC_NOINLINE void sort_lines_of(const SortArgs* a, int64_t begin, int64_t end, vo
     for (int64_t i = first; i < stop; ++i, walk.next()) {
         const Line<T> line = {x + walk.offset[0], a->xl, a->length, a->descending ? Keys<T>::kMask : 0};
         if (a->what > FC_TOPK) {
-            const int64_t at = chosen(a, line.x, line.all(e, other));
+            const int64_t at = a->what == FC_MODE ? commonest(a, line.x, line.all(e, other)) : line.at(a->what, a->k, e, other);
             if (values) values[walk.offset[1]] = line.x[at * a->xl];
             if (a->indices) a->indices[walk.offset[2]] = at;
             continue;

@@ -63,8 +63,8 @@ def test_sort(dtype, descending):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize(("length", "count"), [(1, 1), (7, 0), (8, 1), (50, 6), (50, 7), (50, 50), (3000, 1), (3000, 375),
-                                               (3000, 376), (3000, 2999)])
+@pytest.mark.parametrize(("length", "count"), [(1, 1), (7, 0), (8, 1), (50, 6), (50, 7), (50, 50), (3000, 1), (3000, 16),
+                                               (3000, 17), (3000, 150), (3000, 151), (3000, 2999)])
 def test_topk(length, count, dtype):
     rng = np.random.default_rng(1)
     for descending in (False, True):
@@ -73,6 +73,39 @@ def test_topk(length, count, dtype):
         v, i = sort("topk", x, 1, count=count, descending=descending)
         np.testing.assert_array_equal(i, want)
         np.testing.assert_array_equal(bits(v), bits(np.take_along_axis(x, want, 1)))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_topk_of_dense_lines(dtype):
+    """Blocks of values that are left out together; what might be less is where it is looked for last."""
+    rng = np.random.default_rng(7)
+    for length, count in ((31, 1), (32, 1), (33, 2), (64, 3), (300, 5), (2000, 40)):
+        x = values(rng, (6, length), dtype)
+        x[1], x[2] = np.sort(x[1]), np.sort(x[2])[::-1]  # all of them may be; none
+        if dtype == "float32":
+            x[3], x[4], x[5] = 1e-40, -0.0, np.nan
+            x[3, -1], x[3, 0], x[4, -2:] = -1e-40, 2e-40, (0.0, 1e-45)
+            x[5, ::7] = -np.nan
+        for descending in (False, True):
+            want = order(x, 1, descending)[:, :count]
+            for threads in (1, 2):
+                v, i = sort("topk", x, 1, threads=threads, count=count, descending=descending)
+                np.testing.assert_array_equal(i, want)
+                np.testing.assert_array_equal(bits(v), bits(np.take_along_axis(x, want, 1)))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "int64"])
+def test_kth_of_keys_that_differ_in_one_byte(dtype):
+    """Places found byte by byte, down to entries that are all equal."""
+    rng = np.random.default_rng(8)
+    for low, high in ((0, 3), (0, 300), (-(2**20), 2**20)):
+        x = rng.integers(low, high, (3, 2000)).astype(dtype)
+        if dtype == "int64":
+            x[1] *= 2**40
+        for k in (0, 1, 999, 1000, 1999):
+            v, i = sort("kth", x, 1, k=k)
+            np.testing.assert_array_equal(i, order(x, 1, False)[:, k: k + 1])
+            np.testing.assert_array_equal(v, np.take_along_axis(x, i, 1))
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
