@@ -6,22 +6,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping
 
 import numpy as np
 
 from fastconv._extra import require
-from fastconv.graph import general
-from fastconv.interop.onnx.model import Builder
-from fastconv.interop.onnx.reading import ours
-from fastconv.interop.onnx.table import DependsOnValues
+from fastconv.interop.onnx.building import Builder
 
 require("onnx", "running ONNX models", "onnx")
 
-from onnx.backend import base  # noqa: E402  (said above what it needs)
-
-CHOSEN = 8  # elements that an input of floating point has at most where it says how something is done
+from onnx import TensorProto, numpy_helper  # noqa: E402  (said above what it needs)
+from onnx.backend import base  # noqa: E402
 
 
 class Rep(base.BackendRep):
@@ -31,7 +26,6 @@ class Rep(base.BackendRep):
         self.model, self.folder = model, folder
         self.net = Builder(model, folder).build().eval()
         self.names = [i.name for i in self.net.inputs]
-        self._ready: dict[tuple, Any] = {}
 
     def run(self, inputs, **kwargs) -> tuple:
         """Runs the model.
@@ -46,33 +40,7 @@ class Rep(base.BackendRep):
         tuple of ndarray
         """
         given = [inputs[n] for n in self.names] if isinstance(inputs, Mapping) else list(inputs)
-        if len(given) != len(self.names):
-            raise ValueError(f"run: {len(given)} inputs given: the model has {', '.join(self.names)}")
-        for name, value in zip(self.names, given, strict=True):
-            if not isinstance(value, (np.ndarray, np.generic, float, int, bool)):
-                raise TypeError(f"run: {name} is a {type(value).__name__}: expected an array")
-        arrays = [ours(np.asarray(value)) for value in given]
-        key = tuple((a.shape, a.dtype.name) for a in arrays)
-        compiled, free, constants = self._ready.get(key, (None, (), {}))
-        if compiled is None or any(not np.array_equal(arrays[self.names.index(n)], v) for n, v in constants.items()):
-            compiled, free, constants = self._ready[key] = self._compile(arrays)
-        return tuple(compiled.run([arrays[i] for i in free], 1))
-
-    def _compile(self, arrays: Sequence[np.ndarray]) -> tuple:
-        everything = list(range(len(arrays)))
-        try:
-            return _compiled(self.net, arrays), everything, {}
-        except DependsOnValues:  # what says how something is done is taken as it is now
-            constants = {n: a for n, a in zip(self.names, arrays, strict=True)
-                         if a.dtype != np.float32 or a.size <= CHOSEN and a.ndim < 2}
-            net = Builder(self.model, self.folder, constants).build().eval()
-            free = [i for i in everything if self.names[i] not in constants]
-            return _compiled(net, [arrays[i] for i in free]), free, constants
-
-
-def _compiled(net, arrays: Sequence[np.ndarray]):
-    places = tuple(general.Place(i, a.shape, a.dtype.name) for i, a in enumerate(arrays))
-    return general.compile_function("run", net.symbolic(False), places, arrays)
+        return self.net.run(*(numpy_helper.to_array(v) if isinstance(v, TensorProto) else v for v in given))
 
 
 class Backend(base.Backend):

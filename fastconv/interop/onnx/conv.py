@@ -140,29 +140,34 @@ def rounded_up(x, kernel, strides, dilations, pairs) -> list[tuple[int, int]]:
 @register("MaxPool")
 def max_pool(node: Node, x):
     x = tensor(x)
+    if x.dtype != "float32":
+        cast, kind = function(node, "cast"), x.dtype
+        y = max_pool(node, cast(x, "float32"))
+        return (cast(y[0], kind), y[1]) if isinstance(y, tuple) else cast(y, kind)
     count, kernel, strides, dilations, pairs = window(node, x)
-    if len([o for o in node.outputs if o]) > 1:
-        return max_pool_indices(node, x, count, kernel, strides, dilations, pairs)
     if node.get("ceil_mode", 0):
         pairs = rounded_up(x, kernel, strides, dilations, pairs)
     pool = function(node, f"max_pool{count}d")
-    if even(pairs, kernel):
-        return pool(x, tuple(kernel), tuple(strides), tuple(p for p, _ in pairs), tuple(dilations))
-    return pool(padded(x, pairs, -np.inf), tuple(kernel), tuple(strides), 0, tuple(dilations))
+    grown = x if even(pairs, kernel) else padded(x, pairs, -np.inf)
+    own = tuple(p for p, _ in pairs) if grown is x else 0
+    if len([o for o in node.outputs if o]) < 2:
+        return pool(grown, tuple(kernel), tuple(strides), own, tuple(dilations))
+    y, places = pool(grown, tuple(kernel), tuple(strides), own, tuple(dilations), False, True)
+    return y, counted(node, places, x, [int(s) for s in grown.shape[2:]], [(0, 0)] * count if grown is x else pairs)
 
 
-def max_pool_indices(node: Node, x, count, kernel, strides, dilations, pairs):
-    """ONNX counts places through all channels and images; ours begin anew in each."""
-    if not even(pairs, kernel):
-        raise node.fail(f"indices with the padding {pairs}: expected the same in front and behind, at most half a window",
-                        NotImplementedError)
-    y, places = function(node, f"max_pool{count}d")(x, tuple(kernel), tuple(strides), tuple(p for p, _ in pairs),
-                                                    tuple(dilations), bool(node.get("ceil_mode", 0)), True)
-    n, c, size = int(x.shape[0]), int(x.shape[1]), prod(int(s) for s in x.shape[2:])
-    if node.get("storage_order", 0):
-        raise node.fail("storage_order=1: expected 0", NotImplementedError)
-    first = (np.arange(n * c) * size).reshape(n, c, *[1] * count)
-    return y, places + first
+def counted(node: Node, places, x, extents, pairs):
+    """Places in a padded image as ONNX has them: in the image itself, through all channels and images."""
+    n, c, size = int(x.shape[0]), int(x.shape[1]), [int(s) for s in x.shape[2:]]
+    if node.get("storage_order", 0) or extents != size:
+        rest, moved = places, 0
+        for i, extent in reversed(list(enumerate(extents))):
+            step = prod(size[:i] if node.get("storage_order", 0) else size[i + 1:])
+            moved = moved + (rest % extent - pairs[i][0]) * step
+            rest = rest // extent
+        places = function(node, "cast")(moved, "int64")
+    first = (np.arange(n * c) * prod(size)).reshape(n, c, *[1] * len(size))
+    return places + first
 
 
 @register("AveragePool")
@@ -221,6 +226,17 @@ def global_max(node: Node, x):
 def global_lp(node: Node, x):
     x, p = tensor(x), float(node.get("p", 2))
     return (abs(x) ** p).sum(tuple(range(2, x.ndim)), keepdim=True) ** (1 / p)
+
+
+@register("Col2Im")
+def col2im(node: Node, x, image, block):
+    size, kernel = node.integers(image, "image_shape"), node.integers(block, "block_shape")
+    count = len(size)
+    strides, dilations = several(node, "strides", count, 1), several(node, "dilations", count, 1)
+    pairs = pads(node, x, kernel, strides, dilations)
+    whole = [s + low + high for s, (low, high) in zip(size, pairs, strict=True)]
+    y = function(node, "fold")(tensor(x), whole, kernel, tuple(dilations), 0, tuple(strides))
+    return padded(y, [(-low, -high) for low, high in pairs])
 
 
 @register("MaxUnpool")

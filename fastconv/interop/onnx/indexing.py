@@ -20,16 +20,16 @@ def wrapped(node: Node, indices, extent: int):
 
 @register("Gather")
 def gather(node: Node, x, indices):
-    x, axis = tensor(x), node.get("axis", 0)
+    x = tensor(x)
+    axis = node.dim(node.get("axis", 0), x.ndim)
     if is_static(indices) and indices.size == 1 and axis:
         place = int(numbers(indices).reshape(-1)[0])
-        one = x[(slice(None),) * (axis % x.ndim) + (place,)]
+        one = x[(slice(None),) * axis + (place,)]
         if indices.ndim == 0:
             return one
         for _ in range(indices.ndim):
-            one = one.unsqueeze(axis % x.ndim)
+            one = one.unsqueeze(axis)
         return one
-    axis %= x.ndim
     places = wrapped(node, indices, int(x.shape[axis]))
     y = function(node, "index_select")(x, axis, places.reshape(-1))
     shape = [*x.shape[:axis], *places.shape, *x.shape[axis + 1:]]
@@ -109,7 +109,7 @@ def one_hot(node: Node, indices, depth, values):
     count, axis = int(node.number(depth, "depth")), node.get("axis", -1)
     off, on = node.static(values, "values").reshape(-1)[:2]
     x = tensor(indices)
-    axis = axis % (x.ndim + 1)
+    axis = node.dim(axis, x.ndim + 1)
     places = np.arange(count).reshape([count if i == axis else 1 for i in range(x.ndim + 1)])
     x = x.unsqueeze(axis)
     hit = function(node, "eq")(x, places)
@@ -119,7 +119,16 @@ def one_hot(node: Node, indices, depth, values):
     return y if kind == "float32" else function(node, "cast")(y, kind)
 
 
-@register("NonZero")
-def non_zero(node: Node, x):
-    raise node.fail("how many elements there are depends on the values of the input: only what is known while tracing",
-                    NotImplementedError)
+@register("ReverseSequence")
+def reverse_sequence(node: Node, x, lengths):
+    """The first steps of each sequence the other way round, the others as they are."""
+    x, batch, time = tensor(x), node.get("batch_axis", 1), node.get("time_axis", 0)
+    if sorted((batch, time)) != [0, 1]:
+        raise node.fail(f"batch_axis={batch}, time_axis={time}: expected 0 and 1")
+    count = int(x.shape[time])
+    steps, given = tensor(np.arange(count)), function(node, "cast")(tensor(lengths), "int64")
+    steps, given = (steps.unsqueeze(batch), given.unsqueeze(time))
+    place = function(node, "where")(steps < given, given - 1 - steps, steps)
+    shape = [int(s) for s in x.shape]
+    place = place.reshape(*place.shape, *[1] * (x.ndim - 2)).expand(*shape)
+    return function(node, "gather")(x, time, function(node, "cast")(place, "int64"))

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from fastconv import functional as F
-from fastconv.interop.onnx.reading import dtypes
+from fastconv.interop.onnx.narrow import INTEGERS, is_narrow, rounded, wrapped
+from fastconv.interop.onnx.reading import BITS, dtypes, held_as
 from fastconv.interop.onnx.table import Node, Value, function, is_static, numbers, register, tensor
 
 UNARY = {
@@ -90,6 +91,11 @@ def mean(node: Node, *values):
 
 @register("Clip")
 def clip(node: Node, x, low=None, high=None):
+    if not is_static(low) or not is_static(high):  # the model computes a limit
+        x = tensor(x)
+        for name, limit in (("maximum", low), ("minimum", high)):
+            x = x if limit is None else function(node, name)(x, tensor(limit).reshape(()))
+        return x
     low = node.get("min") if low is None else node.number(low, "min")
     high = node.get("max") if high is None else node.number(high, "max")
     if low is None and high is None:
@@ -201,15 +207,22 @@ def dropout(node: Node, x, ratio=None, training=None):
 
 @register("Cast", "CastLike")
 def cast(node: Node, x, like=None):
-    target = like.dtype if like is not None else dtypes().get(node.get("to"))
-    name = target if isinstance(target, str) else getattr(target, "name", None)
-    if name is None:
+    if node.op == "CastLike":
+        kind = node.kind(1) or (like.dtype if isinstance(like.dtype, str) else like.dtype.name)
+    else:
+        to = node.get("to")
+        kind = to.lower() if isinstance(to, str) else dtypes().get(to, "")  # a name before set 6
+        kind = {"float": "float32", "double": "float64"}.get(kind, kind)
+    if kind not in BITS:
         raise node.fail(f"to={node.get('to')}: expected a type of numbers")
-    name = "float32" if name.startswith(("float", "bfloat")) else name
-    name = name if name in ("float32", "int64", "int32", "uint8", "int8", "bool") else "int64"
+    if is_narrow(kind):
+        return rounded(node, x, kind, bool(node.get("saturate", 1)), node.get("round_mode", "up"))
+    name = held_as(kind)
     if is_static(x):
         return numbers(x).astype(name)
     x = tensor(x)
+    if kind in INTEGERS and BITS[kind] < 8:
+        x = wrapped(node, x, kind)
     return x if x.dtype == name else function(node, "cast")(x, name)
 
 
@@ -268,7 +281,7 @@ def instance_norm(node: Node, x, scale, bias):
 @register("LayerNormalization")
 def layer_norm(node: Node, x, scale, bias=None):
     x = tensor(x)
-    axis, eps = node.get("axis", -1) % x.ndim, float(node.get("epsilon", 1e-5))
+    axis, eps = node.dim(node.get("axis", -1), x.ndim), float(node.get("epsilon", 1e-5))
     shape = tuple(int(s) for s in x.shape[axis:])
     scale, bias = tensor(scale), None if bias is None else tensor(bias)
     same = tuple(scale.shape) == shape and (bias is None or tuple(bias.shape) == shape)
@@ -285,7 +298,7 @@ def layer_norm(node: Node, x, scale, bias=None):
 @register("RMSNormalization")
 def rms_norm(node: Node, x, scale):
     x = tensor(x)
-    axis, eps = node.get("axis", -1) % x.ndim, float(node.get("epsilon", 1e-5))
+    axis, eps = node.dim(node.get("axis", -1), x.ndim), float(node.get("epsilon", 1e-5))
     return function(node, "rms_norm")(x, tuple(int(s) for s in x.shape[axis:]), None, eps) * tensor(scale)
 
 

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 from fastconv.interop.onnx.conv import conv, matmul
+from fastconv.interop.onnx.narrow import INTEGERS, bounds, is_narrow, rounded
+from fastconv.interop.onnx.reading import dtypes, held_as
 from fastconv.interop.onnx.table import Node, function, register, tensor
-
-BOUNDS = {"uint8": (0, 255), "int8": (-128, 127)}
 
 
 def _along(node: Node, value, x, axis: int):
-    """A scale or zero point per channel, shaped to go with x."""
-    value = tensor(value)
+    """A scale or zero point per channel, or per block of an axis, shaped to go with x."""
+    value, block = tensor(value), node.get("block_size", 0)
+    if block and value.ndim == x.ndim:
+        axis = node.dim(axis, x.ndim)
+        whole = function(node, "repeat_interleave")(value, block, axis)
+        return whole.narrow(axis, 0, int(x.shape[axis]))
     if value.ndim == 0 or all(int(s) == 1 for s in value.shape):
         return value.reshape(()) if value.ndim else value
-    return value.reshape(*[-1 if i == axis % x.ndim else 1 for i in range(x.ndim)])
+    if value.ndim == 1:
+        axis = node.dim(axis, x.ndim)
+        return value.reshape(*[-1 if i == axis else 1 for i in range(x.ndim)])
+    return value
 
 
 def _float(node: Node, x):
@@ -21,14 +28,23 @@ def _float(node: Node, x):
     return x if x.dtype == "float32" else function(node, "cast")(x, "float32")
 
 
-def quantize(node: Node, x, scale, zero, axis: int = 1):
-    kind = "uint8" if zero is None else zero.dtype if isinstance(zero.dtype, str) else zero.dtype.name
-    if kind not in BOUNDS:
-        raise node.fail(f"a zero point of dtype {kind}: expected uint8 or int8", NotImplementedError)
+def quantize(node: Node, x, scale, zero, axis: int = 1, kind: str = "uint8"):
+    if is_narrow(kind):
+        return rounded(node, tensor(x) / _along(node, scale, x, axis), kind, bool(node.get("saturate", 1)))
+    if kind not in INTEGERS:
+        raise node.fail(f"a zero point of dtype {kind}: expected integers, or floating point of 8 bits or fewer",
+                        NotImplementedError)
     y = function(node, "round")(tensor(x) / _along(node, scale, x, axis))
     if zero is not None:
         y = y + _float(node, _along(node, zero, x, axis))
-    return function(node, "cast")(function(node, "clamp")(y, *map(float, BOUNDS[kind])), kind)
+    return function(node, "cast")(function(node, "clamp")(y, *map(float, bounds(kind))), held_as(kind))
+
+
+def _kind(node: Node, zero, place: int) -> str:
+    """The element type of a result: that of its zero point."""
+    if zero is None:
+        return dtypes().get(node.get("output_dtype", 0), "uint8")
+    return node.kind(place) or (zero.dtype if isinstance(zero.dtype, str) else zero.dtype.name)
 
 
 def dequantize(node: Node, x, scale=None, zero=None, axis: int = 1):
@@ -40,7 +56,7 @@ def dequantize(node: Node, x, scale=None, zero=None, axis: int = 1):
 
 @register("QuantizeLinear")
 def quantize_linear(node: Node, x, scale, zero=None):
-    return quantize(node, tensor(x), scale, zero, node.get("axis", 1))
+    return quantize(node, tensor(x), scale, zero, node.get("axis", 1), _kind(node, zero, 2))
 
 
 @register("DequantizeLinear")
@@ -64,13 +80,14 @@ def qlinear_conv(node: Node, x, x_scale, x_zero, w, w_scale, w_zero, y_scale, y_
     if b is not None:
         y = y + _along(node, _float(node, b), y, 1)
     scale = _float(node, x_scale) * _along(node, w_scale, y, 1)
-    return quantize(node, y * scale, y_scale, y_zero)
+    return quantize(node, y * scale, y_scale, y_zero, 1, _kind(node, y_zero, 7))
 
 
 @register("QLinearMatMul")
 def qlinear_matmul(node: Node, a, a_scale, a_zero, b, b_scale, b_zero, y_scale, y_zero):
     y = matmul(node, dequantize(node, a, None, a_zero, -2), dequantize(node, b, None, b_zero, -1))
-    return quantize(node, y * (_along(node, a_scale, y, -2) * _along(node, b_scale, y, -1)), y_scale, y_zero, -1)
+    return quantize(node, y * (_along(node, a_scale, y, -2) * _along(node, b_scale, y, -1)), y_scale, y_zero, -1,
+                    _kind(node, y_zero, 7))
 
 
 @register("ConvInteger")
@@ -83,5 +100,3 @@ def conv_integer(node: Node, x, w, x_zero=None, w_zero=None):
 def matmul_integer(node: Node, a, b, a_zero=None, b_zero=None):
     y = matmul(node, dequantize(node, a, None, a_zero, -2), dequantize(node, b, None, b_zero, -1))
     return function(node, "cast")(y, "int32")
-
-

@@ -13,9 +13,11 @@ from fastconv._atomic import open_regular
 from fastconv._extra import require
 
 log = logging.getLogger("fastconv")
-OLDEST = 7  # set of the standard's operators; the newest is that of the onnx package
+OLDEST = 1  # set of the standard's operators; the newest is that of the onnx package
 MOST = 2 << 30  # bytes of a file, protobuf's own limit
 DOMAINS = ("", "ai.onnx")
+TRAINING, PREVIEW = "ai.onnx.preview.training", "ai.onnx.preview"
+OPTIMISERS = ("Adagrad", "Adam", "Momentum")  # its operators that are there
 
 
 class Input(NamedTuple):
@@ -57,6 +59,8 @@ def opset(model) -> int:
     from onnx.defs import onnx_opset_version
 
     versions = [o.version for o in model.opset_import if o.domain in DOMAINS]
+    if not versions and model.opset_import:
+        return onnx_opset_version()  # nothing of the standard's is in it, or the check of operators says which
     if not versions:
         raise ValueError("the model does not say which operator set it is written in")
     if not OLDEST <= versions[0] <= onnx_opset_version():
@@ -69,13 +73,26 @@ def dtypes() -> dict[int, str]:
     """NumPy's names of ONNX's element types."""
     from onnx import TensorProto as T
 
+    small = {number: name.lower() for name, number in T.DataType.items() if name.lower() in SMALL}
     return {T.FLOAT: "float32", T.DOUBLE: "float64", T.FLOAT16: "float16", T.BFLOAT16: "bfloat16", T.INT64: "int64",
             T.INT32: "int32", T.INT16: "int16", T.INT8: "int8", T.UINT8: "uint8", T.UINT16: "uint16", T.UINT32: "uint32",
-            T.UINT64: "uint64", T.BOOL: "bool"}
+            T.UINT64: "uint64", T.BOOL: "bool", **small}
 
 
-ITEMSIZE = {"float32": 4, "float64": 8, "float16": 2, "bfloat16": 2, "int64": 8, "int32": 4, "int16": 2, "int8": 1,
-            "uint8": 1, "uint16": 2, "uint32": 4, "uint64": 8, "bool": 1}
+# Bits of the types that have fewer than a byte, or an exponent and little more.
+SMALL = {"float8e4m3fn": 8, "float8e4m3fnuz": 8, "float8e5m2": 8, "float8e5m2fnuz": 8, "float8e8m0": 8, "float4e2m1": 4,
+         "int4": 4, "uint4": 4, "int2": 2, "uint2": 2}
+BITS = {"float32": 32, "float64": 64, "float16": 16, "bfloat16": 16, "int64": 64, "int32": 32, "int16": 16, "int8": 8,
+        "uint8": 8, "uint16": 16, "uint32": 32, "uint64": 64, "bool": 8, **SMALL}
+
+
+def held_as(kind: str) -> str:
+    """The dtype in which tensors hold values of an element type."""
+    if kind in ("float32", "int64", "int32", "int8", "uint8", "bool"):
+        return kind
+    if "float" in kind:
+        return "float32"
+    return {"int4": "int8", "int2": "int8", "uint4": "uint8", "uint2": "uint8"}.get(kind, "int64")
 
 
 def to_array(tensor, folder: str) -> np.ndarray:
@@ -96,20 +113,25 @@ def to_array(tensor, folder: str) -> np.ndarray:
         raise ValueError(f"tensor {name!r} has the type {what}: expected numbers")
     if any(d < 0 for d in dims):
         raise ValueError(f"tensor {name!r} has the shape {dims}")
-    count, size = prod(dims), ITEMSIZE[kind]
+    count = prod(dims)
+    nbytes = -(-count * BITS[kind] // 8)
     if tensor.data_location == TensorProto.EXTERNAL:
-        raw: Any = external(tensor, folder, count * size)
+        raw: Any = external(tensor, folder, nbytes)
     elif tensor.HasField("raw_data"):
         raw = tensor.raw_data
-        if len(raw) != count * size:
-            raise ValueError(f"tensor {name!r} of shape {dims} has {len(raw)} bytes: expected {count * size}")
+        if len(raw) != nbytes:
+            raise ValueError(f"tensor {name!r} of shape {dims} has {len(raw)} bytes: expected {nbytes}")
     else:
         fields = {"float32": tensor.float_data, "float64": tensor.double_data, "int64": tensor.int64_data,
                   "uint64": tensor.uint64_data, "uint32": tensor.uint64_data}
         values = fields.get(kind, tensor.int32_data)
-        if len(values) != count:
-            raise ValueError(f"tensor {name!r} of shape {dims} has {len(values)} elements: expected {count}")
+        expected = count if kind not in SMALL else nbytes  # those are packed, a byte an element
+        if len(values) != expected:
+            raise ValueError(f"tensor {name!r} of shape {dims} has {len(values)} elements: expected {expected}")
         return ours(np.asarray(numpy_helper.to_array(tensor)))
+    if kind in SMALL:
+        whole = TensorProto(data_type=tensor.data_type, dims=dims, raw_data=bytes(raw))
+        return ours(np.asarray(numpy_helper.to_array(whole)))
     if kind == "bfloat16":
         bits = np.frombuffer(raw, "<u2").astype(np.uint32) << 16
         return bits.view(np.float32).reshape(dims)
@@ -119,9 +141,10 @@ def to_array(tensor, folder: str) -> np.ndarray:
 def ours(array: np.ndarray) -> np.ndarray:
     """An array of one of the dtypes that tensors have."""
     if array.dtype.name not in ("float32", "int64", "int32", "int8", "uint8", "bool"):
-        kind = np.float32 if array.dtype.kind in "fV" else np.int64
+        if array.dtype.kind not in "fiuV":
+            raise TypeError(f"an array of dtype {array.dtype}: expected numbers")
         with np.errstate(over="ignore"):
-            array = array.astype(kind)
+            array = array.astype(held_as(array.dtype.name))
     return np.asarray(array)
 
 
@@ -161,12 +184,22 @@ def inputs(graph, weights: set[str]) -> list[Input]:
         dtype = kinds.get(kind.elem_type)
         if dtype is None:
             raise ValueError(f"input {value.name!r} has no type of numbers")
-        dtype = "float32" if dtype in ("float64", "float16", "bfloat16") else dtype if dtype in (
-            "float32", "int64", "int32", "int8", "uint8", "bool") else "int64"
         shape = tuple(d.dim_value if d.HasField("dim_value") and d.dim_value > 0 else None for d in kind.shape.dim) \
             if kind.HasField("shape") else None
-        found.append(Input(value.name, shape, dtype))
+        found.append(Input(value.name, shape, held_as(dtype)))
     return found
+
+
+def reads(node) -> list[str]:
+    """The tensors that a node reads from where it stands; those of its branches with them."""
+    names = [name for name in node.input if name]
+    for a in node.attribute:
+        for graph in (*([a.g] if a.HasField("g") else ()), *a.graphs):
+            own = {t.name for t in graph.initializer} | {i.name for i in graph.input}
+            own |= {name for inner in graph.node for name in inner.output}
+            names += [name for inner in graph.node for name in reads(inner) if name not in own]
+            names += [o.name for o in graph.output if o.name not in own]
+    return names
 
 
 def once(nodes, known: set[str]) -> set[str]:
@@ -196,16 +229,16 @@ def ordered(nodes, known: set[str]) -> list:
     """
     made, done = once(nodes, known), set(known)
     for node in nodes:
-        if any(name and name not in done for name in node.input):
+        if any(name not in done for name in reads(node)):
             break
         done.update(node.output)
     else:
         return list(nodes)
-    missing = sorted({name for node in nodes for name in node.input if name and name not in known and name not in made})
+    missing = sorted({name for node in nodes for name in reads(node) if name not in known and name not in made})
     if missing:
         raise ValueError(f"tensor {missing[0]!r} is read, and nothing makes it"
                          + (f" (nor {len(missing) - 1} others)" if len(missing) > 1 else ""))
-    waits = {id(node): {name for name in node.input if name and name not in known} for node in nodes}
+    waits = {id(node): {name for name in reads(node) if name not in known} for node in nodes}
     readers: dict[str, list] = {}
     for node in nodes:
         for name in waits[id(node)]:

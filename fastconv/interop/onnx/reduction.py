@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from fastconv.interop.onnx.shapes import axes_of
 from fastconv.interop.onnx.table import Node, function, register, tensor
 
@@ -10,10 +12,12 @@ def reduced(node: Node, x, axes, reduce):
     """``reduce(x, dims, keepdim)`` over the node's axes; over all where none are given, unless that means none."""
     x, dims, keep = tensor(x), axes_of(node, axes), bool(node.get("keepdims", 1))
     if not dims:
-        if node.get("noop_with_empty_axes", 0) and dims is not None or node.get("noop_with_empty_axes", 0):
+        if node.get("noop_with_empty_axes", 0):
             return None
         dims = range(x.ndim)
-    return reduce(x, tuple(d % x.ndim if x.ndim else d for d in dims), keep)
+    elif not x.ndim and set(dims) <= {0, -1}:  # of a scalar, as NumPy has it
+        dims = []
+    return reduce(x, tuple(node.dims(dims, x.ndim)), keep)
 
 
 def _add(name: str, reduce, bare=None):
@@ -29,10 +33,19 @@ def _prod(node: Node, x, dims, keep):
     return x
 
 
+def _extreme(node: Node, name: str, x, dims, keep):
+    if not dims:
+        return x
+    if x.dtype == "float32" and any(int(x.shape[d]) == 0 for d in dims):  # of nothing: the neutral element
+        shape = [1 if i in dims else int(s) for i, s in enumerate(x.shape) if keep or i not in dims]
+        return tensor(np.full(shape, -np.inf if name == "amax" else np.inf, np.float32))
+    return function(node, name)(x, dims, keepdim=keep)
+
+
 _add("ReduceSum", lambda node, x, d, k: x.sum(d, keepdim=k) if d else x)
 _add("ReduceMean", lambda node, x, d, k: x.mean(d, keepdim=k) if d else x)
-_add("ReduceMax", lambda node, x, d, k: function(node, "amax")(x, d, keepdim=k) if d else x)
-_add("ReduceMin", lambda node, x, d, k: function(node, "amin")(x, d, keepdim=k) if d else x)
+_add("ReduceMax", lambda node, x, d, k: _extreme(node, "amax", x, d, k))
+_add("ReduceMin", lambda node, x, d, k: _extreme(node, "amin", x, d, k))
 _add("ReduceProd", _prod)
 _add("ReduceL1", lambda node, x, d, k: abs(x).sum(d, keepdim=k) if d else abs(x), lambda node, x: abs(x))
 _add("ReduceL2", lambda node, x, d, k: (x * x).sum(d, keepdim=k).sqrt() if d else abs(x), lambda node, x: abs(x))
@@ -50,14 +63,18 @@ def arg(node: Node, x):
     return (int(x.shape[axis]) - 1) - function(node, name)(x.flip(axis), axis, keepdim=keep)
 
 
-@register("CumSum")
-def cumsum(node: Node, x, axis):
+@register("CumSum", "CumProd")
+def cumulative(node: Node, x, axis):
     x, dim = tensor(x), int(node.number(axis, "axis"))
-    back, without = node.get("reverse", 0), node.get("exclusive", 0)
-    y = x.flip(dim) if back else x
-    total = function(node, "cumsum")(y, dim)
-    total = total - y if without else total
-    return total.flip(dim) if back else total
+    name = "cumsum" if node.op == "CumSum" else "cumprod"
+    if node.get("reverse", 0):
+        x = x.flip(dim)
+    if node.get("exclusive", 0):  # what stands in front of each: the neutral element before the first
+        count = int(x.shape[dim])
+        first = x.narrow(dim, 0, min(1, count)) * 0
+        x = function(node, "cat")([first if name == "cumsum" else first + 1, x.narrow(dim, 0, max(0, count - 1))], dim)
+    total = function(node, name)(x, dim)
+    return total.flip(dim) if node.get("reverse", 0) else total
 
 
 @register("TopK")

@@ -45,7 +45,8 @@ def reshape(node: Node, x, wanted=None):
 @register("Flatten")
 def flatten(node: Node, x):
     x, axis = tensor(x), node.get("axis", 1)
-    axis = axis % x.ndim if axis < 0 else axis
+    if axis != x.ndim:
+        axis = node.dim(axis, x.ndim)
     if axis == 1 and x.ndim > 1:
         return F.flatten(x, 1) if x.ndim > 2 else x
     rows = prod(int(s) for s in x.shape[:axis])
@@ -68,11 +69,11 @@ def axes_of(node: Node, axes, what: str = "axes"):
 @register("Squeeze")
 def squeeze(node: Node, x, axes=None):
     x, axes = tensor(x), axes_of(node, axes)
-    axes = [i for i in range(x.ndim) if int(x.shape[i]) == 1] if axes is None else axes
+    axes = [i for i in range(x.ndim) if int(x.shape[i]) == 1] if axes is None else node.dims(axes, x.ndim)
     for a in axes:
         if int(x.shape[a]) != 1:
             raise node.fail(f"axis {a} of shape {tuple(x.shape)} is not 1")
-    for a in sorted((a % x.ndim for a in axes), reverse=True):
+    for a in sorted(axes, reverse=True):
         x = x.squeeze(a)
     return x
 
@@ -80,7 +81,7 @@ def squeeze(node: Node, x, axes=None):
 @register("Unsqueeze")
 def unsqueeze(node: Node, x, axes=None):
     x, axes = tensor(x), axes_of(node, axes)
-    for a in sorted(a % (x.ndim + len(axes)) for a in axes):
+    for a in sorted(node.dims(axes or (), x.ndim + len(axes or ()))):
         x = x.unsqueeze(a)
     return x
 
@@ -110,7 +111,7 @@ def slice_(node: Node, x, starts=None, ends=None, axes=None, steps=None):
     starts = node.get("starts") if starts is None else node.integers(starts, "starts")
     ends = node.get("ends") if ends is None else node.integers(ends, "ends")
     axes = axes_of(node, axes)
-    axes = list(range(len(starts))) if axes is None else axes
+    axes = node.dims(range(len(starts)) if axes is None else axes, x.ndim)
     steps = [1] * len(starts) if steps is None else node.integers(steps, "steps")
     index: list = [slice(None)] * x.ndim
     for a, s, e, by in zip(axes, starts, ends, steps, strict=True):
@@ -210,8 +211,9 @@ def trilu(node: Node, x, k=None):
 def pad(node: Node, x, amounts=None, value=None, axes=None):
     x, mode = tensor(x), node.get("mode", "constant")
     given = [int(p) for p in (node.get("pads") if amounts is None else node.integers(amounts, "pads"))]
-    fill = node.get("value", 0.0) if value is None else node.number(value, "constant_value")
-    where = [a % x.ndim for a in (range(x.ndim) if axes is None else node.integers(axes, "axes"))]
+    late = value if value is not None and not is_static(value) else None  # a number that the model computes
+    fill = node.get("value", 0.0) if value is None else 0.0 if late is not None else node.number(value, "constant_value")
+    where = node.dims(range(x.ndim) if axes is None else node.integers(axes, "axes"), x.ndim)
     if len(given) != 2 * len(where):
         raise node.fail(f"pads={given}: expected {2 * len(where)} values")
     pairs = [(0, 0)] * x.ndim
@@ -222,7 +224,13 @@ def pad(node: Node, x, amounts=None, value=None, axes=None):
         raise node.fail(f"mode={mode!r}: expected constant, reflect, edge or wrap")
     if not any(map(any, pairs)):
         return x
+    if late is not None and kind == "constant":
+        inside = [slice(low, low + int(s)) if low >= 0 else slice(None)
+                  for (low, high), s in zip(pairs, x.shape, strict=True)]
+        border = np.ones([int(s) + low + high for (low, high), s in zip(pairs, x.shape, strict=True)], bool)
+        border[tuple(inside)] = False
     while len(pairs) > 1 and pairs[0] == (0, 0):
         pairs = pairs[1:]
     flat = [p for pair in reversed(pairs) for p in pair]
-    return F.pad(x, flat, mode=kind, value=fill) if kind == "constant" else F.pad(x, flat, mode=kind)
+    y = F.pad(x, flat, mode=kind, value=fill) if kind == "constant" else F.pad(x, flat, mode=kind)
+    return y if late is None or kind != "constant" else function(node, "where")(tensor(border), tensor(late).reshape(()), y)

@@ -22,7 +22,7 @@ def resize(node: Node, x, *more):
         transform = node.get("coordinate_transformation_mode", "half_pixel")
     mode = node.get("mode", "nearest")
     given = node.get("scales") if scales is None else node.static(scales, "scales").reshape(-1).tolist()
-    axes = [a % x.ndim for a in node.get("axes") or range(x.ndim)]
+    axes = node.dims(node.get("axes") or range(x.ndim), x.ndim)
     extents = [0] * x.ndim
     factors = [0.0] * x.ndim  # 0: as it is
     if sizes is not None and np.size(node.static(sizes, "sizes")):

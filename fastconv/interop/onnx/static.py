@@ -12,7 +12,8 @@ from fastconv.graph.batch import Batch
 from fastconv.interop.onnx.table import Node, numbers
 
 # Needs no input, or says something about one that is not known itself.
-ALWAYS = ("Constant", "ConstantOfShape", "Range", "EyeLike", "RandomNormal", "RandomUniform")
+ALWAYS = ("Constant", "ConstantOfShape", "Range", "EyeLike", "RandomNormal", "RandomUniform", "HannWindow", "HammingWindow",
+          "BlackmanWindow", "MelWeightMatrix")
 NEVER = ("Shape", "Size", "Dropout", "If")
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -34,6 +34,11 @@ class Node:
     def __init__(self, op: str, name: str, attributes: dict, inputs: list[str], outputs: list[str], opset: int):
         self.op, self.name, self.attributes, self.opset = op, name or (outputs[0] if outputs else op), attributes, opset
         self.inputs, self.outputs = inputs, outputs
+        self.kinds: dict[str, str] = {}  # element types that the file says, by tensor
+
+    def kind(self, place: int) -> str | None:
+        """The element type of an input as the file has it, where that is known; tensors may hold it in a wider dtype."""
+        return self.kinds.get(self.inputs[place]) if place < len(self.inputs) else None
 
     def get(self, name: str, default=None) -> Any:
         """An attribute; the default where it is not given."""
@@ -56,6 +61,21 @@ class Node:
         """A list of integers that must be known while tracing; the batch may be among them."""
         return [v if type(v) is Batch else int(v) for v in self.static(value, what).reshape(-1)]
 
+    def dim(self, axis: int, count: int, what: str = "axis") -> int:
+        """An axis of so many, counted from the first."""
+        if not -count <= axis < count:
+            raise self.fail(f"{what}={shown(axis)}: expected {-count} to {count - 1}" if count else f"{what} of a scalar")
+        return axis % count
+
+    def dims(self, axes: Sequence[int], count: int, what: str = "axes") -> list[int]:
+        """Axes, each once, counted from the first."""
+        if len(axes) > count:
+            raise self.fail(f"{len(axes)} {what}: expected at most {count}")
+        found = [self.dim(a, count, what) for a in axes]
+        if len(set(found)) < len(found):
+            raise self.fail(f"{what}={list(axes)}: expected each once")
+        return found
+
     def number(self, value: Value, what: str) -> float:
         array = self.static(value, what)
         if array.size != 1:
@@ -73,6 +93,13 @@ def register(*names: str) -> Callable:
         return function
 
     return add
+
+
+def value_of(known: Mapping[str, Value], name: str) -> Value:
+    """A tensor that nodes before have made."""
+    if name not in known:
+        raise ValueError(f"tensor {name!r} is an output that the operator does not give as its node is written")
+    return known[name]
 
 
 def is_static(value: Value) -> bool:
