@@ -122,6 +122,108 @@ class Strange(nn.Module):
         return self.conv(x) + 1.0
 
 
+class Branches(nn.Module):
+    """An image of any size, whose outputs are several."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.one, self.two = nn.Conv2d(3, 8, 3), nn.Conv2d(8, 4, 1), nn.Conv2d(8, 2, 1)
+
+    def forward(self, x):
+        x = fc.functional.relu(self.conv(x))
+        return self.one(x), fc.functional.softmax(self.two(x), 1)
+
+
+class Strip(nn.Module):
+    """What files have and networks written by hand have not: padding on one side, other orders of axes, products."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 8, (4, 3), padding="same")
+        self.weight, self.bias = (nn.Parameter(np.full(s, 0.1, np.float32)) for s in ((8, 5), (5,)))
+
+    def forward(self, x):
+        return (self.conv(x).permute(0, 2, 3, 1).flatten(1, 2) @ self.weight + self.bias).flatten(1)
+
+
+def written(path, network, *shape, free=()):
+    """An ONNX file for batches of any size, and the dimensions ``free`` of any."""
+    fc.manual_seed(0)
+    fc.save(network.eval(), path, (1, *shape))
+    if free:
+        onnx = pytest.importorskip("onnx", reason="makes extents of a model any")
+        model = onnx.load(path)
+        for port in (*model.graph.input, *model.graph.output):
+            for dim in free:
+                port.type.tensor_type.shape.dim[dim].dim_param = f"d{dim}"
+        onnx.save(model, path)
+    return str(path)
+
+
+def test_onnx_files_beside_the_zoo(tmp_path, capsys):
+    """A file's own shape, or the one behind its name; what only ONNX Runtime can be told about is compared with it."""
+    names = [n for n in ("torch", "onnxruntime") if not peers.missing(n)]
+    fixed = written(tmp_path / "fixed.onnx", zoo.lenet5(), 1, 32, 32)
+    free = written(tmp_path / "free@2.onnx", Branches(), 3, 12, 10, free=(2, 3)) + "@12x10"
+    target, table = tmp_path / "n.json", tmp_path / "t.md"
+    words = ("nets", *QUICK, "--peers", ",".join(names) or "none", "--networks", f"{fixed},{free},lenet5", "--batch", "2",
+             "--training-batch", "2", "--no-memory", "--json", target, "--markdown", table)
+    said = bench(capsys, *words)
+    rows = json.loads(target.read_text())["results"]
+    assert [(r["network"], r["mode"], r["input"]) for r in rows] == [
+        (fixed, "inference", [2, 1, 32, 32]), (free, "inference", [2, 3, 12, 10]), ("lenet5", "inference", [2, 1, 32, 32]),
+        ("lenet5", "training", [2, 1, 32, 32])]
+    assert set(rows[0]["ratios"]) == set(names) and rows[0]["flops"] == 4 * networks.LENET5_MULTIPLY_ADDS
+    assert set(rows[1]["ratios"]) == set(names) - {"torch"} and rows[1]["flops"] == 4 * 10 * 8 * 8 * (27 + 6)
+    assert all(r["difference"] < 1e-4 for r in rows[:3])
+    assert "| fixed.onnx " in table.read_text() and "| free@2.onnx@12x10 " in table.read_text()
+    assert str(tmp_path) not in table.read_text().split("Times are")[0]
+    if "torch" in names:
+        assert "it has 2 outputs" in rows[1]["left_out"]["torch"] and "left out" in said.out and "failed" not in said.out
+    content = json.loads(target.read_text())
+    target.write_text(json.dumps({**content, "complete": False, "results": rows[:2]}))
+    assert "2 rows of 4 were in" in bench(capsys, *words).err
+
+
+def test_memory_and_overhead_of_files(tmp_path, capsys):
+    name = written(tmp_path / "n.onnx", nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU()), 3, 8, 8)
+    names = "none" if peers.missing("onnxruntime") else "onnxruntime"
+    target = tmp_path / "m.json"
+    bench(capsys, "memory", "--networks", name, "--threads", "1", "--batch", "1", "--peers", names, "--json", target)
+    (row,) = json.loads(target.read_text())["results"]
+    assert [c["peer"] for c in row["cases"]] == ["fastconv", *([] if names == "none" else [names])]
+    assert all(c["bytes"]["peak"] > 0 for c in row["cases"])
+
+
+def test_files_that_cannot_be_measured(tmp_path, capsys):
+    fixed = written(tmp_path / "fixed.onnx", zoo.lenet5(), 1, 32, 32)
+    free = written(tmp_path / "free.onnx", Branches(), 3, 12, 10, free=(2, 3))
+    (tmp_path / "broken.onnx").write_bytes(b"no model")
+    target = tmp_path / "n.json"
+
+    def no(name, message, *more, code=2):
+        refused(capsys, ["nets", *QUICK, "--peers", "none", "--json", target, "--networks", name, *more], message, code)
+
+    no(f"lenet5,{tmp_path}/none.onnx", "none.onnx': No such file", code=1)
+    no(tmp_path / "broken.onnx", "broken.onnx", code=1)
+    no(free, "its input input of shape (None, 3, None, None): dimension 2 may be any: @SIZE behind its name says which")
+    no(f"{free}@2x2", "with an input of shape (1, 3, 2, 2): ")
+    no(f"{free}@2xtwo", "'2xtwo' must be a size such as 224")
+    no(f"{fixed}@28", "of shape (None, 1, 32, 32): @28x28 does not fit")
+    no(fixed, "ONNX files are measured in inference alone", "--modes", "training")
+    assert not target.exists()
+
+
+def test_torch_is_told_what_files_have(tmp_path):
+    installed("torch")
+    network = fc.load(written(tmp_path / "strip.onnx", Strip(), 3, 9, 7))
+    subject.write(tmp_path, network, (3, 9, 7), ["inference"], str(tmp_path / "strip.onnx"))
+    names = ["torch", *(n for n in ("onnxruntime",) if not peers.missing(n))]
+    with machine.opened(["fastconv", *names], 1, None) as running:
+        row = race.run("strip", race.job(tmp_path, "inference", (2, 3, 9, 7), 1), running, rounds=1, seconds=1e-4)
+    assert set(row["ratios"]) == set(names) and row["difference"] < 1e-4
+
+
 def test_what_a_peer_cannot_do_is_told_or_an_error(tmp_path):
     installed("torch", "onnxruntime")
     subject.write(tmp_path, Strange(), (3, 8, 8), ["inference"])

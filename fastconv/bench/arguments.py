@@ -57,6 +57,17 @@ def part(text: str) -> tuple[int, int]:
     return which, of
 
 
+def subjects(text: str) -> list[str]:
+    """A comma-separated list of networks to measure: their names, and ONNX files."""
+    from fastconv.bench.subjects import SUBJECTS, is_file
+
+    values = names(text)
+    for value in values or [text]:
+        if value not in SUBJECTS and not is_file(value):
+            raise argparse.ArgumentTypeError(f"{value!r}: expected some of {', '.join(SUBJECTS)}, or files of ONNX (.onnx)")
+    return values
+
+
 def among(known):
     """A type for argparse: a comma-separated list of known names."""
     def parse(text: str) -> list[str]:

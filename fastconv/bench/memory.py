@@ -24,6 +24,7 @@ FIELDS = nets.FIELDS
 
 
 def check(options) -> None:
+    nets.check(options)
     if options.wheel and not (Path(options.wheel).is_file() and zipfile.is_zipfile(options.wheel)):
         raise ValueError(f"--wheel {options.wheel!r}: no such file, or no wheel")
 
@@ -67,7 +68,7 @@ def conclude(options, record: Record) -> dict:
 
 def measured(case: nets.Case, options, folder: str) -> tuple[dict, list]:
     """One network: a case per library with its bytes; and who could not."""
-    shape = (case.batch, *subjects.SUBJECTS[case.network].shape)
+    shape = (case.batch, *subjects.of(case.network).shape)
     asked = race.job(folder, case.mode, shape, case.threads, options.precision)
     usual, cases, failed = race.USUAL[case.mode], [], []
     for name in ("fastconv", *(p for p in options.peers if p in usual)):
@@ -91,7 +92,7 @@ def table(rows: list[dict]) -> tuple[list[str], list[list[str]]]:
     lines = []
     for row in rows:
         by_name = {case["peer"]: case["bytes"] for case in row["cases"]}
-        line = [row["network"], *(mega(by_name["fastconv"][key]) for key in PLANNED)]
+        line = [subjects.label(row["network"]), *(mega(by_name["fastconv"][key]) for key in PLANNED)]
         lines.append(line + [" / ".join(mega(by_name[name][what]) for what in SHOWN) if name in by_name else ""
                              for name in libraries])
     return head, lines

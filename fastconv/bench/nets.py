@@ -25,14 +25,16 @@ class Case(NamedTuple):
     batch: int
 
     def __str__(self) -> str:
-        return f"{self.network}, {self.mode}, batch {self.batch}, {report.count(self.threads, 'thread')}"
+        return f"{subjects.label(self.network)}, {self.mode}, batch {self.batch}, {report.count(self.threads, 'thread')}"
 
 
 def cases(options) -> list[Case]:
-    """What the options ask for, by threads and network; ``--slice`` takes a part."""
+    """What the options ask for, by threads and network; ``--slice`` takes a part. Networks of files are not trained."""
     batches = {"inference": options.batch, "training": options.training_batch}
     made = [Case(threads, network, mode, batch) for threads in options.threads for network in options.networks
-            for mode in options.modes for batch in batches[mode]]
+            for mode in options.modes if mode == "inference" or not subjects.is_file(network) for batch in batches[mode]]
+    if not made:
+        raise UsageError("--networks: ONNX files are measured in inference alone")
     part, parts = options.slice or (1, 1)
     made = made[part - 1::parts]
     if not made:
@@ -41,6 +43,10 @@ def cases(options) -> list[Case]:
 
 
 FIELDS = ("network", "mode", "batch", "threads", "isa", "precision")  # that tell one row from another
+
+
+def check(options) -> None:
+    subjects.check(case.network for case in cases(options))
 
 
 def measure(options, record: Record) -> None:
@@ -126,7 +132,7 @@ def join(old: dict, new: dict) -> dict:
 
 def measured(case: Case, options, peers: dict, folder: str) -> tuple[dict, list[tuple[str, str]]]:
     """A row, and who is not in it."""
-    shape, failed = (case.batch, *subjects.SUBJECTS[case.network].shape), []  # type: ignore[var-annotated]
+    shape, failed = (case.batch, *subjects.of(case.network).shape), []  # type: ignore[var-annotated]
     asked = race.job(folder, case.mode, shape, case.threads, options.precision)
     row = race.run(case.network, asked, peers, rounds=options.rounds, seconds=options.seconds,
                    limit=options.limit or math.inf, failures=failed)
@@ -170,12 +176,12 @@ def table(rows: list[dict]) -> tuple[list[str], list[list[str]]]:
     names, lines = libraries(rows), []
     for row in rows:
         ours = next(c for c in row["cases"] if c["peer"] == "fastconv")
-        line = [row["network"], f"{row['flops'] / 1e9:.3g}", timing.show_seconds(ours["median_seconds"]),
+        line = [subjects.label(row["network"]), f"{row['flops'] / 1e9:.3g}", timing.show_seconds(ours["median_seconds"]),
                 f"{ours['share_of_peak']:.0%}", timing.show_share(ours["spread"]), mega(row, "fastconv")]
         for name in names:
             r = row["ratios"].get(name)
             line += [f"{timing.show_seconds(best_case(row, name)['median_seconds'])} ({r['ratio']:.2f})" if r
-                     else "failed" * (name in row.get("left_out", {})), mega(row, name)]
+                     else missed(row.get("left_out", {}).get(name, "")), mega(row, name)]
         lines.append(line)
     if len(rows) > 1:
         means = ["geometric mean", "", "", f"{timing.geometric_mean([share(row) for row in rows]):.0%}", "", ""]
@@ -188,6 +194,11 @@ def table(rows: list[dict]) -> tuple[list[str], list[list[str]]]:
         head += [LABELS.get(name, name), "MB"]
     keep = [i for i in range(len(head)) if head[i] != "MB" or any(line[i] for line in lines)]
     return [head[i] for i in keep], [[line[i] for i in keep] for line in lines]
+
+
+def missed(why: str) -> str:
+    """What stands in the place of a time: a library that cannot be told about the network has not failed."""
+    return why and ("left out" if "Unsupported: " in why else "failed")
 
 
 def share(row: dict) -> float:

@@ -11,7 +11,7 @@ import sys
 
 from fastconv._text import note
 from fastconv.bench import BENCHMARKS, picture, report
-from fastconv.bench.arguments import among, counts, duration, names, part, threads
+from fastconv.bench.arguments import among, counts, duration, names, part, subjects, threads
 from fastconv.bench.networks import NETWORKS
 from fastconv.bench.record import Record
 from fastconv.bench.shapes import GROUPS
@@ -122,8 +122,9 @@ def convolutions(parser, algorithms: str, precision: list[str] | None = None) ->
 
 
 def selection(parser, networks: list[str], modes, batch: list[int], training: list[int]) -> None:
-    parser.add_argument("--networks", type=among(tuple(SUBJECTS)), default=networks, metavar="NAMES",
-                        help=f"some of {', '.join(SUBJECTS)}; default {'all' if len(networks) > 1 else networks[0]}")
+    parser.add_argument("--networks", type=subjects, default=networks, metavar="NAMES",
+                        help=f"some of {', '.join(SUBJECTS)}, and ONNX files, in inference (FILE.onnx@320x240 where height "
+                        f"and width may be any); default {'all' if len(networks) > 1 else networks[0]}")
     if len(modes) > 1:
         parser.add_argument("--modes", type=among(MODES), default=list(modes), metavar="NAMES",
                             help=f"{','.join(MODES)}; default both")
@@ -195,7 +196,8 @@ def run(options) -> int:
     assert options.benchmark in BENCHMARKS
     module = importlib.import_module(f"fastconv.bench.{ELSEWHERE.get(options.benchmark, options.benchmark)}")
     picture.check(options)
-    getattr(module, "check", lambda options: None)(options)
+    if options.benchmark not in OF_FILES:
+        getattr(module, "check", lambda options: None)(options)
     stopped: BaseException | None = None
     try:
         with contextlib.redirect_stdout(io.StringIO() if options.json == report.STDOUT else sys.stdout):

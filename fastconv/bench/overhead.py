@@ -36,6 +36,10 @@ IMPORTS = {
 FIELDS = ("what", "name", "threads", "isa")  # that tell one row from another
 
 
+def check(options) -> None:
+    subjects.check(options.networks)
+
+
 def measure(options, record: Record) -> None:
     """Measures row by row, and says each. Imports and plans know no threads."""
     print(NOTE)
@@ -90,7 +94,7 @@ def todo(options, peers: dict) -> Iterator[tuple[str, str, Callable[[int, list],
     for name in FUNCTIONAL:
         yield "functional", name, taking(functional, name)
     for network, batch in itertools.product(options.networks, options.batch):
-        yield "compile", f"{network}, batch {batch}", taking(compiling, network, batch)
+        yield "compile", f"{subjects.label(network)}, batch {batch}", taking(compiling, network, batch)
     for name, shape, kind in doors.doors():
         yield "door", name, taking(doors.timed, name, shape, kind)
 
@@ -144,7 +148,7 @@ def compiling(options, peers: dict, threads: int, network: str, batch: int,
               failed: list) -> list[Measurement]:
     """How long each library needs until its network has run for the first time; in processes that have run others before."""
     with subjects.written(network, ["inference"]) as folder:
-        asked = race.job(folder, "inference", (batch, *subjects.SUBJECTS[network].shape), threads, options.precision)
+        asked = race.job(folder, "inference", (batch, *subjects.of(network).shape), threads, options.precision)
         race.write_onnx(asked, peers)
         usual = race.USUAL["inference"]
         measured = [Measurement(name, usual[name], {}) for name in peers]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 
 from fastconv._picture import Picture
-from fastconv.bench import report
+from fastconv.bench import report, subjects
 from fastconv.cli._arguments import UsageError
 from fastconv.measure import timing
 
@@ -156,7 +156,7 @@ def ratios(name: str, content: dict) -> None:
         axes.minorticks_off()
         axes.set_ylim(low, high)
         axes.set_xlim(-0.6, networks - 0.4)  # a bar is as wide in every panel
-        axes.set_xticks(range(len(rows)), [row["network"] for row in rows], fontsize=8)
+        axes.set_xticks(range(len(rows)), [subjects.label(row["network"]) for row in rows], fontsize=8)
         axes.set_title(title, fontsize=9)
         axes.set_ylabel("time by fastconv's", fontsize=8)
     fullest = max(axes_of, key=lambda axes: len(axes.get_legend_handles_labels()[0]))

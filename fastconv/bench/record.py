@@ -6,7 +6,7 @@ import contextlib
 import os
 from collections.abc import Iterator, Sequence
 
-from fastconv.bench import report
+from fastconv.bench import report, subjects
 from fastconv.cli._arguments import UsageError
 from fastconv.measure import machine as machines
 from fastconv.measure.peers import Peer, PeerError
@@ -119,6 +119,7 @@ class Record:
 
 
 def _name(row: dict) -> str:
-    parts = [f"{row['network']}/{row['layer']}" if "layer" in row else row.get("network"), row.get("what"), row.get("name"),
+    network = subjects.label(row["network"]) if "network" in row else None
+    parts = [f"{network}/{row['layer']}" if "layer" in row else network, row.get("what"), row.get("name"),
              row.get("mode"), row.get("pass"), f"batch {row['batch']}" if "batch" in row else None]
     return ", ".join([*filter(None, parts), report.count(row.get("threads", 1), "thread")])

@@ -1,24 +1,32 @@
-"""The whole networks that are measured: those of fastconv.zoo, and a U-Net."""
+"""The whole networks that are measured: those of fastconv.zoo, a U-Net, and those of ONNX files."""
 
 from __future__ import annotations
 
+import argparse
 import contextlib
+import functools
+import os
+import re
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 from fastconv import zoo
 from fastconv.bench.unet import UNet
+from fastconv.cli._arguments import UsageError, extent
+from fastconv.cli._model import open_model
 from fastconv.cli._recipes import recipe
 from fastconv.graph.random import manual_seed
+from fastconv.graph.trace import trace
 from fastconv.measure import subject
 
 
 class Subject(NamedTuple):
-    """How a network is made, and the shape (C, H, W) of its input."""
+    """How a network is made, the shape (C, H, W) of its input, and the ONNX file that it is read from."""
 
     make: Callable
-    shape: tuple[int, int, int]
+    shape: tuple[int, ...]
+    source: str | None = None
 
 
 def _subjects() -> dict[str, Subject]:
@@ -30,12 +38,60 @@ def _subjects() -> dict[str, Subject]:
 
 
 SUBJECTS = _subjects()
+_FILE = re.compile(r"(?P<path>.*\.onnx)(?:@(?P<size>[^@]*))?", re.IGNORECASE | re.DOTALL)
+
+
+def is_file(name: str) -> bool:
+    """Whether a network is named by an ONNX file: ``model.onnx``, or ``model.onnx@320x240``."""
+    return name not in SUBJECTS and _FILE.fullmatch(name) is not None
+
+
+def label(name: str) -> str:
+    """The name that tables show: a file's without its folders."""
+    return os.path.basename(name) if is_file(name) else name
+
+
+def of(name: str) -> Subject:
+    """A network by its name, or by that of its ONNX file; ``model.onnx@320x240`` says height and width where any would do.
+
+    Raises
+    ------
+    OSError, ValueError, NotImplementedError, UsageError
+        For a file that cannot be read as a model of one input, or that does not take these extents.
+    """
+    return _read(name) if is_file(name) else SUBJECTS[name]
+
+
+def check(networks: Iterable[str]) -> None:
+    """Raises what :func:`of` does, before anything is measured."""
+    for name in networks:
+        of(name)
+
+
+@functools.cache
+def _read(name: str) -> Subject:
+    found = _FILE.fullmatch(name)
+    assert found is not None
+    size = found["size"]
+    try:
+        model = open_model(found["path"], None if size is None else extent(size))
+    except argparse.ArgumentTypeError as error:
+        raise UsageError(f"{name}: {error}") from None
+    except UsageError as error:
+        text = str(error).replace("--input-size says", "@SIZE behind its name says").replace("--input-size ", "@")
+        raise UsageError(text) from None
+    try:
+        trace(model.network.symbolic(False), [((1, *model.shape), "input")])
+    except (TypeError, ValueError, NotImplementedError) as error:
+        raise UsageError(f"{name}: with an input of shape {(1, *model.shape)}: {error}") from error
+    return Subject(lambda: model.network, model.shape, found["path"])
 
 
 @contextlib.contextmanager
 def written(name: str, modes=subject.MODES) -> Iterator[str]:
-    """A folder that describes the network, with the same untrained weights each time."""
+    """A folder that describes the network, with the same untrained weights each time; that of a file for inference alone."""
+    found = of(name)
     with tempfile.TemporaryDirectory(prefix="fastconv-bench-") as folder:
         manual_seed(0)
-        subject.write(folder, SUBJECTS[name].make(), SUBJECTS[name].shape, modes)
+        subject.write(folder, found.make(), found.shape, modes[:1] if found.source else modes, found.source)
         yield folder

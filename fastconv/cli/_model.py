@@ -65,19 +65,30 @@ def open_model(name: str, input_size: tuple[int, int] | None = None) -> Model:
 
 
 def _onnx(name: str, network, input_size: tuple[int, int] | None) -> Model:
-    """A network read from an ONNX file; extents that may be any are those of ``input_size``, in order."""
+    """A network read from an ONNX file; extents that may be any are those of ``input_size``."""
     if len(network.inputs) != 1:
         raise ValueError(f"{name!r} takes {', '.join(network.input_names)}: expected a model of one input")
     shape = network.inputs[0].shape
     if shape is None:
         raise ValueError(f"{name!r} does not say the shape of its input")
-    left, sizes = list(input_size or ()), []
-    for i, extent in enumerate(shape[1:]):
-        if extent is None and not left:
-            raise UsageError(f"{name}: dimension {i + 1} of its input {network.input_names[0]} of shape {shape} may be any: "
-                             "--input-size says which height and width")
-        sizes.append(left.pop(0) if extent is None else extent)
-    return Model(name, network, tuple(sizes), network.preprocessing, True)  # type: ignore[arg-type]
+    return Model(name, network, _extents(name, network.input_names[0], shape, input_size), network.preprocessing, True)
+
+
+def _extents(name: str, port: str, shape: tuple, size: tuple[int, int] | None) -> tuple:
+    """Those of an ONNX model's input without its batch: height and width are two neighbours that ``size`` fits."""
+    own = shape[1:]
+    free = [i for i, extent in enumerate(own) if extent is None]
+    if not free and size is None:
+        return own
+    shown = f"{name}: its input {port} of shape {shape}"
+    if size is None:
+        raise UsageError(f"{shown}: dimension {free[0] + 1} may be any: --input-size says which height and width")
+    if len(free) == 1 and size[0] == size[1]:
+        return tuple(size[0] if extent is None else extent for extent in own)
+    for i in range(len(own) - 1):
+        if set(free) <= {i, i + 1} and all(extent in (None, s) for extent, s in zip(own[i:], size, strict=False)):
+            return (*own[:i], *size, *own[i + 2:])
+    raise UsageError(f"{shown}: --input-size {size[0]}x{size[1]} does not fit")
 
 
 def _channels(network, preprocessing) -> int:

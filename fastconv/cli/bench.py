@@ -95,7 +95,8 @@ def run(arguments) -> int:
     model, threads = open_model(arguments.model, arguments.input_size), get_num_threads()
     mode, shape = "training" if arguments.training else "inference", (arguments.batch_size, *model.shape)
     with tempfile.TemporaryDirectory(prefix="fastconv-bench-") as folder:
-        subject.write(folder, model.network, model.shape, [mode])
+        source = arguments.model if hasattr(model.network, "input_names") else None
+        subject.write(folder, model.network, model.shape, [mode], source)
         asked = race.job(folder, mode, shape, threads, arguments.precision, arguments.tuned)
         with _progress(ROUNDS + 1 + len(arguments.against)) as tell:
             try:

@@ -116,7 +116,8 @@ def _inference(network, shape, options: dict) -> tuple:
     x, _ = subject.images(shape, (shape[0], 1))
     y = engine(x)
     memory = engine.memory()
-    return lambda: engine(x, out=y), y.copy(), {
+    together = _together(y if isinstance(y, tuple) else (y,))
+    return lambda: engine(x, out=y), together.copy(), {
         "arena": memory["arena"], "weights": memory["weights"],
         "scratch": memory["scratch"] * options["threads"]}
 
@@ -206,13 +207,25 @@ def _torch_step(net, x, target, lr: float, fused: bool) -> Callable[[], float]:
 
 
 def compute_onnx(job: dict) -> str:
-    """Writes the model, in a process of its own: its users read a file, and hold nothing else."""
+    """Writes the model, in a process of its own: its users read a file, and hold nothing else. One that was read from a file
+    is there."""
     from fastconv.measure.onnx_network import onnx_model
 
+    if subject.source(job["folder"], "inference"):
+        return _model(job)
     nodes, weights, _ = subject.read(job["folder"], "inference")
     path = Path(job["folder"], "model.onnx")
     path.write_bytes(onnx_model(subject.of_batch(nodes, job["shape"][0]), weights, job["shape"]))
     return str(path)
+
+
+def _model(job: dict) -> str:
+    return subject.source(job["folder"], "inference") or str(Path(job["folder"], "model.onnx"))
+
+
+def _together(outputs) -> np.ndarray:
+    """All outputs as one array, which is compared."""
+    return outputs[0] if len(outputs) == 1 else np.concatenate([np.asarray(y, np.float32).reshape(-1) for y in outputs])
 
 
 def prepare_onnxruntime(job: dict) -> list[Variant]:
@@ -226,20 +239,21 @@ def prepare_onnxruntime(job: dict) -> list[Variant]:
     def session():
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads, options.inter_op_num_threads = job["threads"], 1
-        return onnxruntime.InferenceSession(str(Path(job["folder"], "model.onnx")), options,
-                                            providers=["CPUExecutionProvider"])
+        made = onnxruntime.InferenceSession(_model(job), options, providers=["CPUExecutionProvider"])
+        return made, made.get_inputs()[0].name
 
     def plain():
-        made = session()
-        return lambda: made.run(None, {"x": x}), made.run(None, {"x": x})[0], {}
+        made, name = session()
+        return lambda: made.run(None, {name: x}), _together(made.run(None, {name: x})), {}
 
     def bound():
-        made = session()
-        binding, y = made.io_binding(), np.empty(made.get_outputs()[0].shape, np.float32)
-        for bind, name, array in ((binding.bind_input, "x", x), (binding.bind_output, "y", y)):
-            bind(name, "cpu", 0, np.float32, array.shape, array.ctypes.data)
+        made, name = session()
+        binding, ys = made.io_binding(), made.run(None, {name: x})
+        binding.bind_input(name, "cpu", 0, np.float32, x.shape, x.ctypes.data)
+        for output, y in zip(made.get_outputs(), ys, strict=True):
+            binding.bind_output(output.name, "cpu", 0, y.dtype.type, y.shape, y.ctypes.data)
         made.run_with_iobinding(binding)
-        return lambda: (x, y, made.run_with_iobinding(binding)), y, {}  # a binding does not keep its arrays alive
+        return lambda: (x, ys, made.run_with_iobinding(binding)), _together(ys), {}  # a binding does not keep arrays alive
 
     maker.add("session.run", plain)
     maker.add("run_with_iobinding", bound)
@@ -256,14 +270,17 @@ def prepare_openvino(job: dict) -> list[Variant]:
 
     def ready():
         core = ov.Core()
-        compiled = core.compile_model(core.read_model(Path(job["folder"], "model.onnx")), "CPU",
-                                      openvino_options(job["threads"]))
-        y = np.empty(tuple(compiled.output(0).shape), np.float32)
+        network = core.read_model(_model(job))
+        if network.is_dynamic():
+            network.reshape(list(job["shape"]))
+        compiled = core.compile_model(network, "CPU", openvino_options(job["threads"]))
+        ys = [np.empty(tuple(output.shape), output.element_type.to_dtype()) for output in compiled.outputs]
         request = compiled.create_infer_request()
         request.set_input_tensor(ov.Tensor(x, shared_memory=True))
-        request.set_output_tensor(ov.Tensor(y, shared_memory=True))
+        for i, y in enumerate(ys):
+            request.set_output_tensor(i, ov.Tensor(y, shared_memory=True))
         request.infer()
-        return lambda: (x, y, request.infer()), y, {}
+        return lambda: (x, ys, request.infer()), _together(ys), {}
 
     maker.add("request.infer", ready)
     return maker.made

@@ -86,7 +86,7 @@ def memory(asked: dict, variants: Mapping[str, str], isa: str | None = None,
         By library: bytes resident with the library ``imported``, at most until the network has run (``peak``) and at most
         while it runs (``running``, 0 where that cannot be told apart), and ``info`` of the variant.
     """
-    if not Path(asked["folder"], "model.onnx").exists():
+    if not Path(asked["folder"], "model.onnx").exists() and not subject.source(asked["folder"], asked["mode"]):
         write_onnx(asked, variants)
     found = {}
     for name, variant in variants.items():

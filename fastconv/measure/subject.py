@@ -1,12 +1,14 @@
 """A network that is measured: what its libraries are given of it, in a folder of files.
 
 ``network.pickle`` is the module itself, for fastconv; the others build theirs from ``weights.npz`` and, for each mode, a
-``MODE.json`` with the nodes of the traced graph.
+``MODE.json`` with the nodes of the traced graph. Of a network that comes from an ONNX file, ONNX Runtime and OpenVINO read
+that file; for the others there is a description where its operators are those that networks written by hand have.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import pickle
 from pathlib import Path
 
@@ -39,24 +41,33 @@ def no_scalars(node: dict) -> None:
         raise reject(node)
 
 
-def write(folder, network, shape: tuple[int, ...], modes=MODES) -> None:
+def write(folder, network, shape: tuple[int, ...], modes=MODES, source: str | None = None) -> None:
     """Writes the files about a network for inputs of ``shape``, (C, H, W), into an existing folder.
+
+    ``source``: the ONNX file that it was read from.
 
     Raises
     ------
     Unsupported
-        When the network has several inputs or outputs.
+        When the network has several inputs; several outputs, or a forward that reads the batch, without a ``source``.
     """
     names: dict[int, str] = {}
     weights: dict[str, np.ndarray] = {}
     for mode in modes:
         graph, _ = trace(network.symbolic(mode == "training"), [((1, *shape), "input")])
-        if graph.exact is not None:
-            raise Unsupported("its forward reads the batch: a comparison takes networks that are the same for every batch")
-        if len(graph.outputs) != 1:
-            raise Unsupported(f"it has {len(graph.outputs)} outputs: a comparison takes networks with one")
-        nodes, trainable = describe(graph, names, weights)
-        Path(folder, f"{mode}.json").write_text(json.dumps({"nodes": nodes, "trainable": trainable}))
+        try:
+            if graph.exact is not None:
+                raise Unsupported("its forward reads the batch: a comparison takes networks that are the same for any batch")
+            if len(graph.outputs) != 1:
+                raise Unsupported(f"it has {len(graph.outputs)} outputs: a comparison takes networks with one")
+            nodes, trainable = describe(graph, names, weights)
+            text = json.dumps({"nodes": nodes, "trainable": trainable, "source": source and os.path.abspath(source)})
+        except (Unsupported, TypeError, KeyError) as error:  # the latter: arguments and constants that no peer is told
+            if source is None:
+                raise
+            why = str(error) if isinstance(error, Unsupported) else "its operators are not all known to this comparison"
+            text = json.dumps({"nodes": _work(graph), "trainable": ["w"], "source": os.path.abspath(source), "refused": why})
+        Path(folder, f"{mode}.json").write_text(text)
     np.savez(Path(folder, "weights.npz"), **weights)  # type: ignore[arg-type]
     with open(Path(folder, "network.pickle"), "wb") as file:
         pickle.dump(network, file)
@@ -65,10 +76,26 @@ def write(folder, network, shape: tuple[int, ...], modes=MODES) -> None:
 def read(folder, mode: str) -> tuple[list[dict], dict[str, np.ndarray], list[str]]:
     """Nodes, weights by name, and the names of those that are trained."""
     described = json.loads(Path(folder, f"{mode}.json").read_text())
+    if "refused" in described:
+        raise Unsupported(described["refused"])
     used = {name for node in described["nodes"] for name in node["inputs"]}
     with np.load(Path(folder, "weights.npz")) as file:
         weights = {name: file[name] for name in file.files if name in used}
     return described["nodes"], weights, described["trainable"]
+
+
+def source(folder, mode: str) -> str | None:
+    """The ONNX file that a network was read from."""
+    return json.loads(Path(folder, f"{mode}.json").read_text()).get("source")
+
+
+def _work(graph: Graph) -> list[dict]:
+    """Of each node what :func:`flops` counts, where nothing more is described."""
+    def name(tensor: Tensor | None) -> str | None:
+        parameter = None if tensor is None else tensor.parameter
+        return "x" if tensor is graph.inputs[0] else "w" if parameter is not None and parameter.requires_grad else None
+
+    return [{"inputs": [name(t) for t in node.inputs], "multiply_adds": multiply_adds(node)} for node in graph.nodes]
 
 
 def describe(graph: Graph, names: dict[int, str], weights: dict[str, np.ndarray]) -> tuple[list[dict], list[str]]:

@@ -58,7 +58,12 @@ def compute(node: dict, inputs: list, inplace: bool):
     dims = len(a.get("stride", ())) - 1
     if op == "conv":
         call = (F.conv1d, F.conv2d, F.conv3d)[dims]
-        return call(*inputs, stride=a["stride"], padding=symmetric(node), dilation=a["dilation"], groups=a["groups"])
+        padding = [before for before, _ in a["padding"]]
+        if any(before != after for before, after in a["padding"]):  # as padding="same" does it
+            padding = [min(pair) for pair in a["padding"]]
+            rest = [n - p for pair, p in zip(reversed(a["padding"]), reversed(padding), strict=True) for n in pair]
+            inputs = [F.pad(inputs[0], rest), *inputs[1:]]
+        return call(*inputs, stride=a["stride"], padding=padding, dilation=a["dilation"], groups=a["groups"])
     if op == "conv_transpose":
         call = (F.conv_transpose1d, F.conv_transpose2d, F.conv_transpose3d)[dims]
         return call(*inputs, stride=a["stride"], padding=symmetric(node), output_padding=a["output_padding"],
@@ -93,4 +98,25 @@ def compute(node: dict, inputs: list, inplace: bool):
         return getattr(torch, op)(inputs[0])
     if op in ("relu", "silu", "hardsigmoid", "hardswish"):
         return getattr(F, op)(inputs[0], inplace=inplace)
+    if op == "reshape" and a["batch"]:
+        return inputs[0].reshape(inputs[0].shape[0], *a["shape"][1:])
+    if op == "layout":
+        return inputs[0]
+    if op == "view":
+        return inputs[0].permute(permutation(node))
+    if op == "contract" and a["alpha"] == 1 and len(inputs) < 3 + (inputs[-1] is None):
+        return torch.einsum(a["spec"], *inputs[:2])
+    if op == "map" and a["program"] == [["add", 0, 1]] and a["dtype"] == "float32" and len(inputs) == 2:
+        return inputs[0].add_(inputs[1]) if inplace else inputs[0] + inputs[1]
     raise reject(node)
+
+
+def permutation(node: dict) -> list[int]:
+    """The order of the axes of a view that does nothing else."""
+    shape, start, terms = node["attributes"]["map"]
+    axes = [axes[0][0] if len(axes) == 1 else -1 for axes in terms]
+    whole = not any(start) and all(step == 1 for axes in terms for _, step in axes)
+    if not whole or sorted(axes) != list(range(len(shape))) or axes[0] != 0 or \
+            shape[1:] != [node["shape"][axis] for axis in axes[1:]]:
+        raise reject(node)
+    return axes

@@ -6,8 +6,11 @@ from PIL import Image
 
 import fastconv as fc
 from fastconv import nn
+from fastconv.cli._arguments import UsageError
+from fastconv.cli._model import _extents
 from fastconv.interop.onnx import load_onnx, save_onnx
 from fastconv.interop.weights import read_weights
+from fastconv.measure.peers import missing
 
 from .helpers import done, refused
 
@@ -84,6 +87,29 @@ def test_other_commands(files, capsys):
     _, path = files
     assert "multiply-adds" in done(capsys, "summary", path / "m.onnx")
     assert done(capsys, "summary", path / "m.onnx", "--json")["parameters"] == 276
+    assert done(capsys, "summary", path / "m.onnx", "--input-size", "20x24", "--json")["parameters"] == 276
+    refused(capsys, 2, "of shape (None, 3, 20, 24): --input-size 24x20 does not fit", "summary", path / "m.onnx",
+            "--input-size", "24x20")
+
+
+@pytest.mark.parametrize("shape, size, expected", [
+    ((None, 3, None, None), (7, 9), (3, 7, 9)), ((None, None, None, 3), (7, 9), (7, 9, 3)), ((1, 3, 7, 9), None, (3, 7, 9)),
+    ((None, 3, None, 9), (7, 9), (3, 7, 9)), ((None, 1, None), (7, 7), (1, 7)), ((None, 3, None, 9), (7, 8), None),
+    ((None, None, None, None), (7, 9), None), ((None, 3, 7), None, (3, 7)), ((None, 8), (8, 8), None)])
+def test_an_input_size_goes_where_extents_may_be_any(shape, size, expected):
+    if expected is None:
+        with pytest.raises(UsageError, match=f"--input-size {size[0]}x{size[1]} does not fit"):
+            _extents("m.onnx", "x", shape, size)
+    else:
+        assert _extents("m.onnx", "x", shape, size) == expected
+
+
+def test_timed_beside_the_runtime_that_reads_the_same_file(files, capsys):
+    if lacking := missing("onnxruntime"):
+        pytest.skip(f"not installed: {', '.join(lacking)}")
+    _, path = files
+    result = done(capsys, "bench", path / "m.onnx", "--against", "onnxruntime", "--seconds", "0.001", "--json")
+    assert result["input"] == [1, 3, 20, 24] and [name.split()[0] for name in result["peers"]] == ["onnxruntime"]
 
 
 def test_wrong_ways(files, capsys):
