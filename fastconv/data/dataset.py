@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from fastconv._arrays import refuse_masked
+from fastconv._arrays import lent, refuse_masked
 
 
 class ArrayDataset:
@@ -92,7 +92,11 @@ class ArrayDataset:
 
 def _as_array(value, place):
     if hasattr(value, "__dlpack__") and not hasattr(value, "__array__"):
-        value = np.from_dlpack(value)
+        try:
+            value = lent(value)
+        except BufferError as error:
+            raise TypeError(f"ArrayDataset: array {place} is a {type(value).__name__} that NumPy cannot take "
+                            f"({error})") from error
     refuse_masked("ArrayDataset", f"array {place}", value)
     array = np.asarray(value)
     if array.dtype.hasobject:

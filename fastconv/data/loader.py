@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from fastconv._arrays import refuse_masked
+from fastconv._arrays import lent, refuse_masked
 from fastconv._values import shown
 from fastconv.kernels.locks import Lock
 
@@ -281,7 +281,7 @@ def _number_array(value, field):
     if type(value) is float:
         return np.asarray(value, dtype=np.float32)
     refuse_masked("default_collate", f"field {field}", value)
-    array = np.asarray(value)
+    array = lent(value) if hasattr(value, "__dlpack__") and not hasattr(value, "__array__") else np.asarray(value)
     if array.dtype.kind not in "biufc":
         raise TypeError(
             f"default_collate: field {field} must be an array or a number, got {type(value).__name__}; "

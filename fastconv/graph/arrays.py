@@ -7,7 +7,7 @@ from math import prod
 
 import numpy as np
 
-from fastconv._arrays import refuse_masked
+from fastconv._arrays import lent, refuse_masked
 from fastconv._values import shown
 from fastconv.graph.ir import ITEMSIZE, RANK
 from fastconv.kernels.call import empty_channels_last
@@ -43,15 +43,22 @@ def as_float32(op: str, name: str, value) -> np.ndarray:
     return array
 
 
-def foreign(op: str, name: str, value) -> np.ndarray:
+def foreign(op: str, name: str, value, wanted: str = "a float32 array") -> np.ndarray:
     """Another library's array as NumPy's, without a copy where that is possible."""
     try:
-        return np.from_dlpack(value) if hasattr(value, "__dlpack__") else np.asarray(value)
+        return lent(value)
     except Reentered:  # its own method has called what asks it
         raise
     except (BufferError, RuntimeError, TypeError, ValueError) as error:
-        raise TypeError(f"{op}: {name} is a {type(value).__name__} that NumPy cannot take ({error}): expected a float32 "
-                        "array") from error
+        raise TypeError(f"{op}: {name} is a {type(value).__name__} that NumPy cannot take ({error}): expected {wanted}") \
+            from error
+
+
+def plain(op: str, name: str, value, wanted: str = "an array") -> np.ndarray:
+    """Whatever resembles an array as NumPy's, of any dtype."""
+    if isinstance(value, np.ndarray) or not hasattr(value, "__dlpack__"):
+        return np.asarray(value)
+    return foreign(op, name, value, wanted)
 
 
 def as_int64(op: str, name: str, value) -> np.ndarray:
@@ -65,7 +72,7 @@ def as_int64(op: str, name: str, value) -> np.ndarray:
         For values of 2**63 and more, which would turn negative (and might be an ``ignore_index`` then).
     """
     refuse_masked(op, name, value)
-    array = np.asarray(value)
+    array = plain(op, name, value, "integers")
     if array.dtype.kind not in "iu" or not array.dtype.isnative:
         what = f"{array.dtype} (byte-swapped)" if not array.dtype.isnative else f"{array.dtype}"
         raise TypeError(f"{op}: {name} has dtype {what}: expected integers; convert with .astype(np.int64)")
@@ -85,7 +92,7 @@ def as_integers(op: str, name: str, value, dtype: str) -> np.ndarray:
     if dtype == "int64":
         return as_int64(op, name, value)
     refuse_masked(op, name, value)
-    array = np.asarray(value)
+    array = plain(op, name, value, f"{dtype}")
     if array.dtype != dtype:
         raise TypeError(f"{op}: {name} has dtype {array.dtype}: expected {dtype}")
     return array

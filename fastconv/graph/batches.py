@@ -11,7 +11,7 @@ import numpy as np
 
 from fastconv._arrays import refuse_masked
 from fastconv._values import shown
-from fastconv.graph.arrays import as_float32, as_int64
+from fastconv.graph.arrays import as_float32, as_int64, plain
 
 
 class Taken(NamedTuple):
@@ -87,7 +87,7 @@ class Batches:
 
 def as_input(op: str, name: str, value) -> np.ndarray:
     """An input as an array: float32, or int64 of indices as embeddings take them."""
-    array = value if isinstance(value, np.ndarray) else None
+    array = plain(op, name, value, "a float32 array, or indices") if hasattr(value, "__dlpack__") else None
     if array is not None and array.dtype.name in ("int64", "int32") and array.dtype.isnative:
         return as_int64(op, name, value)
     return as_float32(op, name, value)
@@ -97,7 +97,7 @@ def as_target(op: str, name: str, value) -> np.ndarray:
     """A target as an array: of integers, or float32."""
     refuse_masked(op, name, value)
     try:
-        array = np.asarray(value)
+        array = plain(op, name, value, "class indices of an integer dtype, or a float32 array")
     except ValueError as error:
         kind = type(value).__name__
         raise ValueError(f"{op}: {name} is a {kind} of items of different shapes: expected an array") from error
@@ -105,7 +105,7 @@ def as_target(op: str, name: str, value) -> np.ndarray:
         return array
     if isinstance(value, (list, tuple)) and array.dtype == np.float64:
         return array.astype(np.float32)
-    if not hasattr(value, "__array__") and array.dtype.kind not in "bf":
+    if not hasattr(value, "__array__") and not hasattr(value, "__dlpack__") and array.dtype.kind not in "bf":
         raise TypeError(f"{op}: {name} is {shown(value)}: expected class indices of an integer dtype, or a float32 array")
     return as_float32(op, name, value)
 

@@ -135,8 +135,9 @@ class Engine:
             One float32 array per input, ``(N, C, ...)``, any strides, dense channels-last ones without a copy; also
             anything with ``__dlpack__`` or the buffer protocol. N may be 0.
         out : ndarray, or a sequence of them, optional
-            Where the outputs go; float32, of exactly the output's shape. They may be inputs too, or share memory with
-            them: those inputs are copied first. They may not share memory with one another.
+            Where the outputs go; float32, of exactly the output's shape; also another library's memory, with ``__dlpack__``,
+            that may be written. They may be inputs too, or share memory with them: those inputs are copied first. They may
+            not share memory with one another.
 
         Returns
         -------

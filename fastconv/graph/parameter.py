@@ -9,7 +9,7 @@ from math import prod
 
 import numpy as np
 
-from fastconv._arrays import refuse_masked
+from fastconv._arrays import lent, refuse_masked
 from fastconv.graph.plan import memory_limit
 from fastconv.graph.traced import restructured
 
@@ -229,7 +229,18 @@ class Parameter:
         touch((self,))
 
     def __array__(self, dtype=None, copy=None):
+        """The values: a copy, which is the caller's; with ``copy=False`` the read-only memory itself."""
+        if copy is False:
+            return np.array(self._view.view(np.ndarray), dtype=dtype, copy=False)
         return np.array(self._data, dtype=dtype)
+
+    def __dlpack__(self, **keywords):
+        """The values for another library: the memory itself, read-only, or what it asks for (``copy=True``)."""
+        self._allocate()
+        return self._view.view(np.ndarray).__dlpack__(**keywords)
+
+    def __dlpack_device__(self) -> tuple:
+        return self._view.__dlpack_device__()
 
     def __repr__(self) -> str:
         return f"Parameter(shape={self.shape}, requires_grad={self.requires_grad})"
@@ -263,6 +274,11 @@ def filled(layer: str, name: str, shape: tuple[int, ...], value: float = 0.0, re
 def _numbers(value) -> np.ndarray:
     """An array of real numbers; what is none is refused before anything is written."""
     refuse_masked("parameter", "a value", value)
+    if hasattr(value, "__dlpack__") and not hasattr(value, "__array__"):
+        try:
+            value = lent(value)
+        except BufferError as error:
+            raise TypeError(f"parameter: a value is a {type(value).__name__} that NumPy cannot take ({error})") from error
     array = np.asarray(value)
     if array.dtype.kind not in "fiub":
         raise TypeError(f"parameter: a value of dtype {array.dtype}: expected real numbers")

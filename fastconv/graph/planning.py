@@ -8,7 +8,7 @@ from math import prod
 import numpy as np
 
 from fastconv.graph import passes
-from fastconv.graph.arrays import as_float32, as_integers, fresh, refuse_out, refuse_shared
+from fastconv.graph.arrays import as_float32, as_integers, foreign, fresh, refuse_out, refuse_shared
 from fastconv.graph.ir import PIXELS, Graph, Tensor
 from fastconv.graph.lower import Lowering, Ref
 from fastconv.graph.program import Program
@@ -152,9 +152,13 @@ def bring(expected: Sequence[Tensor], inputs: Sequence) -> list[np.ndarray]:
 
 
 def several(outputs: Sequence[Tensor], out) -> Sequence:
-    """An ``out`` that is no array: a sequence of arrays, no two of which share memory."""
+    """An ``out`` that is no array: another library's, or a sequence of arrays, no two of which share memory."""
+    if hasattr(out, "__dlpack__"):
+        return (foreign("engine", "out", out),)
     if not isinstance(out, (list, tuple)):
         shapes = ", ".join(str(t.shape) for t in outputs)
         raise TypeError(f"engine: out is a {type(out).__name__}: expected a float32 array, or a list of them, for {shapes}")
+    out = [foreign("engine", f"out {i}", array) if hasattr(array, "__dlpack__") and not isinstance(array, np.ndarray) else
+           array for i, array in enumerate(out)]
     refuse_shared("engine", out)
     return out

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastconv._arrays import is_masked
+from fastconv._arrays import is_masked, lent
 from fastconv._text import printable
 from fastconv.graph.parameter import Parameter
 
@@ -95,5 +95,5 @@ def as_array(value: Any) -> np.ndarray:
     if hasattr(value, "__array__"):
         return np.asarray(value)
     if hasattr(value, "__dlpack__"):
-        return np.from_dlpack(value)
+        return lent(value)
     raise TypeError("it has neither __array__ nor __dlpack__")
