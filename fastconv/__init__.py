@@ -13,23 +13,23 @@ if TYPE_CHECKING:
     from fastconv import data, functional, interop, nn, optim, train, vision, zoo
     from fastconv._include import get_include
     from fastconv.config import show_config
-    from fastconv.graph.choices import Choices
-    from fastconv.graph.derivative import value_and_grad
-    from fastconv.graph.engine import Engine, compile
+    from fastconv.engine.derivative import value_and_grad
+    from fastconv.engine.engine import Engine, compile
     from fastconv.graph.parameter import Parameter
     from fastconv.graph.random import initial_seed, manual_seed
-    from fastconv.graph.summary import summary
     from fastconv.interop.native import load, save
     from fastconv.kernels.threads import get_num_threads, set_num_threads
+    from fastconv.lowering.choices import Choices
+    from fastconv.report.summary import summary
     from fastconv.train.trainer import Trainer
 
 _MODULES = ("data", "functional", "interop", "nn", "optim", "train", "vision", "zoo")
 _NAMES = {
-    "Choices": "graph.choices",
-    "Engine": "graph.engine",
+    "Choices": "lowering.choices",
+    "Engine": "engine.engine",
     "Parameter": "graph.parameter",
     "Trainer": "train.trainer",
-    "compile": "graph.engine",
+    "compile": "engine.engine",
     "get_include": "_include",
     "get_num_threads": "kernels.threads",
     "initial_seed": "graph.random",
@@ -38,8 +38,8 @@ _NAMES = {
     "save": "interop.native",
     "set_num_threads": "kernels.threads",
     "show_config": "config",
-    "summary": "graph.summary",
-    "value_and_grad": "graph.derivative",
+    "summary": "report.summary",
+    "value_and_grad": "engine.derivative",
 }
 
 __all__ = [  # noqa: PLE0604

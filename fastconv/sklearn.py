@@ -19,8 +19,8 @@ from fastconv import nn, optim
 from fastconv._extra import require
 from fastconv._values import shown
 from fastconv.data import ArrayDataset, DataLoader
+from fastconv.engine.engine import compile
 from fastconv.graph import random
-from fastconv.graph.engine import compile
 from fastconv.train.trainer import Trainer
 
 require("sklearn", "fastconv.sklearn", "sklearn")

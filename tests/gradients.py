@@ -1,12 +1,13 @@
 """Runs a function of symbolic tensors and its gradients on arrays, through the whole of floor 2."""
 
 import numpy as np
+from fastconv.engine import eager
+from fastconv.lowering.lower import Lowering
+from fastconv.lowering.program import Program
 
-from fastconv.graph import eager, passes
+from fastconv.graph import passes
 from fastconv.graph.autodiff import differentiate
 from fastconv.graph.ir import FLAT, PIXELS, apply, building
-from fastconv.graph.lower import Lowering
-from fastconv.graph.program import Program
 from fastconv.graph.trace import trace
 
 

@@ -8,11 +8,12 @@ import textwrap
 import numpy as np
 import pytest
 from bad_calls import CASES, CONV, B, G, W, X, ones
+from fastconv.engine import eager
+from fastconv.lowering import memory as plan
 
 import fastconv as fc
 import fastconv.functional as F
 from fastconv import set_num_threads
-from fastconv.graph import eager, plan
 
 
 @pytest.fixture(autouse=True)

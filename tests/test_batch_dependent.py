@@ -5,12 +5,12 @@ import pickle
 
 import numpy as np
 import pytest
+from fastconv.engine.gradcheck import gradcheck
+from fastconv.report.summary import summary
 
 import fastconv as fc
 import fastconv.functional as F
 from fastconv import nn
-from fastconv.graph.gradcheck import gradcheck
-from fastconv.graph.summary import summary
 from fastconv.measure import subject
 
 READS = {

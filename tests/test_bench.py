@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fastconv.bench import accuracy, goals, networks, shapes
+from fastconv.bench import accuracy, goals, groups, networks, shapes
 from fastconv.bench.goals import IMPOSSIBLE, MET, MISSED, UNMEASURED
 from fastconv.bench.variants import PASSES
 from fastconv.measure import timing
@@ -238,17 +238,17 @@ def test_outputs_of_the_table_are_those_of_the_operators():
 
 
 def test_selection():
-    figures = shapes.select(list(networks.NETWORKS), ["figures"])
+    figures = groups.select(list(networks.NETWORKS), ["figures"])
     assert {c.network for c in figures} == set(networks.FIGURES)
-    parts = [shapes.select(list(networks.NETWORKS), ["figures"], part=(i, 7)) for i in range(1, 8)]
+    parts = [groups.select(list(networks.NETWORKS), ["figures"], part=(i, 7)) for i in range(1, 8)]
     assert sorted(c for p in parts for c in p) == sorted(figures) and max(map(len, parts)) - min(map(len, parts)) <= 1
-    work = [c.multiply_adds(1) for c in shapes.select(["resnet50", "odd"], sample=5)]
+    work = [c.multiply_adds(1) for c in groups.select(["resnet50", "odd"], sample=5)]
     everything = [c.multiply_adds(1) for n in ("resnet50", "odd") for c in networks.NETWORKS[n]]
     assert len(work) == 5 and work == sorted(work) and (work[0], work[-1]) == (min(everything), max(everything))
-    assert len(shapes.select(["lenet5"], sample=9)) == 2 and len(shapes.select(["lenet5"], sample=1)) == 1
-    for name in shapes.GROUPS:
-        assert shapes.select(list(networks.NETWORKS), [name])
-    assert all(c.kernel == (3, 3) and c.dims == 2 and c.groups == 1 for c in shapes.select(list(networks.NETWORKS), ["3x3"]))
+    assert len(groups.select(["lenet5"], sample=9)) == 2 and len(groups.select(["lenet5"], sample=1)) == 1
+    for name in groups.GROUPS:
+        assert groups.select(list(networks.NETWORKS), [name])
+    assert all(c.kernel == (3, 3) and c.dims == 2 and c.groups == 1 for c in groups.select(list(networks.NETWORKS), ["3x3"]))
     twice = shapes.merged([figures[0], figures[1], figures[0]._replace(layer="again", count=2)])
     assert twice == [figures[0]._replace(count=figures[0].count + 2), figures[1]]
     assert shapes.from_json(json.loads(json.dumps(list(figures[0])))) == figures[0]

@@ -7,12 +7,12 @@ import sys
 
 import numpy as np
 import pytest
+from fastconv.report.profile import times
 
 import fastconv as fc
 from fastconv import nn
 from fastconv._atomic import check_writable
 from fastconv.functional import conv2d, conv2d_backward_data
-from fastconv.graph.profile import times
 from fastconv.kernels.cpu import cpu
 from fastconv.ops.conv import choose
 from fastconv.ops.conv.problem import Problem
@@ -208,7 +208,7 @@ def test_few_filters_are_not_left_to_a_matrix_product(batch):
 
 def test_a_share_counts_all_steps_of_its_operator():
     """The transforms of a Fourier convolution are steps of their own; its rate is that of all three."""
-    from fastconv.graph.plots import layers
+    from fastconv.report.plots import layers
 
     engine = fc.compile(nn.Conv2d(16, 16, 3, padding=1), (1, 16, 32, 32), algorithm="fft", threads=1)
     report = engine.profile(rounds=1)
@@ -257,7 +257,7 @@ def test_verbose_says_which_and_why():
 def test_where_choices_go_is_checked_before_they_are_measured(tmp_path, monkeypatch):
     engine = fc.compile(nn.Conv2d(3, 4, 3), (1, 3, 8, 8))
     trainer = fc.Trainer(nn.Linear(2, 2), nn.MSELoss(), fc.optim.SGD(0.1))
-    monkeypatch.setattr("fastconv.graph.engine.tune", lambda *_: pytest.fail("something was measured"))
+    monkeypatch.setattr("fastconv.engine.engine.tune", lambda *_: pytest.fail("something was measured"))
     (tmp_path / "old").write_text("as it was")
     for path, error in ((tmp_path, IsADirectoryError), (tmp_path / "none" / "x", FileNotFoundError), ("/dev/null", OSError)):
         for call in (lambda path=path: engine.tune(path), lambda path=path: trainer.tune((1, 2), path)):

@@ -7,12 +7,12 @@ import threading
 
 import numpy as np
 import pytest
+from fastconv.engine.training import TrainingTape
 
 import fastconv as fc
 import fastconv.functional as F
 from fastconv import nn
 from fastconv.functional.record import vjp
-from fastconv.graph.training import TrainingTape
 
 rng = np.random.default_rng(0)
 

@@ -9,12 +9,13 @@ import time
 
 import numpy as np
 import pytest
+from fastconv.lowering import program
 from trainers import data, make
 
 import fastconv as fc
 from fastconv import nn
 from fastconv._atomic import write_atomic
-from fastconv.graph import parameter, program
+from fastconv.graph import parameter
 from fastconv.kernels import update
 from fastconv.train import checkpoint
 

@@ -139,8 +139,8 @@ METHODS = {
 @pytest.mark.parametrize("name", METHODS)
 def test_methods(name):
     method, want = METHODS[name]
-    out, gradient = vjp(method, X) if want.dtype == np.float32 else (fc.graph.general.run(
-        name, method, (fc.graph.general.Place(0, X.shape, "float32"),), [X]), None)
+    out, gradient = vjp(method, X) if want.dtype == np.float32 else (fc.engine.general.run(
+        name, method, (fc.engine.general.Place(0, X.shape, "float32"),), [X]), None)
     assert out.dtype == want.dtype
     np.testing.assert_array_equal(out, want)
     if gradient is not None and name not in ("there and back", "type_as"):

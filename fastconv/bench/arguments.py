@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from fastconv.cli._arguments import whole
+from fastconv._arguments import whole
 
 
 def names(text: str) -> list[str]:

@@ -12,9 +12,9 @@ import statistics
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from fastconv._arguments import UsageError
 from fastconv.bench import report
 from fastconv.bench.nets import WHOLE
-from fastconv.cli._arguments import UsageError
 from fastconv.measure import machine, timing
 
 FIELDS = ("what", "name", "network", "layer", "mode", "pass", "batch", "precision", "threads", "isa")

@@ -9,7 +9,9 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from fastconv.bench import report
-from fastconv.bench.shapes import GROUPS, Conv, from_json
+from fastconv.bench.groups import GROUPS
+from fastconv.bench.means import case_of, means_table, summary
+from fastconv.bench.shapes import Conv, from_json
 from fastconv.measure import timing
 
 MET, MISSED, UNMEASURED, IMPOSSIBLE = "met", "NOT MET", "not in this run", "not measurable here"
@@ -52,11 +54,6 @@ class Row:
 def default(row: dict, precision: str) -> dict | None:
     """The case of what is chosen at a precision when no algorithm is named."""
     return case_of(row, row["defaults"].get(precision))
-
-
-def case_of(row: dict, variant: str | None) -> dict | None:
-    """fastconv's case of this name."""
-    return next((c for c in row["cases"] if c["peer"] == "fastconv" and c["variant"] == variant), None)
 
 
 def _share(pick: Callable[[Row], dict | None]) -> Callable[[Row], float | None]:
@@ -175,8 +172,6 @@ def goals_table(reached: list[dict]) -> tuple[list[str], list[list[str]]]:
 
 def main(options) -> dict:
     """The tables of several runs together; of a row that is in several files, the last one counts."""
-    from fastconv.bench import conv
-
     merged: dict[tuple, dict] = {}
     bandwidths: dict[str, dict] = {}
     machines, tables, noise = [], [], []
@@ -193,8 +188,8 @@ def main(options) -> dict:
     results = list(merged.values())
     for isa in dict.fromkeys(r["isa"] for r in results):
         print(f"\n{machines[0]['cpu']}, {isa}; {report.count(len(options.files), 'file')}")
-        means = conv.summary([r for r in results if r["isa"] == isa])
-        tables.append(f"{isa}:\n\n{report.markdown(*conv.means_table(means))}")
+        means = summary([r for r in results if r["isa"] == isa])
+        tables.append(f"{isa}:\n\n{report.markdown(*means_table(means))}")
     reached = evaluate(results)
     show(reached)
     report.footer(machines[0], noise)

@@ -7,9 +7,9 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+from fastconv._arguments import UsageError
 from fastconv.bench import report, subjects
 from fastconv.bench.record import Record
-from fastconv.cli._arguments import UsageError
 from fastconv.measure import machine as machines
 from fastconv.measure import networks, race, timing
 

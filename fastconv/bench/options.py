@@ -9,16 +9,16 @@ import io
 import os
 import sys
 
+from fastconv._arguments import PRECISIONS, UsageError, check_isa, whole
+from fastconv._targets import writable
 from fastconv._text import note
 from fastconv.bench import BENCHMARKS, picture, report
 from fastconv.bench.arguments import among, counts, duration, names, part, subjects, threads
+from fastconv.bench.groups import GROUPS
 from fastconv.bench.networks import NETWORKS
 from fastconv.bench.record import Record
-from fastconv.bench.shapes import GROUPS
 from fastconv.bench.subjects import SUBJECTS
 from fastconv.bench.variants import PASSES
-from fastconv.cli._arguments import PRECISIONS, UsageError, check_isa, whole
-from fastconv.cli._files import writable
 from fastconv.kernels.threads import available_threads
 from fastconv.measure import CAPS, PEERS, timing
 from fastconv.measure.peers import installed

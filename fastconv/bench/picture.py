@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import textwrap
 
+from fastconv._arguments import UsageError
 from fastconv._picture import Picture
 from fastconv.bench import report, subjects
-from fastconv.cli._arguments import UsageError
 from fastconv.measure import timing
 
 COLOURS = ("#4477aa", "#ee6677", "#228833", "#ccbb44", "#66ccee", "#aa3377", "#bbbbbb")  # Tol's bright, for any eyes

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 
 from fastconv import nn
-from fastconv.graph.engine import compile
+from fastconv.engine.engine import compile
 from fastconv.measure.timing import Measurement
 
 # name: (layer, shape of its input, with a backward)

@@ -6,8 +6,8 @@ import contextlib
 import os
 from collections.abc import Iterator, Sequence
 
+from fastconv._arguments import UsageError
 from fastconv.bench import report, subjects
-from fastconv.cli._arguments import UsageError
 from fastconv.measure import machine as machines
 from fastconv.measure.peers import Peer, PeerError
 from fastconv.measure.timing import Disagreement

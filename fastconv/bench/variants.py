@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from fastconv.bench.operands import arrays
 from fastconv.bench.shapes import from_json
 from fastconv.bench.variants_onnx import prepare_onnxruntime, prepare_openvino  # noqa: F401  (found by name)
 from fastconv.bench.variants_torch import prepare_torch  # noqa: F401
@@ -18,14 +19,6 @@ from fastconv.measure.timing import Variant
 
 PASSES = ("forward", "backward_data", "backward_weight")
 TOLERANCES = {"highest": 1e-3, "high": 1e-3, "medium": 5e-2}  # of outputs, by their root mean square
-
-
-def arrays(job: dict) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Input, weight and gradient of the output: the same in every process, zero mean."""
-    c, n = from_json(job["conv"]), job["batch"]
-    rng = np.random.default_rng(20)
-    shapes = (c.input_shape(n), c.weight_shape, c.output_shape(n))
-    return tuple(rng.random(s, np.float32) - np.float32(0.5) for s in shapes)
 
 
 def prepare_fastconv(job: dict) -> list[Variant]:
@@ -62,7 +55,7 @@ def compiled(job: dict, algorithm: str | None, precision: str, operands: tuple |
     keep: the inputs are outputs too, so that no buffer is laid over theirs and the steps between the doors can be repeated.
     """
     from fastconv import functional as F
-    from fastconv.graph.engine import compile
+    from fastconv.engine.engine import compile
     from fastconv.graph.parameter import Parameter
 
     c, which = from_json(job["conv"]), job["pass"]

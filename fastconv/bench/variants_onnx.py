@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from fastconv.bench.operands import arrays
 from fastconv.bench.shapes import Conv, from_json
 from fastconv.measure.networks import openvino_options
 from fastconv.measure.timing import Variant
@@ -31,7 +32,6 @@ def prepare_onnxruntime(job: dict) -> list[Variant]:
         return []
     import onnxruntime
 
-    from fastconv.bench.variants import arrays
 
     c = from_json(job["conv"])
     x, w, _ = arrays(job)
@@ -49,7 +49,6 @@ def prepare_openvino(job: dict) -> list[Variant]:
     """Bound tensors: N C ... in and out, and (unless end to end) channels last, which its own layout is."""
     if job["pass"] != "forward":
         return []
-    from fastconv.bench.variants import arrays
 
     c = from_json(job["conv"])
     x, w, _ = arrays(job)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from fastconv.bench.operands import arrays
 from fastconv.bench.shapes import Conv, from_json
 from fastconv.measure.timing import Variant
 
@@ -14,7 +15,6 @@ def prepare_torch(job: dict) -> list[Variant]:
     """Each memory format; forward also the weight packed beforehand, and for one pixel and one tap the matrix product."""
     import torch
 
-    from fastconv.bench.variants import arrays
 
     torch.set_num_threads(job["threads"])
     c = from_json(job["conv"])

@@ -10,8 +10,8 @@ import sys
 import threading
 from collections.abc import Callable
 
+from fastconv._arguments import Parser, UsageError
 from fastconv._text import lenient, note, printable
-from fastconv.cli._arguments import Parser, UsageError
 from fastconv.cli._completion import SHELLS, PrintCompletion
 
 EXIT_CODES = """Exit codes: 0 done; 1 bad data, model or file, a package that is missing, or a training that failed; 2 wrong

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from fastconv.cli._arguments import MODEL
+from fastconv._arguments import MODEL
 
 SHELLS = ("bash", "zsh", "tcsh", "fish")
 FILES = {"FILE", "PATH", "CHECKPOINT", "WEIGHTS"}  # metavars; positionals by their names

@@ -8,10 +8,10 @@ import json
 import os
 import tempfile
 
+from fastconv._arguments import MODEL, Parser, UsageError, check_isa, choices_of, extent, positive, shared, whole
 from fastconv._extra import how
 from fastconv.bench import BENCHMARKS
 from fastconv.bench.arguments import share as threshold
-from fastconv.cli._arguments import MODEL, Parser, UsageError, check_isa, choices_of, extent, positive, shared, whole
 from fastconv.measure import CAPS, PEERS, READ_ONNX
 
 ROUNDS = 7
@@ -84,7 +84,7 @@ def run(arguments) -> int:
         arguments.command = "bench --compare"
         old, new = arguments.compare
         return compare.main(old, new, arguments.threshold, arguments.json)
-    from fastconv.cli._model import open_model
+    from fastconv._model import open_model
     from fastconv.kernels.threads import get_num_threads
     from fastconv.measure import machine, race, subject
     from fastconv.measure.peers import PeerError

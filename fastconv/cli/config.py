@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from fastconv.cli._arguments import command
+from fastconv._arguments import command
 
 
 def add(commands) -> None:

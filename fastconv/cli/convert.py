@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import os
 
+from fastconv._arguments import UsageError, command, extent, whole
 from fastconv._text import printable
-from fastconv.cli._arguments import UsageError, command, extent, whole
 
 ENDINGS = (".onnx", ".safetensors", ".npz", ".pt", ".pth", ".bin")
 
@@ -57,7 +57,7 @@ def run(arguments) -> None:
 def _network(arguments, ending: str):
     """The network of the source; None where it holds weights alone."""
     from fastconv import zoo
-    from fastconv.cli._model import open_model
+    from fastconv._model import open_model
     from fastconv.interop.weights import read_weights
     from fastconv.train.files import load_metadata
     from fastconv.train.model import NETWORK
@@ -73,8 +73,8 @@ def _network(arguments, ending: str):
         raise UsageError(f"--network {arguments.network}: expected one of {', '.join(sorted(zoo.NETWORKS))}")
     weights = read_weights(source)
     classes = arguments.num_classes or list(weights.values())[-1].shape[0]
-    from fastconv.cli._model import Model
-    from fastconv.cli._recipes import recipe
+    from fastconv._model import Model
+    from fastconv.zoo.recipes import recipe
 
     network = zoo.create(arguments.network, num_classes=int(classes))
     network.load_state_dict({**{k: v for k, v in network.state_dict().items() if "num_batches_tracked" in k}, **weights})

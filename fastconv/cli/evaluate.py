@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from math import fsum
 
+from fastconv._arguments import UsageError, command, exif, whole
 from fastconv._text import printable
-from fastconv.cli._arguments import UsageError, command, exif, whole
 
 MANY = 10  # with more classes than this, top-5 accuracy says something
 
@@ -26,8 +26,8 @@ def run(arguments) -> None:
     """Prints loss, accuracy and the commonest confusions; with --json the whole confusion matrix."""
     import numpy as np
 
+    from fastconv._model import compiled, logits_of, open_trained, upright
     from fastconv.cli import _data
-    from fastconv.cli._model import compiled, logits_of, open_trained, upright
     from fastconv.data import ArrayDataset, DataLoader
     from fastconv.train.progress import progress
 

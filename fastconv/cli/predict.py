@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import os
 
+from fastconv._arguments import command, exif, whole
 from fastconv._text import printable
-from fastconv.cli._arguments import command, exif, whole
 
 BATCH = 32
 
@@ -22,7 +22,7 @@ def add(commands) -> None:
 def run(arguments) -> None:
     """Prints the likeliest classes of each image, and their probabilities."""
     from fastconv._extra import require
-    from fastconv.cli._model import compiled, logits_of, open_trained, upright
+    from fastconv._model import compiled, logits_of, open_trained, upright
     from fastconv.train.progress import progress
 
     require("PIL.Image", "predict")

@@ -8,9 +8,9 @@ import math
 import os
 from typing import Any
 
+from fastconv._arguments import UsageError, command, exif, extent, whole
 from fastconv._atomic import open_regular
 from fastconv._text import printable
-from fastconv.cli._arguments import UsageError, command, exif, extent, whole
 
 CHANNELS = (1, 3)
 
@@ -80,8 +80,8 @@ def run(arguments) -> None:
 
 
 def _engine(network, shapes: dict, arguments):
-    from fastconv.cli._arguments import choices_of
-    from fastconv.graph.engine import compile
+    from fastconv._arguments import choices_of
+    from fastconv.engine.engine import compile
 
     return compile(network, shapes if len(shapes) > 1 else next(iter(shapes.values())), precision=arguments.precision,
                    algorithm=choices_of(arguments.tuned))
@@ -135,7 +135,7 @@ def picture_shape(network, resize: tuple[int, int] | None) -> tuple[bool, int, t
     """Whether a model takes channels last, how many, and the height and width of its pictures."""
     inputs = getattr(network, "inputs", None)
     if not inputs:
-        from fastconv.cli._recipes import recipe
+        from fastconv.zoo.recipes import recipe
 
         known = recipe(getattr(network, "network", {}).get("name", type(network).__name__))
         channels = next((m.in_channels for m in network.modules() if hasattr(m, "in_channels")), 3)
@@ -163,7 +163,7 @@ def _pictures(network, arguments) -> tuple[list[str], list, list[dict]]:
     import numpy as np
 
     from fastconv._extra import require
-    from fastconv.cli._model import check_preprocessing, pads
+    from fastconv._model import check_preprocessing, pads
     from fastconv.cli.predict import _paths
     from fastconv.data import read_image
     from fastconv.train.progress import progress

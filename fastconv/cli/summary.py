@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from fastconv.cli._arguments import MODEL, command, extent, whole
+from fastconv._arguments import MODEL, command, extent, whole
 
 
 def add(commands) -> None:
@@ -18,8 +18,8 @@ def add(commands) -> None:
 
 def run(arguments) -> None:
     """Prints fastconv.summary of the model."""
-    from fastconv.cli._model import open_model
-    from fastconv.graph.summary import summary
+    from fastconv._model import open_model
+    from fastconv.report.summary import summary
 
     model = open_model(arguments.model, arguments.input_size)
     result = summary(model.network, (arguments.batch_size, *model.shape))

@@ -10,9 +10,9 @@ import shlex
 import time
 from collections.abc import Callable
 
+from fastconv._arguments import UsageError, choices_of, command, exif, extent, positive, seed, share, whole
 from fastconv._text import note, printable
-from fastconv.cli._arguments import UsageError, choices_of, command, exif, extent, positive, seed, share, whole
-from fastconv.cli._recipes import fill, recipe
+from fastconv.zoo.recipes import fill, recipe
 
 SETTINGS = ("network", "epochs", "batch_size", "lr", "seed", "precision", "augment", "input_size", "validation_split",
             "exif", "init", "freeze")
@@ -67,8 +67,8 @@ def run(arguments) -> None:
     """Trains; everything that can be wrong is checked before the first step."""
     from fastconv import zoo
     from fastconv._extra import require
+    from fastconv._targets import target
     from fastconv.cli import _weights
-    from fastconv.cli._files import target
     from fastconv.kernels._runtime import isa_info
     from fastconv.kernels.threads import get_num_threads
 
@@ -296,7 +296,7 @@ def make_trainer(data, preprocessing: dict, settings: dict, choices=None, init=N
 def _warn(network, name: str, settings: dict, data, shape: tuple[int, int, int]) -> None:
     """Says where a network is far too large for the images: by their number, or by their size. What cannot take them at all
     is an error soon, and needs no warning."""
-    from fastconv.graph.summary import summary
+    from fastconv.report.summary import summary
 
     try:
         summary(network, (1, *shape))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 
-from fastconv.cli._arguments import MODEL, command, extent, whole
+from fastconv._arguments import MODEL, command, extent, whole
 
 
 def add(commands) -> None:
@@ -24,12 +24,12 @@ def add(commands) -> None:
 
 def run(arguments) -> None:
     """Tunes and says what was gained."""
-    from fastconv.cli._files import writable
-    from fastconv.cli._model import open_model
-    from fastconv.graph.choices import Choices
-    from fastconv.graph.engine import compile
+    from fastconv._model import open_model
+    from fastconv._targets import writable
+    from fastconv.engine.engine import compile
     from fastconv.kernels._runtime import isa_info
     from fastconv.kernels.threads import get_num_threads
+    from fastconv.lowering.choices import Choices
 
     writable("--save", arguments.save)
     known = Choices.load(arguments.save) if os.path.exists(arguments.save) else Choices()

@@ -10,10 +10,12 @@ dtype. Every other error is a ValueError (or a MemoryError, for a problem larger
 function, the argument and its value; all are raised before anything runs.
 """
 
+from fastconv.engine.gradcheck import GradcheckError, gradcheck
 from fastconv.functional import (  # methods: of tensors
     activations,
     constants,
     dependent,
+    in_place,
     methods,  # noqa: F401
     pointwise,
 )
@@ -84,6 +86,7 @@ from fastconv.functional.conv_transpose import (
     conv_transpose3d_backward_weight,
 )
 from fastconv.functional.dependent import *  # noqa: F403
+from fastconv.functional.in_place import *  # noqa: F403
 from fastconv.functional.indexing import *  # noqa: F403
 from fastconv.functional.joining import *  # noqa: F403
 from fastconv.functional.joining import concat as concat
@@ -150,7 +153,6 @@ from fastconv.functional.structure import *  # noqa: F403
 from fastconv.functional.tables import *  # noqa: F403
 from fastconv.functional.unpool import *  # noqa: F403
 from fastconv.functional.weights import *  # noqa: F403
-from fastconv.graph.gradcheck import GradcheckError, gradcheck
 
 __all__ = [
     "GradcheckError",
@@ -253,6 +255,7 @@ __all__ = [
     "vjp",
     *sorted({*constants.__all__, *activations.__all__, *pointwise.__all__} - {*_records}),
     *dependent.__all__,
+    *in_place.__all__,
     *_records,
 ]
 __all__ = list(dict.fromkeys(__all__))  # activations with kernels of their own are records as well

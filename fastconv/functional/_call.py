@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from fastconv._values import shown
-from fastconv.graph.eager import Argument, cache, check_array, check_ndim, run_backward, run_op
+from fastconv.engine.eager import Argument, cache, check_array, check_ndim, run_backward, run_op
 from fastconv.graph.ir import FLAT, PIXELS, Tensor, Type, apply, as_pixels, showing
 from fastconv.kernels.call import Function
 

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 
 from fastconv._values import plain, shown
+from fastconv.engine.eager import Argument, check_array, run_op
 from fastconv.functional import activations as general
 from fastconv.functional import normalization
 from fastconv.functional._call import activation, define, define_gradient, flag
-from fastconv.graph.eager import Argument, check_array, run_op
 from fastconv.graph.ir import Tensor
 from fastconv.graph.random import draw
 

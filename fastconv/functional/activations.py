@@ -465,50 +465,27 @@ selu, mish, celu, threshold, rrelu = map(_in_place, (selu, mish, celu, threshold
 dropout1d, dropout2d, dropout3d = map(_in_place, (dropout1d, dropout2d, dropout3d))
 alpha_dropout, feature_alpha_dropout = map(_in_place, (alpha_dropout, feature_alpha_dropout))
 
-
-def _underscored(name: str) -> Callable:
-    def call(input, *args, **kwargs):
-        from fastconv import functional
-
-        return into(input, True, getattr(functional, name)(input, *args, **kwargs))
-
-    call.__name__ = call.__qualname__ = f"{name}_"
-    call.__doc__ = f":func:`{name}`, written into ``input`` where that is an array, and returned."
-    return call
-
-
-relu_, leaky_relu_, elu_, selu_, celu_, hardtanh_, threshold_, rrelu_ = map(
-    _underscored, ("relu", "leaky_relu", "elu", "selu", "celu", "hardtanh", "threshold", "rrelu")
-)
 Tensor.relu_, Tensor.sigmoid_, Tensor.tanh_ = relu, sigmoid, tanh  # type: ignore[attr-defined]
 
 __all__ = [
     "alpha_dropout",
     "celu",
-    "celu_",
     "dropout1d",
     "dropout2d",
     "dropout3d",
-    "elu_",
     "feature_alpha_dropout",
     "glu",
     "hardshrink",
-    "hardtanh_",
-    "leaky_relu_",
     "logsigmoid",
     "mish",
     "prelu",
-    "relu_",
     "rrelu",
-    "rrelu_",
     "selu",
-    "selu_",
     "softplus",
     "softshrink",
     "softsign",
     "stochastic_depth",
     "tanhshrink",
     "threshold",
-    "threshold_",
 ]
 del inf, as_operand, uniform

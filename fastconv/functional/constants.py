@@ -8,9 +8,9 @@ import operator
 import numpy as np
 
 from fastconv._values import plain, shown
+from fastconv.engine.general import as_array
 from fastconv.functional.record import Array, fail, function, sample, wrong
 from fastconv.functional.structure import several, size_of
-from fastconv.graph.general import as_array
 from fastconv.graph.ir import ITEMSIZE, Tensor, apply, current_graph
 from fastconv.ops import copy
 from fastconv.ops.arguments import integer, number

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from fastconv.graph.general import as_array
+from fastconv.engine.general import as_array
 from fastconv.graph.ir import Tensor, current_graph, fail, showing
 from fastconv.kernels import select as kernels
 from fastconv.kernels._runtime import StepList

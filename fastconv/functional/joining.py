@@ -15,7 +15,7 @@ from fastconv.functional.structure import (
     with_ones,
 )
 from fastconv.graph.ir import PIXELS, Tensor, apply, current_graph
-from fastconv.graph.plan import check_memory
+from fastconv.graph.limits import check_memory
 from fastconv.ops import copy
 from fastconv.ops.arguments import dimension, integer
 from fastconv.ops.copy import Map, identity, laid, view

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from fastconv.engine.general import Place, as_array, run
 from fastconv.functional._call import activation, call, define, define_gradient, flag, one_image, shape_like
-from fastconv.graph.general import Place, as_array, run
 from fastconv.graph.ir import Tensor, showing
 
 # ---- declarations ---------------------------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
-from fastconv.graph import general
+from fastconv.engine import general
 from fastconv.graph.ir import Tensor, current_graph, fail, showing
 from fastconv.graph.parameter import Parameter
 

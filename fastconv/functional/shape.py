@@ -8,13 +8,13 @@ from numbers import Real
 import numpy as np
 
 from fastconv._values import shown
+from fastconv.engine.eager import Argument, cache, run_op
 from fastconv.functional import pointwise
 from fastconv.functional._call import activation, call, define
 from fastconv.functional.record import Array, fail, function, sample, wrong
 from fastconv.functional.slicing import selected
 from fastconv.functional.structure import unsqueeze
 from fastconv.graph.arrays import as_float32
-from fastconv.graph.eager import Argument, cache, run_op
 from fastconv.graph.ir import FLAT, PIXELS, Tensor, apply
 from fastconv.kernels.call import Function
 from fastconv.ops.views import tensor

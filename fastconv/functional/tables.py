@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 
 from fastconv._values import shown
+from fastconv.engine.general import as_array
 from fastconv.functional.indexing import embedding, extents, integers
 from fastconv.functional.record import Array, array, fail, function, sample, wrong
-from fastconv.graph.general import as_array
 from fastconv.graph.ir import Tensor, apply
 from fastconv.ops.arguments import flag, integer
 from fastconv.ops.map import fused

@@ -10,17 +10,17 @@ from typing import Any
 import numpy as np
 
 from fastconv._values import shown
+from fastconv.engine.batches import taken
+from fastconv.engine.general import as_array
+from fastconv.engine.plan import Plan, optimise
+from fastconv.engine.training_plan import check_classes
 from fastconv.graph.arrays import copied
 from fastconv.graph.autodiff import differentiate
-from fastconv.graph.batches import taken
-from fastconv.graph.general import as_array
 from fastconv.graph.ir import DENSE, FLAT, ITEMSIZE, PIXELS, Tensor
 from fastconv.graph.parameter import Parameter
-from fastconv.graph.planned import check_classes
-from fastconv.graph.planning import Plan, optimise
-from fastconv.graph.program import Program
 from fastconv.graph.trace import trace
 from fastconv.kernels.locks import Lock
+from fastconv.lowering.program import Program
 
 CACHE = 8  # shapes that stay planned
 

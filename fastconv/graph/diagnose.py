@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from fastconv.graph.ir import PIXELS, Graph, Tensor
-from fastconv.graph.lower import Lowering, channels, pixels_per_image
-from fastconv.graph.program import Program
 from fastconv.kernels.threads import threads_for
+from fastconv.lowering.lower import Lowering, channels, pixels_per_image
+from fastconv.lowering.program import Program
 
 
 def first_not_finite(graph: Graph, lowered: Lowering, program: Program, n: int, arrays: Sequence[np.ndarray]) -> str:

@@ -13,16 +13,16 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastconv._values import shown
+from fastconv.engine.options import ALIKE
 from fastconv.graph.arrays import as_float32, as_int64, copied, fresh, lies_channels_last
 from fastconv.graph.autodiff import differentiate, remove_dead
 from fastconv.graph.ir import PIXELS, Graph, Node, Tensor, apply, building, operator, showing
-from fastconv.graph.lower import Lowering, Ref
-from fastconv.graph.options import ALIKE
-from fastconv.graph.plan import check_memory
-from fastconv.graph.program import Program
+from fastconv.graph.limits import check_memory
 from fastconv.kernels.call import Call, Problem, problem_key
 from fastconv.kernels.locks import Lock
 from fastconv.kernels.threads import get_num_threads, reset_in_children
+from fastconv.lowering.lower import Lowering, Ref
+from fastconv.lowering.program import Program
 
 KEEP_PROGRAM = 4 << 20  # bytes: memory of a larger program is given back after the call; its plan is kept
 KEEP_TOTAL = 64 << 20  # bytes of all kept programs together

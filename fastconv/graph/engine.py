@@ -11,23 +11,23 @@ import numpy as np
 
 from fastconv._atomic import check_writable
 from fastconv._values import shown
+from fastconv.engine.derivative import accumulating
+from fastconv.engine.losses import note_outputs
+from fastconv.engine.options import alike, check_count, check_options
+from fastconv.engine.plan import Plan, bring, optimise, several
+from fastconv.engine.tune import tune
 from fastconv.graph.arrays import as_float32, copied, input_specs
 from fastconv.graph.autodiff import differentiate
-from fastconv.graph.choices import Choices
-from fastconv.graph.derivative import accumulating
 from fastconv.graph.ir import DENSE, PIXELS
-from fastconv.graph.listing import StepInfo, list_memory, list_steps
-from fastconv.graph.losses import note_outputs
-from fastconv.graph.lower import SEGMENTS
-from fastconv.graph.options import alike, check_count, check_options
-from fastconv.graph.planning import Plan, bring, optimise, several
-from fastconv.graph.profile import Profile, profile, times
-from fastconv.graph.program import Program, Snapshot
 from fastconv.graph.trace import trace
-from fastconv.graph.tune import tune
 from fastconv.kernels.locks import Lock
 from fastconv.kernels.threads import threads_for
+from fastconv.lowering.choices import Choices
+from fastconv.lowering.lower import SEGMENTS
+from fastconv.lowering.program import Program, Snapshot
 from fastconv.ops.conv.choose import names
+from fastconv.report.listing import StepInfo, list_memory, list_steps
+from fastconv.report.profile import Profile, profile, times
 
 
 class Engine:
@@ -351,13 +351,13 @@ class Engine:
 
     def plot(self, path, rounds: int = 10) -> None:
         """Draws the profile as a PNG file: the roofline with a point per layer, and the time per layer. Needs matplotlib."""
-        from fastconv.graph.plots import plot_profile
+        from fastconv.report.plots import plot_profile
 
         plot_profile(self.profile(rounds), path)
 
     def plot_memory(self, path) -> None:
         """Draws as a PNG file which buffer of the arena lives when, and where. Needs matplotlib."""
-        from fastconv.graph.plots import plot_memory
+        from fastconv.report.plots import plot_memory
 
         specs = self._follow()[0].lowered.specs
         plot_memory(self.memory(), [(name, len(specs[name])) for name in SEGMENTS], path)

@@ -8,17 +8,17 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastconv._arrays import refuse_masked
+from fastconv.engine.eager import Compiled, cache
+from fastconv.engine.options import ALIKE
 from fastconv.graph.arrays import as_float32, foreign
 from fastconv.graph.autodiff import differentiate
-from fastconv.graph.eager import Compiled, cache
 from fastconv.graph.ir import FLAT, ITEMSIZE, RANK, Graph, Tensor, apply, building, showing
-from fastconv.graph.lower import Lowering
+from fastconv.graph.limits import check_memory
 from fastconv.graph.merge import merge
-from fastconv.graph.options import ALIKE
 from fastconv.graph.passes import fuse
-from fastconv.graph.plan import check_memory
 from fastconv.graph.trace import Structure
 from fastconv.kernels.call import problem_key
+from fastconv.lowering.lower import Lowering
 
 
 class Place(NamedTuple):

@@ -17,17 +17,17 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastconv._values import shown
+from fastconv.engine.eager import leave
+from fastconv.engine.engine import Engine
+from fastconv.engine.plan import optimise
 from fastconv.graph.arrays import as_float32, as_int64
 from fastconv.graph.autodiff import differentiate
-from fastconv.graph.eager import leave
-from fastconv.graph.engine import Engine
 from fastconv.graph.ir import FLAT, PIXELS, Graph, Tensor, building
-from fastconv.graph.lower import Lowering
 from fastconv.graph.parameter import Parameter
 from fastconv.graph.passes import fuse, place_concatenations
-from fastconv.graph.planning import optimise
-from fastconv.graph.program import Program
 from fastconv.graph.trace import Structure
+from fastconv.lowering.lower import Lowering
+from fastconv.lowering.program import Program
 
 SHRINK = (1.0, 0.25, 0.0625, 0.015625)
 

@@ -15,7 +15,7 @@ import numpy as np
 from fastconv._values import plain
 from fastconv.graph.batch import Batch, settle
 from fastconv.graph.parameter import Parameter
-from fastconv.graph.traced import Traced
+from fastconv.graph.traced import Symbolic, Traced
 
 PIXELS = "pixels"  # activations: logical (N, C, spatial...), channels-last in memory, batch known at run time
 DENSE = "dense"  # activations of any rank, row-major, batch known at run time
@@ -43,7 +43,7 @@ class Type:
         return ITEMSIZE[self.dtype] * prod(self.shape)
 
 
-class Tensor:
+class Tensor(Symbolic):
     """A symbolic tensor: what ``forward`` of a module sees while it is traced. ``shape`` is logical (NCHW).
 
     For ``forward``, the first extent of an activation's shape is a :class:`~fastconv.graph.batch.Batch`.

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from fastconv.graph.lower import SEGMENTS
-from fastconv.graph.plan import ARENA, HANDED, WEIGHTS
-from fastconv.graph.program import Program
+from fastconv.lowering.lower import SEGMENTS
+from fastconv.lowering.memory import ARENA, HANDED, WEIGHTS
+from fastconv.lowering.program import Program
 
 
 class StepInfo(NamedTuple):

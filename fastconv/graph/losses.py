@@ -9,8 +9,8 @@ from weakref import ref
 
 import numpy as np
 
-from fastconv.graph.batches import leaves
-from fastconv.graph.derivative import Derivative, accumulating
+from fastconv.engine.batches import leaves
+from fastconv.engine.derivative import Derivative, accumulating
 
 __all__ = ["Loss", "find_output", "leaves", "loss_of", "note_outputs"]
 

@@ -13,12 +13,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastconv.graph.choices import Choices
 from fastconv.graph.ir import DENSE, ITEMSIZE, PIXELS, Graph, Node, Tensor, building, fail
 from fastconv.graph.parameter import Parameter
-from fastconv.graph.plan import ARENA, CONSTANT, HANDED, PARAMETER, WEIGHTS, place
 from fastconv.kernels import copy as copy_kernels
 from fastconv.kernels import layout as layout_kernels
+from fastconv.lowering.choices import Choices
+from fastconv.lowering.memory import ARENA, CONSTANT, HANDED, PARAMETER, WEIGHTS, place
 
 PRECISIONS = ("highest", "high", "medium")  # what a convolution may promise, the strictest first
 SEGMENTS = ("prepare", "forward", "backward", "perturb", "accumulate", "update")

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from fastconv._values import shown
-from fastconv.graph.choices import Choices
-from fastconv.graph.lower import PRECISIONS
 from fastconv.kernels.threads import check_threads
+from fastconv.lowering.choices import Choices
+from fastconv.lowering.lower import PRECISIONS
 from fastconv.ops.conv.choose import PASSES, names
 
 ALIKE = 2  # images: the batch for which algorithms are chosen, whatever the batch is: see docs/performance.md

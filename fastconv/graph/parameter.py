@@ -10,7 +10,7 @@ from math import prod
 import numpy as np
 
 from fastconv._arrays import lent, refuse_masked
-from fastconv.graph.plan import memory_limit
+from fastconv.graph.limits import memory_limit
 from fastconv.graph.traced import restructured
 
 _epoch = object()

@@ -9,16 +9,16 @@ from typing import Any
 import numpy as np
 
 from fastconv._arrays import is_masked
+from fastconv.engine.plan import Plan, optimise
+from fastconv.engine.updating import Update, clip
 from fastconv.graph.arrays import as_int64, copied
 from fastconv.graph.autodiff import differentiate
-from fastconv.graph.diagnose import first_not_finite
 from fastconv.graph.ir import Tensor
-from fastconv.graph.planning import Plan, optimise
-from fastconv.graph.program import Program
 from fastconv.graph.trace import trace
-from fastconv.graph.updating import Update, clip
 from fastconv.kernels import loss as loss_kernels
 from fastconv.kernels import update as kernels
+from fastconv.lowering.program import Program
+from fastconv.report.diagnose import first_not_finite
 
 
 def operation(tape: Any) -> str:

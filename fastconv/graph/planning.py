@@ -10,12 +10,12 @@ import numpy as np
 from fastconv.graph import passes
 from fastconv.graph.arrays import as_float32, as_integers, foreign, fresh, refuse_out, refuse_shared
 from fastconv.graph.ir import PIXELS, Graph, Tensor
-from fastconv.graph.lower import Lowering, Ref
-from fastconv.graph.program import Program
 from fastconv.graph.trace import Structure
 from fastconv.kernels.call import Call
 from fastconv.kernels.layout import distinct
 from fastconv.kernels.threads import MOST
+from fastconv.lowering.lower import Lowering, Ref
+from fastconv.lowering.program import Program
 
 
 def optimise(graph: Graph, training: bool) -> None:

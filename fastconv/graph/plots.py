@@ -9,9 +9,9 @@ from typing import NamedTuple
 import numpy as np
 
 from fastconv._picture import Picture
-from fastconv.graph.profile import Profile, ProfileRow
 from fastconv.kernels._runtime import StepList
 from fastconv.kernels.peak import bandwidth
+from fastconv.report.profile import Profile, ProfileRow
 
 MEMORY_BYTES = 64 << 20  # per thread: what is read to measure main memory
 CACHE_BYTES = 384 << 10  # and the second-level cache

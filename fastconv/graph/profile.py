@@ -10,10 +10,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fastconv.graph.lower import SEGMENTS, Lowering, Ref
-from fastconv.graph.program import Program, Snapshot
 from fastconv.kernels import conv as kernels
 from fastconv.kernels._runtime import StepList, isa_info
+from fastconv.lowering.lower import SEGMENTS, Lowering, Ref
+from fastconv.lowering.program import Program, Snapshot
 
 PEAK_TILES, PEAK_ITERATIONS, PEAK_BURSTS = 64, 4000, 8
 

@@ -10,13 +10,13 @@ import numpy as np
 
 from fastconv.graph import parameter as parameters
 from fastconv.graph.ir import ITEMSIZE
-from fastconv.graph.lower import SEGMENTS, Buffer, DoorSpec, Lowering, Ref, Strided
 from fastconv.graph.parameter import Parameter
-from fastconv.graph.plan import ARENA, CONSTANT, HANDED, WEIGHTS
 from fastconv.kernels._runtime import Memory, StepList
 from fastconv.kernels.call import Door
 from fastconv.kernels.locks import Lock
 from fastconv.kernels.threads import threads_for
+from fastconv.lowering.lower import SEGMENTS, Buffer, DoorSpec, Lowering, Ref, Strided
+from fastconv.lowering.memory import ARENA, CONSTANT, HANDED, WEIGHTS
 
 # Upper 24 bits of addresses that stand for buffers, and how many there are: of no memory, and, seen as the constants that
 # lie among a step's addresses, of no number either, but of signalling NaNs, which neither arithmetic nor conversions give.

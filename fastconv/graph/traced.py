@@ -27,6 +27,12 @@ def version() -> object:
     return _version
 
 
+class Symbolic:
+    """What stands for an array while a forward is traced: the tensors of the graph."""
+
+    __slots__ = ()
+
+
 class About(dict):
     """What is said about a module, for files and for people: its forward does not read it, so that no run compares it."""
 
@@ -51,15 +57,13 @@ class _Same:
 
 def frozen(value, depth: int = 0) -> Any:
     """What later changes of a value are compared with."""
-    from fastconv.graph.ir import Tensor
-
     kind = type(value)
     if kind in PLAIN:
         return kind, value
     if kind is About:
         return About
-    if isinstance(value, Tensor):
-        return Tensor  # of whatever trace ran last
+    if isinstance(value, Symbolic):
+        return Symbolic  # of whatever trace ran last
     if isinstance(value, np.generic):
         return kind, value.tobytes()
     if isinstance(value, np.ndarray):

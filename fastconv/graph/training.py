@@ -10,11 +10,11 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 from fastconv._values import shown
-from fastconv.graph.batches import Batches, as_input, as_target
+from fastconv.engine.batches import Batches, as_input, as_target
+from fastconv.engine.training_plan import Planned, operation
+from fastconv.engine.updating import Learnt
 from fastconv.graph.ir import DENSE, PIXELS
 from fastconv.graph.parameter import Parameter, changing
-from fastconv.graph.planned import Planned, operation
-from fastconv.graph.updating import Learnt
 from fastconv.kernels import update as kernels
 from fastconv.kernels.locks import Lock
 from fastconv.kernels.threads import threads_for

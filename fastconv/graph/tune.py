@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable
 
-from fastconv.graph.choices import Choices
-from fastconv.graph.lower import Lowering
+from fastconv.lowering.choices import Choices
+from fastconv.lowering.lower import Lowering
 
 log = logging.getLogger("fastconv")
 

@@ -84,14 +84,14 @@ def prepare_fastconv(job: dict) -> list[Variant]:
 
 def compute_fastconv(job: dict) -> dict:
     """The profile of the network, "json" and "text"; of training, that of forward and backward."""
-    from fastconv.graph.engine import compile
+    from fastconv.engine.engine import compile
 
     profile = compile(_network(job), tuple(job["shape"]), training=job["mode"] == "training", **_options(job)).profile()
     return {"json": profile.json(), "text": str(profile)}
 
 
 def _options(job: dict) -> dict:
-    from fastconv.graph.choices import Choices
+    from fastconv.lowering.choices import Choices
 
     algorithm = Choices.load(job["choices"]) if job.get("choices") else None
     return {"threads": job["threads"], "precision": job["precision"], "algorithm": algorithm}
@@ -110,7 +110,7 @@ def _network(job: dict, dropping: bool = True):
 
 
 def _inference(network, shape, options: dict) -> tuple:
-    from fastconv.graph.engine import compile
+    from fastconv.engine.engine import compile
 
     engine = compile(network, tuple(shape), **options)
     x, _ = subject.images(shape, (shape[0], 1))
@@ -124,8 +124,8 @@ def _inference(network, shape, options: dict) -> tuple:
 
 def _training(network, shape, lr: float, options: dict) -> tuple:
     from fastconv import nn, optim
-    from fastconv.graph.summary import summary
-    from fastconv.graph.training import TrainingTape
+    from fastconv.engine.training import TrainingTape
+    from fastconv.report.summary import summary
 
     tape = TrainingTape(network.symbolic(True), nn.CrossEntropyLoss().symbolic(True), optim.SGD(lr=lr, momentum=MOMENTUM),
                         **options)

@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 
 from fastconv.graph.ir import Graph, Tensor
-from fastconv.graph.summary import multiply_adds
 from fastconv.graph.trace import trace
+from fastconv.report.summary import multiply_adds
 
 MODES = ("inference", "training")
 

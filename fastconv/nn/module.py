@@ -12,8 +12,8 @@ import numpy as np
 
 from fastconv._arrays import refuse_masked
 from fastconv._values import shown
+from fastconv.engine.losses import find_output, leaves, loss_of
 from fastconv.graph.ir import Tensor, current_graph, scope, showing
-from fastconv.graph.losses import find_output, leaves, loss_of
 from fastconv.graph.parameter import Parameter
 from fastconv.graph.traced import restructured
 from fastconv.nn import state

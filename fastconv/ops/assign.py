@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from fastconv.graph.ir import FLAT, Node, Operator, Tensor, Type, apply, fail, register
-from fastconv.graph.lower import Lowering
 from fastconv.kernels import map as kernels
+from fastconv.lowering.lower import Lowering
 
 
 def assigned(value: Tensor, buffer: Tensor) -> Tensor:

@@ -19,8 +19,8 @@ from typing import NamedTuple
 import numpy as np
 
 from fastconv.graph.ir import DENSE, FLAT, PIXELS, RANK, Node, Operator, Tensor, Type, apply, fail, register
-from fastconv.graph.lower import Lowering, Strided, row_major
 from fastconv.kernels import copy as kernels
+from fastconv.lowering.lower import Lowering, Strided, row_major
 from fastconv.ops import views
 
 

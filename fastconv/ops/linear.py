@@ -9,10 +9,10 @@ from __future__ import annotations
 from math import prod
 
 from fastconv.graph.ir import FLAT, Node, Operator, Tensor, Type, apply, fail, register
-from fastconv.graph.lower import Lowering, View, channels
 from fastconv.kernels import conv as kernels
 from fastconv.kernels import layout, linear
 from fastconv.kernels import planes as plane_kernels
+from fastconv.lowering.lower import Lowering, View, channels
 from fastconv.ops.conv import planes
 from fastconv.ops.conv.problem import cut_parts, epilogue
 

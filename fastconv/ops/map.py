@@ -7,11 +7,11 @@ from math import prod
 from typing import Any
 
 from fastconv.graph.ir import FLAT, PIXELS, Node, Operator, Tensor, Type, apply, fail, register
-from fastconv.graph.lower import Lowering, row_major
 from fastconv.graph.programs import Program, write
 from fastconv.graph.random import random_state
 from fastconv.kernels import elementwise
 from fastconv.kernels import map as kernels
+from fastconv.lowering.lower import Lowering, row_major
 from fastconv.ops import derivatives, views
 
 STREAMS = 1 << 16

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 
 from fastconv.graph.ir import DENSE, FLAT, Node, Operator, Tensor, Type, apply, fail, register
-from fastconv.graph.lower import Lowering, Ref, Strided, row_major
 from fastconv.kernels import matmul as kernels
+from fastconv.lowering.lower import Lowering, Ref, Strided, row_major
 from fastconv.ops import views
 
 

@@ -17,9 +17,9 @@ import numpy as np
 
 from fastconv._values import shown
 from fastconv.graph.ir import FLAT, Node, Operator, Tensor, Type, apply, fail, register
-from fastconv.graph.lower import Lowering, Ref, channels, pixels_per_image
 from fastconv.kernels import layout
 from fastconv.kernels import norm as kernels
+from fastconv.lowering.lower import Lowering, Ref, channels, pixels_per_image
 
 VECTORS = ("weight", "bias", "running_mean", "running_var")
 

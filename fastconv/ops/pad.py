@@ -11,8 +11,8 @@ import operator
 
 from fastconv._values import shown
 from fastconv.graph.ir import Node, Operator, Type, apply, fail, register
-from fastconv.graph.lower import Lowering, channels, spatial3
 from fastconv.kernels import pad as kernels
+from fastconv.lowering.lower import Lowering, channels, spatial3
 from fastconv.ops.geometry import LIMIT, to3
 
 MODES = ("constant", "reflect", "replicate", "circular")

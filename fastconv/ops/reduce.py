@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 
 from fastconv.graph.ir import DENSE, FLAT, PIXELS, Node, Operator, Tensor, Type, apply, register
-from fastconv.graph.lower import Lowering, Strided
 from fastconv.kernels import reduce as kernels
 from fastconv.kernels.reduce_way import OPERATIONS, RESULTS, TWO_RESULTS, way
+from fastconv.lowering.lower import Lowering, Strided
 from fastconv.ops import views
 from fastconv.ops.map import fused
 

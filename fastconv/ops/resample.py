@@ -7,9 +7,9 @@ how), ``how`` the name of a function of :mod:`fastconv.ops.resampling` and its f
 from __future__ import annotations
 
 from fastconv.graph.ir import FLAT, Node, Operator, Type, apply, fail, register
-from fastconv.graph.lower import Lowering, Strided
 from fastconv.kernels import resample as kernels
 from fastconv.kernels.taps import Taps
+from fastconv.lowering.lower import Lowering, Strided
 from fastconv.ops import resampling, views
 
 

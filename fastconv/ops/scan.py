@@ -5,8 +5,8 @@ from __future__ import annotations
 from math import prod
 
 from fastconv.graph.ir import Node, Operator, Tensor, Type, apply, register
-from fastconv.graph.lower import Lowering
 from fastconv.kernels import reduce as kernels
+from fastconv.lowering.lower import Lowering
 from fastconv.ops import views
 from fastconv.ops.map import fused
 

@@ -12,8 +12,8 @@ from math import prod
 
 from fastconv._values import shown
 from fastconv.graph.ir import Node, Operator, Type, apply, fail, register
-from fastconv.graph.lower import Lowering, Ref, View, channels, spatial3
 from fastconv.kernels import layout
+from fastconv.lowering.lower import Lowering, Ref, View, channels, spatial3
 
 # ---- copies -------------------------------------------------------------------------------------------------------------
 

@@ -18,13 +18,13 @@ from math import prod
 from typing import Any
 
 from fastconv.graph.ir import DENSE, FLAT, Node, Operator, Tensor, Type, apply, register
-from fastconv.graph.lower import Lowering, Ref, Strided, row_major
 from fastconv.graph.programs import write
 from fastconv.kernels import loss as loss_kernels
 from fastconv.kernels import map as map_kernels
 from fastconv.kernels import norm as norm_kernels
 from fastconv.kernels import reduce as kernels
 from fastconv.kernels.reduce_way import way
+from fastconv.lowering.lower import Lowering, Ref, Strided, row_major
 from fastconv.ops import views
 
 Operand = Any  # (reference, strides, dtype), as step factories take it

@@ -8,8 +8,8 @@ from __future__ import annotations
 from math import prod
 
 from fastconv.graph.ir import Node, Operator, Tensor, Type, apply, fail, register
-from fastconv.graph.lower import Lowering, channels, spatial3
 from fastconv.kernels import im2col
+from fastconv.lowering.lower import Lowering, channels, spatial3
 from fastconv.ops.geometry import ints, output_size, pads, to3, window_taps
 
 

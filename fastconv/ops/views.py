@@ -20,8 +20,8 @@ from fastconv.graph.ir import (
     fail,
     register,
 )
-from fastconv.graph.lower import Lowering, Strided
 from fastconv.graph.parameter import Parameter
+from fastconv.lowering.lower import Lowering, Strided
 
 __all__ = ["as_pixels", "broadcast", "fixed", "laid_out", "layout_of", "sum_to", "tensor"]
 

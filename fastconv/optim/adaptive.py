@@ -2,7 +2,7 @@
 
 import math
 
-from fastconv.graph.updating import Recipe
+from fastconv.engine.updating import Recipe
 from fastconv.optim import _check
 from fastconv.optim._options import BETAS, Flag, Number, Numbers
 from fastconv.optim.optimizer import Optimizer

@@ -1,6 +1,6 @@
 """Update rules whose step follows the norm of each parameter: LARS, LAMB."""
 
-from fastconv.graph.updating import Recipe
+from fastconv.engine.updating import Recipe
 from fastconv.optim._options import BETAS, Flag, Number, Numbers
 from fastconv.optim.adaptive import GRADIENT, L2, _Programmed
 

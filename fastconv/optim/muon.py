@@ -2,7 +2,7 @@
 
 import math
 
-from fastconv.graph.updating import Recipe
+from fastconv.engine.updating import Recipe
 from fastconv.optim._options import BETAS, Flag, Number, Numbers, OneOf, Whole
 from fastconv.optim.adaptive import GRADIENT, _Programmed
 

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from fastconv._values import shown
+from fastconv.engine.updating import Learnt, Recipe, Update
 from fastconv.graph.parameter import Parameter, changing
-from fastconv.graph.updating import Learnt, Recipe, Update
 from fastconv.kernels import update as kernels
 from fastconv.kernels._runtime import StepList
 from fastconv.kernels.threads import threads_for

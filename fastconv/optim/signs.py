@@ -1,7 +1,7 @@
 """Update rules by signs, and averaged descent: Lion, Rprop, ASGD."""
 
 from fastconv._values import shown
-from fastconv.graph.updating import Recipe
+from fastconv.engine.updating import Recipe
 from fastconv.optim._options import BETAS, Number, Numbers
 from fastconv.optim.adaptive import DECAY, GRADIENT, L2, _Programmed
 

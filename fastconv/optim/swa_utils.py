@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterable
 
 import numpy as np
 
+from fastconv.engine.updating import averaged
 from fastconv.graph.parameter import Parameter, changing
-from fastconv.graph.updating import averaged
 from fastconv.nn.module import Module
 from fastconv.optim import _check
 from fastconv.optim._schedule import Schedule

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from fastconv.engine.updating import Recipe, Update
 from fastconv.graph.parameter import changing
-from fastconv.graph.updating import Recipe, Update
 from fastconv.kernels.threads import threads_for
 from fastconv.optim import _check
 from fastconv.optim.optimizer import Optimizer, listed_steps

@@ -9,7 +9,7 @@ import numpy as np
 
 from fastconv._values import shown
 from fastconv.data import ArrayDataset, DataLoader
-from fastconv.graph.options import check_count
+from fastconv.engine.options import check_count
 
 
 def check_trainer(module, loss: Callable, optimizer, schedule, seed: int, clip_grad_norm: float | None,

@@ -19,7 +19,7 @@ import numpy as np
 from fastconv._atomic import check_writable
 from fastconv._extra import require
 from fastconv._values import shown
-from fastconv.graph.options import check_count
+from fastconv.engine.options import check_count
 from fastconv.train.curve import plot_curve
 
 log = logging.getLogger("fastconv")

@@ -11,7 +11,7 @@ import numpy as np
 
 from fastconv._atomic import open_regular, write_atomic
 from fastconv._extra import require
-from fastconv.graph.plan import memory_limit
+from fastconv.graph.limits import memory_limit
 
 __all__ = ["FORMAT_VERSION", "load_model", "save_model", "write_atomic"]
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from fastconv.graph.batches import leaves
+from fastconv.engine.batches import leaves
 from fastconv.train.metrics import RunningAverage, accuracy, top_k
 
 RESERVED = ("epoch", "loss", "lr", "seconds")

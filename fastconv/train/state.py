@@ -8,7 +8,7 @@ import numpy as np
 
 from fastconv._values import shown
 from fastconv.data.loader import check_state
-from fastconv.graph.choices import Choices
+from fastconv.lowering.choices import Choices
 from fastconv.train.metrics import MetricLog
 
 if TYPE_CHECKING:

@@ -11,11 +11,11 @@ import numpy as np
 
 from fastconv._text import note
 from fastconv.data import DataLoader
-from fastconv.graph.batches import Batches, as_input, leaves, rebuilt, taken
-from fastconv.graph.choices import Choices
-from fastconv.graph.engine import Engine, compile
-from fastconv.graph.options import alike, check_count, check_options
-from fastconv.graph.training import LossTape, TrainingTape
+from fastconv.engine.batches import Batches, as_input, leaves, rebuilt, taken
+from fastconv.engine.engine import Engine, compile
+from fastconv.engine.options import alike, check_count, check_options
+from fastconv.engine.training import LossTape, TrainingTape
+from fastconv.lowering.choices import Choices
 from fastconv.train import state
 from fastconv.train.arguments import (
     check_average,

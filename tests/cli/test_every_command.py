@@ -340,7 +340,7 @@ def test_closed_streams(closed):
 def test_out_of_memory(capsys, place, monkeypatch):
     for name in ("bench", "tune"):
         refused(capsys, 1, "more than the", *place.command(name), "--batch-size", 2**31 - 1)
-    monkeypatch.setattr(fc.graph.engine.Engine, "__init__", lambda *_, **__: (_ for _ in ()).throw(MemoryError()))
+    monkeypatch.setattr(fc.engine.engine.Engine, "__init__", lambda *_, **__: (_ for _ in ()).throw(MemoryError()))
     refused(capsys, 1, "error: out of memory", *place.command("tune"))
 
 

@@ -6,8 +6,8 @@ from PIL import Image
 
 import fastconv as fc
 from fastconv import nn
-from fastconv.cli._arguments import UsageError
-from fastconv.cli._model import _extents
+from fastconv._arguments import UsageError
+from fastconv._model import _extents
 from fastconv.interop.onnx import load_onnx, save_onnx
 from fastconv.interop.weights import read_weights
 from fastconv.measure.peers import missing

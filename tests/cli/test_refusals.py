@@ -175,8 +175,10 @@ def test_wrong_usage(arguments, message, capsys):
 @pytest.mark.parametrize("name", [n for n in COMMANDS if n != "train"])
 def test_a_signal(name, number, place, capsys, monkeypatch):
     """Where a command does its work; the training's own are in test_resume.py."""
-    from fastconv.graph import summary, tune
-    from fastconv.graph.engine import Engine
+    from fastconv.engine import tune
+    from fastconv.engine.engine import Engine
+    from fastconv.report import summary
+
     from fastconv.interop import native
     from fastconv.measure import race
 

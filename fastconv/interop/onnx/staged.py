@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastconv.graph import general
+from fastconv.engine import general
 from fastconv.graph.ir import Tensor
 from fastconv.interop.onnx.dependent import HOST, on_host
 from fastconv.interop.onnx.table import DependsOnValues, Node, is_static, numbers, tensor, value_of

@@ -7,8 +7,8 @@ import operator
 from typing import Any
 
 from fastconv._extra import require
-from fastconv.graph import general
-from fastconv.graph.engine import compile
+from fastconv.engine import general
+from fastconv.engine.engine import compile
 from fastconv.interop.torch.graph import missing_operators, read_graph, supported
 from fastconv.interop.torch.module import TorchModule
 from fastconv.interop.torch.sharing import Watch, as_parameter

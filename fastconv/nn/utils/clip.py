@@ -9,8 +9,8 @@ from numbers import Real
 import numpy as np
 
 from fastconv._values import shown
+from fastconv.engine.updating import norm_of
 from fastconv.graph.parameter import Parameter
-from fastconv.graph.updating import norm_of
 
 
 def get_total_norm(tensors, norm_type: float = 2.0, error_if_nonfinite: bool = False, foreach=None) -> float:

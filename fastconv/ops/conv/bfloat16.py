@@ -8,10 +8,10 @@ from __future__ import annotations
 from math import prod
 
 from fastconv.graph.ir import Node
-from fastconv.graph.lower import Lowering
 from fastconv.kernels import planes as kernels
 from fastconv.kernels import tiles
 from fastconv.kernels.cpu import Cpu
+from fastconv.lowering.lower import Lowering
 from fastconv.ops.conv import planes
 from fastconv.ops.conv.choose import Algorithm, offer, promise
 from fastconv.ops.conv.problem import Problem

@@ -12,10 +12,10 @@ from typing import NamedTuple
 
 from fastconv._text import note
 from fastconv._values import shown
-from fastconv.graph.choices import Choices
 from fastconv.graph.ir import Node
-from fastconv.graph.lower import PRECISIONS, Choice, Lowering
 from fastconv.kernels.cpu import Cpu, cpu
+from fastconv.lowering.choices import Choices
+from fastconv.lowering.lower import PRECISIONS, Choice, Lowering
 from fastconv.ops.conv.problem import Problem
 
 PASSES = ("forward", "backward_data", "backward_weight")

@@ -11,11 +11,11 @@ from itertools import product
 from math import gcd, prod
 
 from fastconv.graph.ir import Node, Tensor
-from fastconv.graph.lower import Lowering
 from fastconv.kernels import depthwise as kernels
 from fastconv.kernels import layout
 from fastconv.kernels.cpu import Cpu
 from fastconv.kernels.many import each
+from fastconv.lowering.lower import Lowering
 from fastconv.ops.conv.choose import Algorithm, offer
 from fastconv.ops.conv.problem import Problem, axis_phases, epilogue, pack_phases
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from math import prod
 
 from fastconv.graph.ir import Node, Tensor
-from fastconv.graph.lower import Lowering, View, channels
 from fastconv.kernels import conv as kernels
 from fastconv.kernels import layout
 from fastconv.kernels.cpu import Cpu
 from fastconv.kernels.many import each
+from fastconv.lowering.lower import Lowering, View, channels
 from fastconv.ops.conv.choose import Algorithm, offer
 from fastconv.ops.conv.problem import Problem, cut_parts, epilogue, pack_phases, phases, runs_of_taps, source
 

@@ -6,9 +6,9 @@ from math import prod
 from typing import NamedTuple
 
 from fastconv.graph.ir import Node, Tensor
-from fastconv.graph.lower import Lowering, Ref, StepSpec, View, channels, spatial3
 from fastconv.kernels import layout, planes
 from fastconv.kernels.many import each
+from fastconv.lowering.lower import Lowering, Ref, StepSpec, View, channels, spatial3
 from fastconv.ops.conv.problem import SMALL, Problem, cut_parts, epilogue, pack_phases, phases
 from fastconv.ops.geometry import window_taps
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from fastconv._values import shown
 from fastconv.graph.ir import FLAT, Node, Operator, Type, apply, fail, register
-from fastconv.graph.lower import PRECISIONS, Lowering
+from fastconv.lowering.lower import PRECISIONS, Lowering
 from fastconv.ops.conv.choose import choose
 from fastconv.ops.conv.problem import Problem
 from fastconv.ops.geometry import ints, output_size, pads

@@ -10,12 +10,12 @@ from math import prod
 from typing import NamedTuple
 
 from fastconv.graph.ir import Node, Tensor
-from fastconv.graph.lower import Lowering, Ref, channels
 from fastconv.kernels import conv as kernels
 from fastconv.kernels import layout
 from fastconv.kernels import winograd as steps
 from fastconv.kernels.cpu import Cpu
 from fastconv.kernels.cpu import cpu as machine
+from fastconv.lowering.lower import Lowering, Ref, channels
 from fastconv.ops.conv.choose import Algorithm, offer, promise
 from fastconv.ops.conv.problem import SPREAD, Problem, epilogue, loud_edges, taps_see_most
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 
-from fastconv.cli._arguments import UsageError
+from fastconv._arguments import UsageError
 
 
 def target(option: str, folder: str, name: str) -> str:

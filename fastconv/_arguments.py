@@ -103,7 +103,7 @@ def choices_of(path):
     """What ``--tuned FILE`` names, None where it is not given."""
     if path is None:
         return None
-    from fastconv.graph.choices import Choices
+    from fastconv.lowering.choices import Choices
 
     return Choices.load(path)
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from typing import Any, NamedTuple
 
-from fastconv.cli._arguments import UsageError
-from fastconv.cli._recipes import recipe
+from fastconv._arguments import UsageError
+from fastconv.zoo.recipes import recipe
 
 MOST_PIXELS = 4096  # the longest side to which an image is resized because a model file says so
 MOST_CHANNELS = 4096
@@ -160,9 +160,9 @@ def logits_of(model: Model, engine, images):
 
 def compiled(model: Model, batch: int, arguments):
     """An engine for batches of this size, with the options that commands share; results do not depend on the size."""
-    from fastconv.cli._arguments import choices_of
-    from fastconv.graph.engine import compile
-    from fastconv.graph.options import alike
+    from fastconv._arguments import choices_of
+    from fastconv.engine.engine import compile
+    from fastconv.engine.options import alike
 
     algorithm = choices_of(arguments.tuned)
     return compile(model.network, (batch, *model.shape), precision=arguments.precision, algorithm=algorithm,
