@@ -14,13 +14,13 @@ from functools import lru_cache
 
 import numpy as np
 import reference as R
-from fastconv.lowering.lower import Buffer
-from fastconv.lowering.memory import PARAMETER
-from fastconv.lowering.program import Program
 from gradients import run
 from kernels.guarded import guarded
 
 import fastconv.functional as F
+from fastconv.lowering.lower import Buffer
+from fastconv.lowering.memory import PARAMETER
+from fastconv.lowering.program import Program
 from fastconv.ops.conv import choose
 from fastconv.ops.conv.problem import Problem
 

@@ -1,14 +1,14 @@
 """Runs a function of symbolic tensors and its gradients on arrays, through the whole of floor 2."""
 
 import numpy as np
-from fastconv.engine import eager
-from fastconv.lowering.lower import Lowering
-from fastconv.lowering.program import Program
 
+from fastconv.engine import eager
 from fastconv.graph import passes
 from fastconv.graph.autodiff import differentiate
 from fastconv.graph.ir import FLAT, PIXELS, apply, building
 from fastconv.graph.trace import trace
+from fastconv.lowering.lower import Lowering
+from fastconv.lowering.program import Program
 
 
 def run(function, arrays, gy=None, *, flat=(), constant=(), batch=None, bind=Program):

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 import reference as R
 from everywhere import again
-from fastconv.engine import eager
 from fastconv.kernels._runtime import isa_info
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import fastconv.functional as F
 from fastconv import set_num_threads
+from fastconv.engine import eager
 from fastconv.ops.conv import choose
 from fastconv.ops.conv.problem import Problem
 

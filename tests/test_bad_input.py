@@ -8,12 +8,12 @@ import textwrap
 import numpy as np
 import pytest
 from bad_calls import CASES, CONV, B, G, W, X, ones
-from fastconv.engine import eager
-from fastconv.lowering import memory as plan
 
 import fastconv as fc
 import fastconv.functional as F
 from fastconv import set_num_threads
+from fastconv.engine import eager
+from fastconv.graph import limits
 
 
 @pytest.fixture(autouse=True)
@@ -35,7 +35,7 @@ def test_refused(name, monkeypatch):
 def test_memory_is_what_the_machine_or_the_control_group_has(monkeypatch):
     """A problem of 1 MiB is refused when there is less, and the same problem runs when there is more."""
     x, w = ones(1, 1, 256, 256), ones(1, 1, 1, 1)
-    monkeypatch.setattr(plan, "memory_limit", lambda: 2**18)
+    monkeypatch.setattr(limits, "memory_limit", lambda: 2**18)
     with pytest.raises(MemoryError, match=r"conv2d: input of shape \(1, 1, 256, 256\)"):
         F.conv2d(x, w)
     monkeypatch.undo()

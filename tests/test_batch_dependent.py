@@ -5,13 +5,13 @@ import pickle
 
 import numpy as np
 import pytest
-from fastconv.engine.gradcheck import gradcheck
-from fastconv.report.summary import summary
 
 import fastconv as fc
 import fastconv.functional as F
 from fastconv import nn
+from fastconv.engine.gradcheck import gradcheck
 from fastconv.measure import subject
+from fastconv.report.summary import summary
 
 READS = {
     "shape[0]": lambda x: x.shape[0],

@@ -7,7 +7,6 @@ import sys
 
 import numpy as np
 import pytest
-from fastconv.report.profile import times
 
 import fastconv as fc
 from fastconv import nn
@@ -16,6 +15,7 @@ from fastconv.functional import conv2d, conv2d_backward_data
 from fastconv.kernels.cpu import cpu
 from fastconv.ops.conv import choose
 from fastconv.ops.conv.problem import Problem
+from fastconv.report.profile import times
 
 SHAPE = (2, 8, 12, 11)
 

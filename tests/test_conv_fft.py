@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 import reference as ref
-from fastconv.engine.engine import compile
 
 import fastconv.functional as F
+from fastconv.engine.engine import compile
 from fastconv.graph.ir import apply
 from fastconv.graph.parameter import Parameter
 from fastconv.kernels import fft as kernels

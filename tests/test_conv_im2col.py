@@ -5,9 +5,9 @@ import math
 import numpy as np
 import pytest
 import reference as ref
-from fastconv.engine.engine import compile
 from fastconv.kernels.blas import guard
 
+from fastconv.engine.engine import compile
 from fastconv.graph.ir import apply, scope
 from fastconv.graph.parameter import Parameter
 

@@ -4,12 +4,12 @@ import gc
 
 import numpy as np
 import pytest
-from fastconv.engine.training import LossTape, TrainingTape
 from kernels.guarded import guarded
 
 import fastconv as fc
 from fastconv import functional as F
 from fastconv import nn, zoo
+from fastconv.engine.training import LossTape, TrainingTape
 
 rng = np.random.default_rng(3)
 

@@ -5,10 +5,10 @@ import threading
 
 import numpy as np
 import pytest
-from fastconv.engine import eager
 
 import fastconv.functional as F
 from fastconv import set_num_threads
+from fastconv.engine import eager
 
 
 @pytest.fixture(autouse=True)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from fastconv.engine.training import TrainingTape
 
 import fastconv as fc
 import fastconv.functional as F
+from fastconv.engine.training import TrainingTape
 from fastconv.functional.record import Array, function, records, vjp
 from fastconv.graph.ir import apply
 

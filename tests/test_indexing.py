@@ -7,11 +7,11 @@ import threading
 
 import numpy as np
 import pytest
-from fastconv.engine.training import TrainingTape
 
 import fastconv as fc
 import fastconv.functional as F
 from fastconv import nn
+from fastconv.engine.training import TrainingTape
 from fastconv.functional.record import vjp
 
 rng = np.random.default_rng(0)

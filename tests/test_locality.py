@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 import reference as R
 from everywhere import again
-from fastconv.engine import eager
 from fastconv.kernels._runtime import isa_info
 
 import fastconv as fc
 import fastconv.functional as F
+from fastconv.engine import eager
 from fastconv.ops.conv import choose
 from fastconv.ops.conv.problem import Problem
 

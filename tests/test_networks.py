@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 import reference as ref
-from fastconv.engine.training import TrainingTape
 
 import fastconv as fc
 from fastconv import nn
+from fastconv.engine.training import TrainingTape
 from fastconv.graph.ir import apply
 
 TOLERANCE = 2e-6  # relative L2 error of a few layers of float32 sums of at most 200 products

@@ -5,10 +5,10 @@ import re
 import numpy as np
 import pytest
 import reference as ref
+
 from fastconv.engine.eager import Argument, run_backward, run_op
 from fastconv.engine.engine import compile
 from fastconv.engine.gradcheck import gradcheck
-
 from fastconv.graph.ir import apply, scope
 from fastconv.graph.parameter import Parameter
 from fastconv.graph.trace import trace

@@ -2,9 +2,11 @@
 
 import numpy as np
 import pytest
-from fastconv.lowering.memory import check_memory, memory_limit, plan_memory
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from fastconv.graph.limits import check_memory, memory_limit
+from fastconv.lowering.memory import plan_memory
 
 BUFFERS = st.lists(st.tuples(st.integers(0, 5000), st.integers(0, 40), st.integers(0, 12)), max_size=60).map(
     lambda rows: [(nbytes, first, first + length) for nbytes, first, length in rows])

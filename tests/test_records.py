@@ -6,11 +6,11 @@ import inspect
 import numpy as np
 import pytest
 from everywhere import again
-from fastconv.engine import general
 from fastconv.kernels._runtime import isa_info
 
 import fastconv as fc
 import fastconv.functional as F  # noqa: F401  (makes the records)
+from fastconv.engine import general
 from fastconv.functional.record import Made, Record, records, vjp
 
 try:

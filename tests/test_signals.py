@@ -9,7 +9,6 @@ import time
 
 import numpy as np
 import pytest
-from fastconv.lowering import program
 from trainers import data, make
 
 import fastconv as fc
@@ -17,6 +16,7 @@ from fastconv import nn
 from fastconv._atomic import write_atomic
 from fastconv.graph import parameter
 from fastconv.kernels import update
+from fastconv.lowering import program
 from fastconv.train import checkpoint
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from fastconv.engine.training import TrainingTape
 
 import fastconv as fc
 import fastconv.functional as F
 from fastconv import nn, zoo
+from fastconv.engine.training import TrainingTape
 
 rng = np.random.default_rng(0)
 

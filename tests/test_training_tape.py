@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
-from fastconv.engine.training import LossTape
 
 import fastconv as fc
 import fastconv.functional as F
 from fastconv import nn
+from fastconv.engine.training import LossTape
 
 
 class TwoHeads(nn.Module):

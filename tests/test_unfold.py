@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 import reference as ref
-from fastconv.engine.engine import compile
 
+from fastconv.engine.engine import compile
 from fastconv.graph.ir import apply
 from fastconv.graph.parameter import Parameter
 

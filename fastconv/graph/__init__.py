@@ -1,1 +1,1 @@
-"""Floor 2: the graph (IR, tracing, gradients, passes, memory plan, tape) and the engine that replays it."""
+"""Floor 2: the graph: IR, operators' rules and how they are found, tracing, differentiation, rewriting."""

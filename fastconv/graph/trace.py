@@ -72,8 +72,6 @@ def trace(function: Callable, inputs: Sequence[tuple], batch: int | None = None)
     graph, structure
         Inputs, nodes and outputs; and how the outputs nest. ``graph.exact`` is the batch if the function has read it.
     """
-    import fastconv.ops  # noqa: F401  (registers the operators)
-
     graph = Graph()
     tensors = [graph.input(*spec) for spec in inputs]
     planned = next((t.shape[0] for t in tensors if t.batched and t.shape), 1)

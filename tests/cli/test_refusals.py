@@ -177,10 +177,9 @@ def test_a_signal(name, number, place, capsys, monkeypatch):
     """Where a command does its work; the training's own are in test_resume.py."""
     from fastconv.engine import tune
     from fastconv.engine.engine import Engine
-    from fastconv.report import summary
-
     from fastconv.interop import native
     from fastconv.measure import race
+    from fastconv.report import summary
 
     before = place.files()
 

@@ -256,8 +256,6 @@ def compile_op(op: str, shown: str, names: Sequence[str], specs: Sequence, attrs
                seeds: int = 0, wanted: Sequence[int] = (), also: Callable[[Node], Tensor] | None = None,
                random: bool = False) -> Compiled:
     """Builds, lowers and plans the graph of one node, or of its gradients; raises what its shape rule says."""
-    import fastconv.ops  # noqa: F401  (registers the operators)
-
     graph = Graph()
     described = describe(names, specs, attrs)
     shape, rows = in_rows(specs) if operator(op).pointwise else (None, None)

@@ -178,8 +178,6 @@ def function_problem(function: Callable, arrays: list[np.ndarray], rng) -> Probl
 
 def _trace(function: Callable, arrays: list[np.ndarray]) -> tuple[Graph, list[Tensor]]:
     """As trace(), with inputs that become activations or parameters by their first use."""
-    import fastconv.ops  # noqa: F401  (registers the operators)
-
     graph = Graph()
     tensors = [graph.input(a.shape, f"input {i}", FLAT if a.ndim == 1 and a.dtype == np.float32 else PIXELS, str(a.dtype))
                for i, a in enumerate(arrays)]

@@ -112,8 +112,6 @@ def _filled(value, tensors: Sequence[Tensor]):
 def compile_function(name: str, function: Callable, arguments: Any, arrays: Sequence[np.ndarray],
                      grads: Sequence[np.ndarray | None] = (), wanted: Sequence[int] = ()) -> Compiled:
     """Traces, lowers and plans a function, or gradients of it."""
-    import fastconv.ops  # noqa: F401  (registers the operators)
-
     graph = Graph()
     tensors = [graph.input(a.shape, f"input {i}", FLAT, a.dtype.name) for i, a in enumerate(arrays)]
     with building(graph, ""), showing(name):
