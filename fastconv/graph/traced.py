@@ -19,7 +19,7 @@ _version = object()
 
 PLAIN = frozenset({type(None), bool, int, float, complex, str, bytes})
 FEW, SMALL, DEEP = 1000, 4096, 6  # entries, bytes and levels that are compared; beyond them an object is just itself
-OWN = frozenset({"_parameters", "_buffers", "_modules", "_transient", "_training"})  # looked at by Module.traits
+OWN = frozenset({"_parameters", "_buffers", "_modules", "_computed", "_transient", "_training"})  # for Module._traits
 
 
 def version() -> object:

@@ -47,7 +47,7 @@ def _announced(method: str):
 
 
 class _Table(dict):
-    """A dict whose changes plans hear of: parameters, buffers or submodules of one module."""
+    """A dict whose changes plans hear of: parameters, buffers, submodules or computed weights of one module."""
 
     __setitem__, __delitem__, __ior__ = map(_announced, ("__setitem__", "__delitem__", "__ior__"))
     pop, popitem, clear, update, setdefault = map(_announced, ("pop", "popitem", "clear", "update", "setdefault"))
@@ -64,13 +64,13 @@ class Module:
     _parameters: dict[str, Parameter | None]
     _buffers: dict[str, Any]
     _modules: dict[str, Any]  # Module or None
+    _computed: dict[str, Any]
     _is_loss = False  # whether a call with arrays gives the value of a loss
 
     def __init__(self):
-        for name in ("_parameters", "_buffers", "_modules"):
+        for name in ("_parameters", "_buffers", "_modules", "_computed"):  # _computed: see nn/utils/weights.py
             object.__setattr__(self, name, _Table())
         self._transient: set[str] = set()  # buffers that state_dict leaves out
-        self._computed: dict[str, Any] = {}  # what is computed of parameters, by its name: see nn/utils/weights.py
         self._training = True
 
     # ---- attributes -----------------------------------------------------------------------------------------------
@@ -361,7 +361,7 @@ class Module:
         """What makes this another module for a plan, besides its plain attributes: (name, object) of the class, of all that
         is registered, and of the training mode where ``modes`` count."""
         yield "class", type(self)
-        for table in ("_parameters", "_buffers", "_modules"):
+        for table in ("_parameters", "_buffers", "_modules", "_computed"):
             yield from getattr(self, table).items()
         if modes:
             yield "training", self._training

@@ -12,7 +12,6 @@ from fastconv.functional.record import once
 from fastconv.functional.weights import directed, lengths, spectral, weight_standardization
 from fastconv.graph.ir import Tensor, current_graph
 from fastconv.graph.parameter import Parameter
-from fastconv.graph.traced import restructured
 from fastconv.nn import init
 from fastconv.nn._check import LARGEST, integer, number
 from fastconv.nn.conv_transpose import ConvTranspose1d, ConvTranspose2d, ConvTranspose3d
@@ -68,7 +67,6 @@ def _compute(module: Module, name: str, rule: _Rule, parameters: dict[str, Any],
     for suffix, value in buffers.items():
         module.register_buffer(f"{name}_{suffix}", value)
     module._computed[name] = rule
-    restructured()
 
 
 def _remove(op: str, module: Module, name: str, kind: type[_Rule]) -> None:
