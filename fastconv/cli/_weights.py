@@ -21,7 +21,7 @@ def read(path: str) -> Init:
     """The weights that ``--init`` names."""
     import json
 
-    from fastconv.interop.weights import read_weights
+    from fastconv.interop.weights import KERAS, PICKLED, read_weights
     from fastconv.train.checkpoint import KEY
     from fastconv.train.files import load_metadata
     from fastconv.train.model import NETWORK, PREPROCESSING
@@ -30,7 +30,7 @@ def read(path: str) -> Init:
         raise FileNotFoundError(f"--init {path!r}: No such file")
     preprocessing: Any = None
     network: Any = None
-    if os.path.splitext(path)[1].lower() not in (".npz", ".pt", ".pth", ".bin"):
+    if os.path.splitext(path)[1].lower() not in (".npz", *PICKLED, *KERAS):
         metadata = load_metadata(path)
         if KEY in metadata:
             raise ValueError(f"--init {path!r} is a checkpoint of a training: --resume goes on with it")

@@ -14,7 +14,8 @@ ENDINGS = (".onnx", ".safetensors", ".npz", ".pt", ".pth", ".bin")
 def add(commands) -> None:
     parser = command(commands, "convert", run, "write a network or its weights in another format", threads=False,
                      precision=False)
-    parser.add_argument("source", help="an ONNX model, a model file of fastconv, or weights (.safetensors, .npz, .pth)")
+    parser.add_argument("source", help="an ONNX model, a model file of fastconv, or weights (.safetensors, .npz, .pth, "
+                        ".keras, .h5)")
     parser.add_argument("target", help="the file to write: .onnx, .safetensors, .npz or .pth, by its ending")
     parser.add_argument("--network", metavar="NAME", help="the network of fastconv.zoo that weights belong to")
     parser.add_argument("--num-classes", type=whole, metavar="N", help="of --network (default: what its weights have)")
@@ -58,7 +59,7 @@ def _network(arguments, ending: str):
     """The network of the source; None where it holds weights alone."""
     from fastconv import zoo
     from fastconv._model import open_model
-    from fastconv.interop.weights import read_weights
+    from fastconv.interop.weights import KERAS, read_weights
     from fastconv.train.files import load_metadata
     from fastconv.train.model import NETWORK
 
@@ -66,7 +67,8 @@ def _network(arguments, ending: str):
     if arguments.network is None:
         if not os.path.exists(source) and source in zoo.NETWORKS:
             return open_model(source, arguments.input_size)
-        if ending == ".onnx" or ending not in ENDINGS[2:] and os.path.isfile(source) and NETWORK in load_metadata(source):
+        others = (*ENDINGS[2:], *KERAS)
+        if ending == ".onnx" or ending not in others and os.path.isfile(source) and NETWORK in load_metadata(source):
             return open_model(source, arguments.input_size)
         return None
     if arguments.network not in zoo.NETWORKS:
@@ -77,7 +79,13 @@ def _network(arguments, ending: str):
     from fastconv.zoo.recipes import recipe
 
     network = zoo.create(arguments.network, num_classes=int(classes))
-    network.load_state_dict({**{k: v for k, v in network.state_dict().items() if "num_batches_tracked" in k}, **weights})
+    if ending in KERAS:
+        from fastconv.interop.keras import load_keras
+
+        load_keras(network, source)
+    else:
+        counts = {k: v for k, v in network.state_dict().items() if "num_batches_tracked" in k}
+        network.load_state_dict({**counts, **weights})
     known = recipe(arguments.network)
     size = arguments.input_size or (known.size, known.size)
     channels = next(m.in_channels for m in network.modules() if hasattr(m, "in_channels"))

@@ -6,7 +6,9 @@ from importlib import import_module
 
 _NAMES = {
     "from_torch": "torch",
+    "load_keras": "keras",
     "load_onnx": "onnx",
+    "read_keras": "keras",
     "read_state_dict": "pickled",
     "read_weights": "weights",
     "register_backend": "torch",

@@ -11,6 +11,7 @@ from fastconv.interop.pickled import read_state_dict, write_state_dict
 from fastconv.train.files import load_model, save_model
 
 PICKLED = (".pt", ".pth", ".bin")
+KERAS = (".keras", ".h5", ".hdf5")
 PREFIXES = ("module.", "model.", "_orig_mod.")  # of wrappers for training on several devices, and compiled modules
 NESTED = ("state_dict", "model_state_dict", "model", "net", "weights")  # where checkpoints of trainings keep them
 
@@ -22,7 +23,9 @@ def read_weights(path) -> dict[str, np.ndarray]:
     ----------
     path : str or os.PathLike
         ``.npz``: arrays by name. ``.pt``, ``.pth``, ``.bin``: a state dict that PyTorch saved, or a checkpoint with one in
-        it; read without torch, and nothing in the file is run. Anything else: safetensors, of fastconv or others.
+        it; read without torch, and nothing in the file is run. ``.keras``, ``.h5``: a model of Keras or its weights, in
+        PyTorch's names and layouts (see :func:`fastconv.interop.read_keras`). Anything else: safetensors, of fastconv or
+        others.
 
     Raises
     ------
@@ -31,7 +34,7 @@ def read_weights(path) -> dict[str, np.ndarray]:
     ValueError
         Not such a file, or one without arrays.
     ImportError
-        safetensors is not installed.
+        safetensors or h5py is not installed.
     """
     name = os.fsdecode(path)
     ending = os.path.splitext(name)[1].lower()
@@ -41,6 +44,10 @@ def read_weights(path) -> dict[str, np.ndarray]:
         found = _npz(name)
     elif ending in PICKLED:
         found = _torch(name)
+    elif ending in KERAS:
+        from fastconv.interop.keras import read_keras
+
+        return read_keras(name)
     else:
         found = load_model(name)[0]
     arrays = {}
