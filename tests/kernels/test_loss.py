@@ -104,6 +104,21 @@ def test_softmax_special_values(kernel):
 
 
 @pytest.mark.parametrize("kernel", ["f32_softmax", "f32_log_softmax"])
+@pytest.mark.parametrize("channels", range(1, 17))
+def test_short_rows_have_the_bits_of_rows_alone(kernel, channels):
+    """As many at once as a vector has lanes, up to three of them one by one."""
+    rows = (np.random.default_rng(channels).standard_normal((47, channels)) * 4).astype(np.float32)
+    rows[::5] *= 40
+    rows[3, 0], rows[4, -1], rows[6], rows[7, 0] = INF, NAN, -INF, -INF
+    alone = np.concatenate([softmax(kernel, row[None], 1) for row in rows])
+    with np.errstate(invalid="ignore"):
+        np.testing.assert_allclose(alone, getattr(ref, kernel[4:])(rows, 1), rtol=2e-6, atol=1e-6)
+    for count in (1, 3, 4, 7, 8, 15, 16, 17, 19, 20, 35, 47):
+        for extra in (0, 1, 19):
+            np.testing.assert_array_equal(softmax(kernel, rows[:count], extra), alone[:count])
+
+
+@pytest.mark.parametrize("kernel", ["f32_softmax", "f32_log_softmax"])
 def test_softmax_depends_on_neither_threads_nor_batch(kernel):
     x = np.random.default_rng(0).standard_normal((9, 37, 20, 20)).astype(np.float32)
     y = softmax(kernel, x, threads=1)
