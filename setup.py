@@ -69,9 +69,9 @@ MODULE = ["-fno-exceptions", "-fno-asynchronous-unwind-tables", "-fno-unwind-tab
 # take 12 % longer. AVX2's planes emulate what only newer processors have.
 UNROLLED = ["-O2", "-fpeel-loops"]
 VECTORISED = ["-O2", "-ftree-vectorize"]  # what copy converts and picks out: at -O2 alone a quarter to a tenth of the speed
-LEVELS = {"conv": ["-O3"], "norm": ["-O3"], "copy": VECTORISED, "reduce": VECTORISED, "resample": VECTORISED,
-          "update": VECTORISED, "augment": ["-Os"], "fft": UNROLLED, "elementwise": UNROLLED, "depthwise": ["-Os"],
-          "winograd": ["-Os"], "avx512_pool": ["-Os"], "avx2_planes": ["-Os"]}
+LEVELS = {"conv": ["-O3"], "norm": ["-O3"], "copy": VECTORISED, "map": VECTORISED, "reduce": VECTORISED,
+          "resample": VECTORISED, "update": VECTORISED, "augment": ["-Os"], "fft": UNROLLED, "elementwise": UNROLLED,
+          "depthwise": ["-Os"], "winograd": ["-Os"], "avx512_pool": ["-Os"], "avx2_planes": ["-Os"]}
 # Where there are others, the portable kernels are for processors without AVX2: for size, 0.25 MB of the wheel (resnet18 is
 # 10 % slower there).
 # What takes the compiler longest is begun first, so that all cores end together.

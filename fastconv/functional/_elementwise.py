@@ -93,6 +93,9 @@ def compute(function: Callable, dtype: Callable[[Sequence[Any]], str] | str, **n
         "map", {name: o.type.shape for name, o in zip(named, operands, strict=True) if isinstance(o, Tensor)}
     )
     result = dtype if isinstance(dtype, str) else dtype([o for o in operands if not isinstance(o, tuple)])
+    if all(o.dtype != "float32" for o in tensors if isinstance(o, Tensor)):
+        operands = [_exact(name, o) for name, o in zip(named, operands, strict=True)]
+        tensors = [o for o in operands if isinstance(o, (Tensor, tuple))]
 
     def filled(*values):
         at = iter(values)
@@ -100,6 +103,15 @@ def compute(function: Callable, dtype: Callable[[Sequence[Any]], str] | str, **n
 
     program, (value,) = write(filled, len(tensors))
     return ops.emit(program, value, tensors, result)
+
+
+def _exact(name: str, value: Any) -> Any:
+    """An integer that no float64 holds as an array without dimensions."""
+    if isinstance(value, bool) or not isinstance(value, int) or abs(value) <= ops.EXACT:
+        return value
+    if not -(2**63) <= value < 2**63:
+        fail("map", f"{name}={shown(value)}: expected an integer of 64 bits")
+    return current_graph().constant(np.array(value, np.int64))  # type: ignore[union-attr]
 
 
 def number(name: str, value: Any) -> float:

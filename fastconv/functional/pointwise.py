@@ -1,7 +1,8 @@
 """Functions of one, two or three arrays element by element, with broadcasting, under ``torch``'s names.
 
 Arrays are of float32, int64, int32, uint8, int8 or bool; the dtype of a result follows PyTorch's rules of promotion.
-Everything is computed in float32: integers are exact up to 2**24. Denormal floats count as zeros.
+Floats are computed in float32, and so is what makes floats of integers. What makes integers of integers is exact, in int64,
+and wraps round as PyTorch's does; a divisor of 0 is a ZeroDivisionError. Denormal floats count as zeros.
 """
 
 from __future__ import annotations
@@ -245,7 +246,7 @@ def _bits(name: str, text: str, program: Callable, inputs: Any = None) -> Callab
         return compute(program, promoted, input=input, other=other)
 
     body.__name__ = body.__qualname__ = name
-    body.__doc__ = f"{text} Of integers of less than 2**24, or bool.\n"
+    body.__doc__ = f"{text} Of integers or bool.\n"
     ints = array(lambda g: g.integers(-100, 100, (3, 5)).astype(np.int64))
     flags = array(lambda g: g.integers(0, 2, (3, 5)).astype(bool))
     given = [(ints, ints), (flags, flags), (ints, 5)] if inputs is None else inputs
@@ -268,10 +269,13 @@ _SHIFTS = [
     )
 ]
 bitwise_left_shift = _bits(
-    "bitwise_left_shift", "``input * 2 ** other``.", lambda x, z: _line("mul")(x, _power_of_two(x, z)), _SHIFTS
+    "bitwise_left_shift", "``input * 2 ** other``, 0 where ``other`` is not from 0 to 63.", _line("shift_left"), _SHIFTS
 )
 bitwise_right_shift = _bits(
-    "bitwise_right_shift", "``input // 2 ** other``.", lambda x, z: _line("div_floor")(x, _power_of_two(x, z)), _SHIFTS
+    "bitwise_right_shift",
+    "``input // 2 ** other``; all bits are shifted out where ``other`` is not from 0 to 63.",
+    _line("shift_right"),
+    _SHIFTS,
 )
 
 

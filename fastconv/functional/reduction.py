@@ -1,7 +1,8 @@
 """Sums, means, extrema, norms and scans over any dimensions, under ``torch``'s names.
 
-Everything is computed in float32; integers are exact up to 2**24. Sums are added up as a tree, moments by a method that
-keeps the digits that matter where the mean is far from 0. NaN is the result where there is one, extrema included.
+Floats are computed in float32; sums, products and extrema of integers are exact, in int64, and wrap round. Sums of floats
+are added up as a tree, moments by a method that keeps the digits that matter where the mean is far from 0. NaN is the result
+where there is one, extrema included.
 """
 
 from __future__ import annotations
@@ -176,9 +177,7 @@ def sum(input: Array, dim: Dims = None, keepdim: bool = False, *, dtype=None) ->
     """
     x = tensor("sum", "input", input)
     keepdim, dims, kind = flag("sum", "keepdim", keepdim), dims_of("sum", x, dim), asked("sum", dtype, many(x), x)
-    if kind == "int64":
-        return reduced("count_nonzero" if x.dtype == "bool" else "integers", x, dims, keepdim)
-    return reduced("sum", x, dims, keepdim)
+    return reduced("sum", cast(x, kind) if kind == "float32" else x, dims, keepdim)
 
 
 @function(
@@ -216,7 +215,7 @@ def prod(input: Array, dim: int | None = None, keepdim: bool = False, *, dtype=N
     """The product over a dimension, or over all; arguments as of :func:`sum`. Gradients are right where values are 0."""
     x = tensor("prod", "input", input)
     keepdim, kind = flag("prod", "keepdim", keepdim), asked("prod", dtype, many(x), x)
-    return cast(reduced("prod", x, dims_of("prod", x, dim), keepdim), kind)
+    return reduced("prod", cast(x, kind) if kind == "float32" else x, dims_of("prod", x, dim), keepdim)
 
 
 @function(
@@ -304,7 +303,7 @@ def _extreme(name: str, operation: str, word: str):
         x = tensor(name, "input", input)
         dims = dims_of(name, x, dim)
         some(name, x, dims)
-        return cast(reduced(operation, x, dims, flag(name, "keepdim", keepdim)), x.dtype)
+        return reduced(operation, x, dims, flag(name, "keepdim", keepdim))
 
     body.__name__ = body.__qualname__ = name
     body.__doc__ = f"""The {word} over some dimensions; all values that are it share its gradient.
@@ -388,11 +387,11 @@ def _both(name: str, operation: str, elementwise: str, word: str):
         keepdim = flag(name, "keepdim", keepdim)
         if dim is None:
             some(name, x, dims_of(name, x, None))
-            return cast(reduced(operation, x, dims_of(name, x, None), False), x.dtype)
+            return reduced(operation, x, dims_of(name, x, None), False)
         dims = dims_of(name, x, dimension(name, dim, x.ndim))
         some(name, x, dims)
         indices, values = reduced(f"arg{operation}", x, dims, keepdim)
-        return Selected(cast(values, x.dtype), indices)
+        return Selected(values, indices)
 
     body.__name__ = body.__qualname__ = name
     body.__doc__ = f"""The {word} value: of all; along a dimension, with where it is; or element by element of two arrays.
@@ -447,7 +446,7 @@ def aminmax(input: Array, *, dim: int | None = None, keepdim: bool = False) -> M
     x = tensor("aminmax", "input", input)
     dims, keepdim = dims_of("aminmax", x, dim), flag("aminmax", "keepdim", keepdim)
     some("aminmax", x, dims)
-    return MinMax(*(cast(reduced(way, x, dims, keepdim), x.dtype) for way in ("min", "max")))
+    return MinMax(*(reduced(way, x, dims, keepdim) for way in ("min", "max")))
 
 
 # ---- moments ------------------------------------------------------------------------------------------------------------

@@ -35,8 +35,9 @@ def along(op: str, input, dim) -> tuple[Tensor, int]:
     return x, dimension(op, dim, x.ndim)
 
 
-def scan(op: str, x: Tensor, dim: int) -> Tensor:
-    return scanned(op, x, dim) if x.ndim else fused(lambda v: v, x, dtype="float32")
+def scan(op: str, x: Tensor, dim: int, kind: str = "float32") -> Tensor:
+    x = cast(x, "float32") if kind == "float32" else x
+    return scanned(op, x, dim) if x.ndim else cast(x, kind)
 
 
 @function(
@@ -45,7 +46,7 @@ def scan(op: str, x: Tensor, dim: int) -> Tensor:
     wrong=lambda: [*_WRONG, wrong(TypeError, "dtype=int32", (2, 3), 0, dtype="int32")],
 )
 def cumsum(input: Array, dim: int, *, dtype=None) -> Array:
-    """The sum of all values up to each along ``dim``; added up in double precision.
+    """The sum of all values up to each along ``dim``: of floats added up in double precision, of integers exact.
 
     Parameters
     ----------
@@ -59,14 +60,14 @@ def cumsum(input: Array, dim: int, *, dtype=None) -> Array:
     array of the input's shape
     """
     x, at = along("cumsum", input, dim)
-    return cast(scan("cumsum", x, at), asked("cumsum", dtype, many(x), x))
+    return scan("cumsum", x, at, asked("cumsum", dtype, many(x), x))
 
 
 @function(method="cumprod", samples=lambda: [*_SAMPLES, sample(_ZEROS, 1), sample(_INTEGERS, 0)], wrong=lambda: _WRONG)
 def cumprod(input: Array, dim: int, *, dtype=None) -> Array:
     """The product of all values up to each along ``dim``; arguments as of :func:`cumsum`."""
     x, at = along("cumprod", input, dim)
-    return cast(scan("cumprod", x, at), asked("cumprod", dtype, many(x), x))
+    return scan("cumprod", x, at, asked("cumprod", dtype, many(x), x))
 
 
 @function(
@@ -84,7 +85,7 @@ def _extreme(name: str, word: str):
         if not x.ndim:
             return Selected(x, fused(lambda v: v.builder.line("copy", 0.0), x, dtype="int64"))
         values, indices = scanned(name, x, at)
-        return Selected(cast(values, x.dtype), indices)
+        return Selected(values, indices)
 
     body.__name__ = body.__qualname__ = name
     body.__doc__ = f"""The {word} of all values up to each along ``dim``, and where it is: the last of equal ones.

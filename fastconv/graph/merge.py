@@ -78,6 +78,8 @@ def _join(made: Node, node: Node) -> bool:
     draws += [d for d in first[3] if d not in draws]
     if len(tensors) + len(draws) > OPERANDS or len(first[0]) + len(second[0]) > LINES:
         return False
+    if _wide(made) != _wide(node) and any(t.dtype == "float32" for t in tensors) or (_wide(made) and second[2] == "float32"):
+        return False  # whole numbers stay exact: they have a program of their own
     builder = Builder(len(tensors) + len(draws))
 
     def inputs(of: Node, drawn: tuple, value: Any = None) -> list[Any]:
@@ -91,13 +93,21 @@ def _join(made: Node, node: Node) -> bool:
     result = builder.add(second[0], inputs(node, second[3], value))[second[1]]
     program, (at,) = builder.done([result])
     effect = made.attrs.get("effect") or node.attrs.get("effect")
+    called = made.attrs.get("called") or node.attrs.get("called")
     node.op, node.inputs = operator("map"), list(tensors)
     node.attrs = {"program": program, "result": at, "dtype": second[2]}
     if draws:
         node.attrs["random"] = tuple(draws)
     if effect:
         node.attrs["effect"] = True
+    if called:
+        node.attrs["called"] = called
     return True
+
+
+def _wide(node: Node) -> bool:
+    """Whether a node computes with integers that float32 does not hold."""
+    return any(t.dtype in ("int64", "int32") for t in node.inputs) and all(t.dtype != "float32" for t in node.inputs)
 
 
 _gone: Any = object()

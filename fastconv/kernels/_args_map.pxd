@@ -18,3 +18,5 @@ cdef extern from "fastconv/args_map.h" nogil:
         const float* constants
         int64_t inputs, outputs, instructions, constant_count, values, batched, rank, block, ahead, turned
         int64_t* extents
+        const int64_t* integers
+        int64_t* zero

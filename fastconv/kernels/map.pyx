@@ -20,8 +20,14 @@ cdef extern from *:
     #include "fastconv/map.def"
         0};
     #undef FC_OP
+    #define FC_WHOLE(name, body) #name,
+    static const char* const fc_whole_names[] = {
+    #include "fastconv/map_integers.def"
+        0};
+    #undef FC_WHOLE
     """
     const char* fc_map_names[]
+    const char* fc_whole_names[]
     int fc_map_operands[]
 
 
@@ -37,6 +43,19 @@ cdef dict _table():
 _TABLE = _table()
 #: How many operands each instruction has, by name.
 OPERANDS = {name: count for name, (_, count) in _TABLE.items()}
+
+
+cdef set _whole_names():
+    cdef int i = 0
+    names = set()
+    while fc_whole_names[i] != NULL:
+        names.add(fc_whole_names[i].decode())
+        i += 1
+    return names
+
+
+#: The instructions that whole numbers have.
+WHOLE = frozenset(_whole_names())
 _ELEMENTS = {"float32": 0, "int64": 1, "int32": 2, "uint8": 3, "int8": 4, "bool": 5, "random": 6}
 _CACHED = 1 << 18  # elements: operands of more come from behind the second-level cache
 RANK = 8
@@ -67,17 +86,20 @@ def collapse(shape, strides, batched, by):
     return extents, rows
 
 
-def map(*, shape, inputs, outputs, program, results, batched=False) -> Step:
+def map(*, shape, inputs, outputs, program, results, batched=False, whole=False, size_t zero=0) -> Step:
     """outputs = program(inputs), element by element.
 
     ``inputs`` and ``outputs`` are tuples (address, strides in elements, dtype); an input of dtype "random" is (address of a random
     state, strides that count its numbers, "random", stream). ``program`` is a sequence of (name, operand, ...): an operand is a
     float, or a number: of an input, or, from ``len(inputs)`` on, of an earlier instruction. ``results`` are the numbers of the
     outputs' values. An output may lie where an input of the same strides does.
+
+    ``whole``: of integers and truths alone, in int64, by a program of instructions of WHOLE and numbers without a fraction;
+    ``zero``: the address of an int64 that becomes 1 where a divisor is 0, or 0.
     """
     cdef Py_ssize_t count = len(inputs), given = len(outputs), i, j
     cdef Step step = Step()
-    cdef ProgramArgs* a = <ProgramArgs*> step.bind_name("map", sizeof(ProgramArgs))
+    cdef ProgramArgs* a = <ProgramArgs*> step.bind_name("i64_map" if whole else "map", sizeof(ProgramArgs))
     program = [tuple(line) for line in program]
     targets = []
     for value in results:  # each output has a value of its own
@@ -133,7 +155,7 @@ def map(*, shape, inputs, outputs, program, results, batched=False) -> Step:
     cdef int rank = len(extents)
     cdef Memory operands_memory = Memory((count + given) * sizeof(FcOperand))
     cdef Memory code_memory = Memory(max(1, len(code)) * sizeof(FcInstruction))
-    cdef Memory constants_memory = Memory(4 * max(1, len(constants)))
+    cdef Memory constants_memory = Memory(8 * max(1, len(constants)))
     cdef FcOperand* o = <FcOperand*> operands_memory.base
     cdef FcInstruction* c = <FcInstruction*> code_memory.base
     for i, operand in enumerate((*inputs, *outputs)):
@@ -149,10 +171,14 @@ def map(*, shape, inputs, outputs, program, results, batched=False) -> Step:
         for j, register in enumerate(of):
             c[i].of[j] = register
     for i, value in enumerate(constants):
-        (<float*> constants_memory.base)[i] = value
+        if whole:
+            (<int64_t*> constants_memory.base)[i] = int(value)
+        else:
+            (<float*> constants_memory.base)[i] = value
     for memory in (operands_memory, code_memory, constants_memory):
         step.keep(memory)
     a.operands, a.code, a.constants = o, c, <const float*> constants_memory.base
+    a.integers, a.zero = <const int64_t*> constants_memory.base, <int64_t*> zero
     a.inputs, a.outputs, a.instructions, a.constant_count, a.values = count, given, len(code), len(constants), registers
     a.batched, a.rank = bool(batched), rank
     for j in range(rank):
@@ -162,7 +188,7 @@ def map(*, shape, inputs, outputs, program, results, batched=False) -> Step:
     for extent in shape:
         elements *= extent
     a.ahead = len(code) > 2 and elements > _CACHED
-    a.turned = rank > 1 and extents[rank - 1] > 1 and any(
+    a.turned = not whole and rank > 1 and extents[rank - 1] > 1 and any(
         row[rank - 2] == 1 and row[rank - 1] not in (0, 1) for row in rows[given:])
     return step
 

@@ -14,7 +14,6 @@ ONE_BY_ONE, SIDE_BY_SIDE, TURNED = range(3)
 # (reduction, what is done to x before it, what becomes of it)
 OPERATIONS = {
     "sum": (SUM, PLAIN, VALUE),
-    "integers": (SUM, PLAIN, COUNT),               # as int64: exact where the sums of ranges are, below 2^24
     "mean": (SUM, PLAIN, MEAN),
     "dot": (DOT, PLAIN, VALUE),                    # of x and z
     "squares": (DOT, PLAIN, VALUE),                # of x and x, as the next two
@@ -41,8 +40,11 @@ OPERATIONS = {
     "nansum": (SUM, NAN_TO_ZERO, VALUE),
     "numbers": (SUM, NUMBER, VALUE),               # how many are not NaN
 }
-TWO_RESULTS = ("argmax", "argmin", "moments", "var", "std", "rstd")
-RESULTS = {INDEX: "int64", COUNT: "int64", TRUTH: "bool"}  # the dtype of y; else float32, as that of y2 always
+# of whole numbers, in int64: y of int64 for sums and products, else of the dtype of x, as is y2 of the last two
+WHOLE = {f"whole_{name}": OPERATIONS[name] for name in ("sum", "prod", "max", "min", "argmax", "argmin")}
+ALL = {**OPERATIONS, **WHOLE}
+TWO_RESULTS = ("argmax", "argmin", "moments", "var", "std", "rstd", "whole_argmax", "whole_argmin")
+RESULTS = {INDEX: "int64", COUNT: "int64", TRUTH: "bool"}  # the dtype of y; else float32, as that of y2, but for WHOLE
 
 RUN, BLOCK = 256, 4096       # as in reduce.inl.h
 BESIDE, COPIED = 1024, 256    # results side by side at most; where rows are copied together
@@ -76,7 +78,7 @@ def way(*, shape, axes, operation, x, z=None, y=None, y2=None, batched=False) ->
 
     Strides, dtypes and the planned shape decide; where the batch is kept, not how many images it has.
     """
-    reduction, before, _ = OPERATIONS[operation]
+    reduction, before, _ = ALL[operation]
     none = (0,) * len(shape)
     strides = [x[1], z[1] if z else none, y[1] if y else none, y2[1] if y2 else none]
     reduced = axes_of(shape, [d for d in range(len(shape)) if d in axes], [*strides[:2], none, none], batched)
@@ -87,7 +89,7 @@ def way(*, shape, axes, operation, x, z=None, y=None, y2=None, batched=False) ->
     reduced = collapsed(reduced if arg else ordered(reduced))
     first = kept[-1] if kept else None
     order, spread = which(kept, reduced, x[2]), 1
-    if not arg and spreads(kept, reduced, z is not None):
+    if not arg and operation not in WHOLE and spreads(kept, reduced, z is not None):
         order, spread = SIDE_BY_SIDE, reduced.pop().extent
     elements, lanes, pack = count(reduced), 1, 1
     if order != ONE_BY_ONE:

@@ -6,15 +6,17 @@ from collections.abc import Callable, Sequence
 from math import prod
 from typing import Any
 
-from fastconv.graph.ir import FLAT, PIXELS, Node, Operator, Tensor, Type, apply, fail, register
+from fastconv.graph.ir import FLAT, PIXELS, Node, Operator, Tensor, Type, apply, fail, register, shown_name
 from fastconv.graph.programs import Program, write
 from fastconv.graph.random import random_state
 from fastconv.kernels import elementwise
 from fastconv.kernels import map as kernels
-from fastconv.lowering.lower import Lowering, row_major
+from fastconv.lowering.lower import Lowering, Ref, row_major
 from fastconv.ops import derivatives, views
 
 STREAMS = 1 << 16
+DIVISIONS = ("div_trunc", "div_floor", "fmod", "remainder")
+EXACT = 2.0**53  # numbers of a program up to which all whole ones are themselves
 
 
 def broadcast_shape(op: str, shapes: dict[str, Sequence[int]]) -> tuple[int, ...]:
@@ -46,8 +48,17 @@ def result_layout(inputs: Sequence[Tensor], shape: tuple[int, ...]) -> tuple[str
     return FLAT, False
 
 
+def is_whole(program: Program, inputs: Sequence[Tensor], dtype: str, draws: Sequence = ()) -> bool:
+    """Whether a program is one of whole numbers, computed in int64 and exact, rather than in float32."""
+    return dtype != "float32" and not draws and all(t.dtype != "float32" for t in inputs) and all(
+        line[0] in kernels.WHOLE and all(o.is_integer() and abs(o) <= EXACT for o in line[1:] if isinstance(o, float))
+        for line in program)
+
+
 def infer(inputs: list, attrs: dict) -> list[Type]:
     attrs.setdefault("dtype", "float32")
+    if any(line[0] in DIVISIONS for line in attrs["program"]):
+        attrs.setdefault("called", shown_name("map"))  # who divides
     shapes = [t.shape for t in inputs] + [tuple(shape) for shape, _ in attrs.get("random", ())]
     shape = broadcast_shape("map", {f"operand {i}": s for i, s in enumerate(shapes)})
     layout, fixed = result_layout(inputs, shape)
@@ -125,9 +136,24 @@ def random_operand(cx: Lowering, own: Sequence[int], shape: Sequence[int], strea
     return state, tuple(0 if e == 1 else s for e, s in zip(own, strides, strict=True)), "random", stream
 
 
+class Zero:
+    """The error for a divisor of 0 among whole numbers."""
+
+    def __init__(self, called: str):
+        self.called = called
+
+    def __call__(self, value: int) -> None:
+        raise ZeroDivisionError(f"{self.called}: a divisor is 0: whole numbers have no quotient for it")
+
+
 def lower(node: Node, cx: Lowering) -> None:
     out, attrs = node.output, node.attrs
     shape = out.shape
+    exact = is_whole(attrs["program"], node.inputs, out.dtype, attrs.get("random", ()))
+    zero: Ref | int = 0
+    if exact and any(line[0] in DIVISIONS and not (isinstance(line[2], float) and line[2]) for line in attrs["program"]):
+        zero = found = cx.own(16, "a divisor that is 0")
+        cx.after(found, Zero(attrs.get("called", "map")))
     inputs = [tuple(views.broadcast(cx.view(t), t.shape, shape)) for t in node.inputs]
     inputs += [random_operand(cx, own, shape, stream, out.layout) for own, stream in attrs.get("random", ())]
     y = tuple(cx.view(out, write=True))
@@ -140,6 +166,8 @@ def lower(node: Node, cx: Lowering) -> None:
             program=attrs["program"],
             results=[attrs["result"]],
             batched=out.batched,
+            whole=exact,
+            zero=zero,
             info={"input": node.inputs[0].shape, "output": shape},
         )
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from fastconv.graph.ir import DENSE, FLAT, PIXELS, Node, Operator, Tensor, Type, apply, register
 from fastconv.kernels import reduce as kernels
-from fastconv.kernels.reduce_way import OPERATIONS, RESULTS, TWO_RESULTS, way
+from fastconv.kernels.reduce_way import ALL, RESULTS, TWO_RESULTS, WHOLE, way
 from fastconv.lowering.lower import Lowering, Strided
 from fastconv.ops import views
 from fastconv.ops.map import fused
@@ -23,7 +23,10 @@ CONSTANTS = ("p", "correction", "eps")
 
 
 def reduced(operation: str, x: Tensor, dims: Sequence[int], keepdim: bool = False, **constants: float) -> Any:
-    """A reduction over ``dims``, counted from the front; a pair where the operation has two results."""
+    """A reduction over ``dims``, counted from the front; a pair where the operation has two results. Of integers and truths
+    those that have whole results are exact, in int64; extremes have the dtype of ``x``."""
+    if x.dtype != "float32" and f"whole_{operation}" in WHOLE:
+        operation = f"whole_{operation}"
     return apply("reduce", [x], operation=operation, dims=tuple(sorted(dims)), keepdim=keepdim, **constants)
 
 
@@ -42,9 +45,12 @@ def infer(inputs: list, attrs: dict) -> list[Type]:
         views.fixed(x)
     elif x.batched and 0 not in dims and attrs.get("batched", True):
         layout = PIXELS if x.layout == PIXELS and 2 <= len(shape) <= 5 else DENSE
-    dtype = RESULTS.get(OPERATIONS[attrs["operation"]][2], "float32")
+    operation, second = attrs["operation"], "float32"
+    dtype = RESULTS.get(ALL[operation][2], "float32")
+    if operation in WHOLE:
+        dtype, second = "int64" if operation in ("whole_sum", "whole_prod") or dtype == "int64" else x.dtype, x.dtype
     found = [Type(tuple(shape), layout, dtype)]
-    return found + [Type(tuple(shape), layout)] * (attrs["operation"] in TWO_RESULTS)
+    return found + [Type(tuple(shape), layout, second)] * (operation in TWO_RESULTS)
 
 
 def under(view: Strided, rank: int, dims: Sequence[int], shape: Sequence[int]) -> tuple:
@@ -72,7 +78,7 @@ def lower(node: Node, cx: Lowering) -> None:
         return
     keywords = {"shape": shape, "axes": attrs["dims"], "operation": attrs["operation"], "x": x, "z": z, "y": outputs[0],
                 "y2": outputs[1] if len(outputs) > 1 else None, "batched": node.inputs[0].batched}
-    floats = way(**keywords).part_floats
+    floats = 0 if attrs["operation"] in WHOLE else way(**keywords).part_floats
     if floats:
         keywords["part"] = cx.temp(4 * floats, "partial reductions")
     keywords.update({name: attrs[name] for name in CONSTANTS if name in attrs})

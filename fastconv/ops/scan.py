@@ -11,6 +11,7 @@ from fastconv.ops import views
 from fastconv.ops.map import fused
 
 EXTREMES = ("cummax", "cummin")
+WHOLE = ("cumsum", "cumprod", *EXTREMES)  # exact, in int64, of integers and truths
 
 
 def scanned(operation: str, x: Tensor, dim: int, backwards: bool = False):
@@ -22,7 +23,9 @@ def infer(inputs: list, attrs: dict) -> list[Type]:
     x = inputs[0]
     if x.batched and attrs["dim"] == 0:
         views.fixed(x)
-    type_ = Type(x.type.shape, x.layout, "float32", x.type.fixed)
+    whole = x.dtype != "float32" and attrs["operation"] in WHOLE
+    dtype = "float32" if not whole else x.dtype if attrs["operation"] in EXTREMES else "int64"
+    type_ = Type(x.type.shape, x.layout, dtype, x.type.fixed)
     return [type_] + [Type(x.type.shape, x.layout, "int64", x.type.fixed)] * (attrs["operation"] in EXTREMES)
 
 
@@ -40,6 +43,7 @@ def lower(node: Node, cx: Lowering) -> None:
             y2=operands[2] if len(operands) > 2 else None,
             batched=x.batched,
             backwards=attrs["backwards"],
+            whole=node.output.dtype != "float32",
             info={"input": x.shape, "output": x.shape},
         )
 
@@ -47,7 +51,7 @@ def lower(node: Node, cx: Lowering) -> None:
 def gradient(node: Node, grads: list) -> list:
     attrs, x, y, g = node.attrs, node.inputs[0], node.output, grads[0]
     operation, dim, back = attrs["operation"], attrs["dim"], not attrs["backwards"]
-    if g is None:
+    if g is None or y.dtype != "float32":
         return [None]
     if operation == "cumsum":
         made = scanned("cumsum", g, dim, back)

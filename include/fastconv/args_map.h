@@ -8,7 +8,7 @@
 
 enum { FC_MAP_RANK = 8 };
 
-// What an operand's elements are; all are float32 inside. FC_RANDOM: uniform numbers of [0, 1), whose strides count numbers.
+// What an operand's elements are; all are float32 inside `map`, int64 inside `i64_map`. FC_RANDOM: uniform numbers of [0, 1), whose strides count numbers.
 enum FcElement { FC_FLOAT32, FC_INT64, FC_INT32, FC_UINT8, FC_INT8, FC_BOOL, FC_RANDOM };
 
 typedef struct FcOperand {
@@ -37,6 +37,8 @@ typedef struct ProgramArgs {
     int64_t block;          // elements that registers are wanted to hold
     int64_t ahead;          // whether the next block is fetched while this one is computed
     int64_t turned;         // not 0: blocks are squares of the last two dimensions, for an operand that lies turned
+    const int64_t* integers;  // of i64_map: its constants
+    int64_t* zero;          // of i64_map: not null: becomes 1 where a divisor is 0
 } ProgramArgs;
 
 #endif

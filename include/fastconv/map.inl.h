@@ -7,6 +7,9 @@
 // contiguous output written, where it lies; what is one value has the step 0; anything else is copied into the block, which is
 // left out where the block is the same as before (a vector of channels). Registers are whole units: only loads and stores know
 // of tails. An element's bits depend on nothing but its operands. Bound by memory, from a dozen instructions on by the caches.
+#ifndef FASTCONV_MAP_INL_H
+#define FASTCONV_MAP_INL_H
+
 #include "fastconv/map_functions.inl.h"
 #include "fastconv/random.inl.h"
 
@@ -195,9 +198,9 @@ FC_INLINE void map_rows_of(const ProgramArgs* a, const FcOperand* o, const MapBl
     }
 }
 
-// Whether an operand's block is a run of floats in memory.
-FC_INLINE bool map_is_run(const ProgramArgs* a, const FcOperand* o, const MapBlock& b) {
-    if (o->element != FC_FLOAT32 || o->strides[a->rank - 1] != 1) return false;
+// Whether an operand's block is a run of such elements in memory.
+FC_INLINE bool map_is_run(const ProgramArgs* a, const FcOperand* o, const MapBlock& b, int64_t element = FC_FLOAT32) {
+    if (o->element != element || o->strides[a->rank - 1] != 1) return false;
     int64_t length = b.columns;
     for (int64_t d = a->rank - 2; d >= 0 && b.rows > 1; --d) {
         if (o->strides[d] != length) return false;
@@ -205,6 +208,20 @@ FC_INLINE bool map_is_run(const ProgramArgs* a, const FcOperand* o, const MapBlo
         length *= map_extent(a, d);
     }
     return true;
+}
+
+FC_INLINE MapBlock map_block(const ProgramArgs* a, const MapGeometry& g, int64_t at, int64_t* index) {
+    const int64_t row = at / g.across * g.high;
+    MapBlock b = {index, min64(g.high, g.rows - row), at % g.across * g.wide, 0, true};
+    b.columns = min64(g.wide, g.columns - b.column);
+    int64_t rest = row;
+    for (int64_t d = a->rank - 2; d >= 0; --d) {
+        const int64_t extent = map_extent(a, d);
+        index[d] = rest % extent;
+        rest /= extent;
+        if (d == a->rank - 2) b.single = index[d] + b.rows <= extent;
+    }
+    return b;
 }
 
 // ---- the kernel ---------------------------------------------------------------------------------------------------
@@ -247,16 +264,7 @@ inline void map_run(const ProgramArgs* a, int64_t begin, int64_t end, void* scra
     const int64_t stop = min64(g.blocks, end * g.per);
     for (int64_t at = begin * g.per; at < stop; ++at) {
         int64_t index[FC_MAP_RANK];
-        const int64_t row = at / g.across * g.high;
-        MapBlock b = {index, min64(g.high, g.rows - row), at % g.across * g.wide, 0, true};
-        b.columns = min64(g.wide, g.columns - b.column);
-        int64_t rest = row;
-        for (int64_t d = last - 1; d >= 0; --d) {
-            const int64_t extent = map_extent(a, d);
-            index[d] = rest % extent;
-            rest /= extent;
-            if (d == last - 1) b.single = index[d] + b.rows <= extent;
-        }
+        const MapBlock b = map_block(a, g, at, index);
         const int64_t elements = b.rows * b.columns, padded = ceil_div(elements, kUnit) * kUnit;
 
         for (int64_t i = 0; i < a->inputs + a->outputs; ++i) runs[i] = nullptr;
@@ -334,3 +342,4 @@ inline void map_run(const ProgramArgs* a, int64_t begin, int64_t end, void* scra
 
 }  // namespace
 }  // namespace
+#endif

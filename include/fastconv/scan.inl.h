@@ -7,6 +7,7 @@
 #define FASTCONV_SCAN_INL_H
 
 #include "fastconv/args_scan.h"
+#include "fastconv/integers.inl.h"
 #include "fastconv/strided.inl.h"
 
 namespace FC_CAT2(fc_, FC_ISA) {
@@ -91,6 +92,75 @@ inline void f32_scan_run(const ScanArgs* a, int64_t begin, int64_t end, void*) {
             case FC_CUMMAX: scan_lines<FC_CUMMAX>(a, x, y, y2, lines, inner.x, inner.y, inner.y2); break;
             case FC_CUMMIN: scan_lines<FC_CUMMIN>(a, x, y, y2, lines, inner.x, inner.y, inner.y2); break;
             default: scan_lines<FC_LOGCUMSUMEXP>(a, x, y, y2, lines, inner.x, inner.y, inner.y2); break;
+        }
+    }
+}
+
+// `i64_scan`: the same of whole numbers, exact and wrapping round at 64 bits; of extremes y has the dtype of x, else int64.
+FC_INLINE int64_t i64_scan_tiles(const ScanArgs* a) { return f32_scan_tiles(a); }
+FC_INLINE size_t i64_scan_scratch(const ScanArgs*) { return 0; }
+
+FC_INLINE void scan_whole(int64_t scan, int64_t v, int64_t i, bool first, int64_t& carry, int64_t& at) {
+    if (scan == FC_CUMSUM) {
+        carry = wrapped_add(carry, v);
+    } else if (scan == FC_CUMPROD) {
+        carry = wrapped_mul(carry, v);
+    } else if (first || (scan == FC_CUMMAX ? v >= carry : v <= carry)) {
+        carry = v;
+        at = i;
+    }
+}
+
+// One line from the elements at x, y and y2 on, a run of it at a time.
+FC_NOINLINE void scan_line(const ScanArgs* a, int64_t x, int64_t y, int64_t y2) {
+    const bool extreme = a->scan == FC_CUMMAX || a->scan == FC_CUMMIN;
+    const int64_t n = extent(a->along, a->n), step = a->backwards ? -1 : 1;
+    int64_t values[kWholeRun], places[kWholeRun], carry = a->scan == FC_CUMPROD, at = 0;
+    for (int64_t k = 0; k < n; k += kWholeRun) {
+        const int64_t first = a->backwards ? n - 1 - k : k, count = min64(kWholeRun, n - k);
+        load_integers(a->x, a->dtype_x, x + first * a->along.x, step * a->along.x, count, values);
+        for (int64_t j = 0; j < count; ++j) {
+            scan_whole(a->scan, values[j], first + step * j, k + j == 0, carry, at);
+            values[j] = carry, places[j] = at;
+        }
+        store_integers(values, count, a->y, extreme ? a->dtype_x : kInt64, y + first * a->along.y, step * a->along.y);
+        if (extreme && a->y2) store_integers(places, count, a->y2, kInt64, y2 + first * a->along.y2, step * a->along.y2);
+    }
+}
+
+// `lines` neighbours, side by side.
+template <int Scan>
+FC_NOINLINE void scan_beside(const ScanArgs* a, int64_t x, int64_t y, int64_t y2, int64_t lines) {
+    constexpr bool extreme = Scan == FC_CUMMAX || Scan == FC_CUMMIN;
+    const FcAxis& inner = a->kept[a->kept_rank - 1];
+    const int64_t n = extent(a->along, a->n);
+    int64_t row[kLines] = {}, carry[kLines], at[kLines] = {};
+    for (int64_t c = 0; c < kLines; ++c) carry[c] = Scan == FC_CUMPROD;
+    for (int64_t k = 0; k < n; ++k) {
+        const int64_t i = a->backwards ? n - 1 - k : k;
+        load_integers(a->x, a->dtype_x, x + i * a->along.x, inner.x, lines, row);
+        for (int64_t c = 0; c < kLines; ++c) scan_whole(Scan, row[c], i, k == 0, carry[c], at[c]);
+        store_integers(carry, lines, a->y, extreme ? a->dtype_x : kInt64, y + i * a->along.y, inner.y);
+        if (extreme && a->y2) store_integers(at, lines, a->y2, kInt64, y2 + i * a->along.y2, inner.y2);
+    }
+}
+
+inline void i64_scan_run(const ScanArgs* a, int64_t begin, int64_t end, void*) {
+    const int64_t per = scan_per_tile(a), groups = scan_groups(a), last = min64(scan_total(a), end * per);
+    const FcAxis& inner = a->kept[a->kept_rank - 1];
+    const int64_t wide = extent(inner, a->n);
+    for (int64_t g = begin * per; g < last; ++g) {
+        const int64_t c0 = g % groups * kLines, lines = min64(kLines, wide - c0);
+        const Walk from(a->kept, a->kept_rank, a->n, g / groups * wide + c0);
+        if (lines == 1 || distance(a->along.x) < distance(inner.x)) {
+            for (int64_t c = 0; c < lines; ++c) scan_line(a, from.x + c * inner.x, from.y + c * inner.y, from.y2 + c * inner.y2);
+            continue;
+        }
+        switch (a->scan) {
+            case FC_CUMSUM: scan_beside<FC_CUMSUM>(a, from.x, from.y, from.y2, lines); break;
+            case FC_CUMPROD: scan_beside<FC_CUMPROD>(a, from.x, from.y, from.y2, lines); break;
+            case FC_CUMMAX: scan_beside<FC_CUMMAX>(a, from.x, from.y, from.y2, lines); break;
+            default: scan_beside<FC_CUMMIN>(a, from.x, from.y, from.y2, lines); break;
         }
     }
 }

@@ -9,15 +9,15 @@ PAGE = mmap.PAGESIZE
 libc = ctypes.CDLL(None, use_errno=True)
 
 
-def guarded(shape, fill=np.nan):
-    """A float32 array of this shape, filled, whose last element is the last before a PROT_NONE page."""
-    count = int(np.prod(shape))
-    pages = max(1, -(-count * 4 // PAGE))
+def guarded(shape, fill=np.nan, dtype=np.float32):
+    """An array of this shape, filled, whose last element is the last before a PROT_NONE page."""
+    count, size = int(np.prod(shape)), np.dtype(dtype).itemsize
+    pages = max(1, -(-count * size // PAGE))
     memory = mmap.mmap(-1, (pages + 1) * PAGE)
     whole = np.frombuffer(memory, np.uint8)
     if libc.mprotect(ctypes.c_void_p(whole.ctypes.data + pages * PAGE), ctypes.c_size_t(PAGE), 0):
         raise OSError(ctypes.get_errno(), "mprotect")
-    array = whole[pages * PAGE - count * 4 : pages * PAGE].view(np.float32).reshape(shape)
+    array = whole[pages * PAGE - count * size : pages * PAGE].view(dtype).reshape(shape)
     array[...] = fill
     return array
 

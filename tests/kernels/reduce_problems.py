@@ -72,7 +72,7 @@ def expected(operation, x, axes, z=None, p=2.0, correction=0.0, eps=0.0):
             top = x.max(**keep, initial=-np.inf)
             top = np.where(np.isfinite(top), top, 0.0)
             return top + np.log(np.exp(x - top).sum(**keep))
-        return {"sum": lambda: x.sum(**keep), "integers": lambda: np.trunc(x.sum(**keep)), "mean": lambda: mean,
+        return {"sum": lambda: x.sum(**keep), "mean": lambda: mean,
                 "dot": lambda: (x * z.astype(np.float64)).sum(**keep),
                 "squares": lambda: (x * x).sum(**keep), "norm": lambda: np.sqrt((x * x).sum(**keep)),
                 "rms": lambda: 1 / np.sqrt((x * x).sum(**keep) / np.float64(count) + eps),

@@ -146,7 +146,8 @@ BINARY = {
 #: Units in the last place; what is a bound on the absolute error, in it.
 LIMIT = {"exp": 2, "log": 2, "tanh": 2, "sigmoid": 3, "silu": 3.5, "expm1_negative": 2, "rsqrt": 1.6}
 ABSOLUTE = {"normal_cdf": 1e-7, "silu": 3e-37}
-TESTED_ELSEWHERE = {"fma", "div_floor", "nextafter", "where", "clamp", "bitwise_and", "bitwise_or", "bitwise_xor"}
+TESTED_ELSEWHERE = {"shift_left", "shift_right", "fma", "div_floor", "nextafter", "where", "clamp", "bitwise_and",
+                    "bitwise_or", "bitwise_xor"}
 
 
 def close(got, want, limit, absolute=0.0):

@@ -90,7 +90,7 @@ def test_reduce(operation, case):
     check(operation, x, axes, z, batched=0 not in flips, **KEYWORDS.get(operation, {}))
 
 
-@pytest.mark.parametrize("operation", [operation for operation in OPERATIONS if operation != "integers"])
+@pytest.mark.parametrize("operation", OPERATIONS)
 def test_where_there_is_no_number(operation):
     keywords = KEYWORDS.get(operation, {})
     rng = np.random.default_rng(1)
