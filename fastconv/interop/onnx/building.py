@@ -195,15 +195,12 @@ class Builder:
 
     def look(self, nodes) -> None:
         for n in nodes:
-            standard = n.domain in reading.DOMAINS
-            for a in n.attribute if standard and n.op_type == "If" else ():
+            op = reading.operator(n)
+            for a in n.attribute if op == "If" else ():
                 if a.HasField("g"):
                     self.look(a.g.node)
-            if standard and n.op_type not in reading.OPTIMISERS and n.op_type not in REFUSED and known(n.op_type) or \
-                    n.domain == reading.TRAINING and n.op_type in reading.OPTIMISERS:
-                continue
-            op = n.op_type if standard else f"{n.domain}.{n.op_type}"
-            self.unsupported.setdefault(op, []).append(n.name or (n.output[0] if n.output else "unnamed"))
+            if op in REFUSED or not known(op):
+                self.unsupported.setdefault(op, []).append(n.name or (n.output[0] if n.output else "unnamed"))
 
     def say_kinds(self, graph, nodes) -> None:
         """Notes the element types that the file says: those of fewer bits are held in wider dtypes."""
@@ -271,7 +268,7 @@ class Builder:
         attributes = {a.name: self.attribute(a) for a in proto.attribute}
         if proto.op_type == "Constant":
             return Node("Constant", proto.name, {"array": self.constant(proto)}, [], list(proto.output), self.opset)
-        made = Node(proto.op_type, proto.name, attributes, list(proto.input), list(proto.output), self.opset)
+        made = Node(reading.operator(proto), proto.name, attributes, list(proto.input), list(proto.output), self.opset)
         made.kinds = self.kinds
         return made
 
@@ -333,6 +330,8 @@ WEIGHTS = {
     "InstanceNormalization": (1, 2), "LayerNormalization": (1, 2), "GroupNormalization": (1, 2), "RMSNormalization": (1,),
     "PRelu": (1,), "Add": (0, 1), "Sub": (0, 1), "Mul": (0, 1), "Div": (0, 1), "LSTM": (1, 2, 3, 7), "GRU": (1, 2, 3),
     "RNN": (1, 2, 3), "Gather": (0,), "Einsum": (0, 1), "Concat": tuple(range(64)), "Expand": (0,), "Where": (1, 2),
+    "SimplifiedLayerNormalization": (1,), "com.microsoft.FusedConv": (1, 2), "com.microsoft.FusedGemm": (0, 1, 2),
+    "com.microsoft.FusedMatMul": (0, 1), "com.microsoft.SkipLayerNormalization": (2, 3, 4), "com.microsoft.BiasGelu": (1,),
 }
 
 

@@ -3,6 +3,7 @@ their gradients, and all of each state."""
 
 from __future__ import annotations
 
+from fastconv.interop.onnx.reading import TRAINING
 from fastconv.interop.onnx.table import Node, function, register, tensor
 
 
@@ -24,7 +25,7 @@ def _count(node: Node, steps):
     return function(node, "cast")(tensor(steps), "float32")
 
 
-@register("Momentum")
+@register(f"{TRAINING}.Momentum")
 def momentum(node: Node, rate, steps, *values):
     alpha, beta, mode = float(node.get("alpha")), float(node.get("beta")), node.get("mode")
     if mode not in ("standard", "nesterov"):
@@ -38,7 +39,7 @@ def momentum(node: Node, rate, steps, *values):
     return _results(done)
 
 
-@register("Adagrad")
+@register(f"{TRAINING}.Adagrad")
 def adagrad(node: Node, rate, steps, *values):
     decay, eps = float(node.get("decay_factor", 0.0)), float(node.get("epsilon", 0.0))
     rate = tensor(rate) / (_count(node, steps) * decay + 1.0)
@@ -49,7 +50,7 @@ def adagrad(node: Node, rate, steps, *values):
     return _results(done)
 
 
-@register("Adam")
+@register(f"{TRAINING}.Adam")
 def adam(node: Node, rate, steps, *values):
     alpha, beta, eps = float(node.get("alpha", 0.9)), float(node.get("beta", 0.999)), float(node.get("epsilon", 0.0))
     after, power, where = float(node.get("norm_coefficient_post", 0.0)), function(node, "pow"), function(node, "where")

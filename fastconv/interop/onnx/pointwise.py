@@ -295,7 +295,7 @@ def layer_norm(node: Node, x, scale, bias=None):
     return y, mean, (function(node, "var")(x, dims, correction=0, keepdim=True) + eps).rsqrt()
 
 
-@register("RMSNormalization")
+@register("RMSNormalization", "SimplifiedLayerNormalization")
 def rms_norm(node: Node, x, scale):
     x = tensor(x)
     axis, eps = node.dim(node.get("axis", -1), x.ndim), float(node.get("epsilon", 1e-5))

@@ -40,7 +40,7 @@ def quantize(node: Node, x, scale, zero, axis: int = 1, kind: str = "uint8"):
     return function(node, "cast")(function(node, "clamp")(y, *map(float, bounds(kind))), held_as(kind))
 
 
-def _kind(node: Node, zero, place: int) -> str:
+def kind_of(node: Node, zero, place: int) -> str:
     """The element type of a result: that of its zero point."""
     if zero is None:
         return dtypes().get(node.get("output_dtype", 0), "uint8")
@@ -56,7 +56,7 @@ def dequantize(node: Node, x, scale=None, zero=None, axis: int = 1):
 
 @register("QuantizeLinear")
 def quantize_linear(node: Node, x, scale, zero=None):
-    return quantize(node, tensor(x), scale, zero, node.get("axis", 1), _kind(node, zero, 2))
+    return quantize(node, tensor(x), scale, zero, node.get("axis", 1), kind_of(node, zero, 2))
 
 
 @register("DequantizeLinear")
@@ -80,14 +80,14 @@ def qlinear_conv(node: Node, x, x_scale, x_zero, w, w_scale, w_zero, y_scale, y_
     if b is not None:
         y = y + _along(node, _float(node, b), y, 1)
     scale = _float(node, x_scale) * _along(node, w_scale, y, 1)
-    return quantize(node, y * scale, y_scale, y_zero, 1, _kind(node, y_zero, 7))
+    return quantize(node, y * scale, y_scale, y_zero, 1, kind_of(node, y_zero, 7))
 
 
 @register("QLinearMatMul")
 def qlinear_matmul(node: Node, a, a_scale, a_zero, b, b_scale, b_zero, y_scale, y_zero):
     y = matmul(node, dequantize(node, a, None, a_zero, -2), dequantize(node, b, None, b_zero, -1))
     return quantize(node, y * (_along(node, a_scale, y, -2) * _along(node, b_scale, y, -1)), y_scale, y_zero, -1,
-                    _kind(node, y_zero, 7))
+                    kind_of(node, y_zero, 7))
 
 
 @register("ConvInteger")

@@ -17,7 +17,6 @@ OLDEST = 1  # set of the standard's operators; the newest is that of the onnx pa
 MOST = 2 << 30  # bytes of a file, protobuf's own limit
 DOMAINS = ("", "ai.onnx")
 TRAINING, PREVIEW = "ai.onnx.preview.training", "ai.onnx.preview"
-OPTIMISERS = ("Adagrad", "Adam", "Momentum")  # its operators that are there
 
 
 class Input(NamedTuple):
@@ -52,6 +51,11 @@ def read(path) -> tuple[Any, str]:
     if not model.HasField("graph") or not model.graph.node and not model.graph.output:
         raise ValueError(f"load {name!r}: not an ONNX model: it has no graph")
     return model, os.path.dirname(os.path.abspath(name))
+
+
+def operator(node) -> str:
+    """A node's operator: its name, behind that of its domain where that is not the standard's."""
+    return node.op_type if node.domain in DOMAINS else f"{node.domain}.{node.op_type}"
 
 
 def opset(model) -> int:

@@ -15,6 +15,8 @@ import numpy as np
 
 from fastconv.engine import general
 from fastconv.graph.ir import Tensor
+from fastconv.graph.parameter import Parameter
+from fastconv.graph.traced import version
 from fastconv.interop.onnx.dependent import HOST, on_host
 from fastconv.interop.onnx.table import DependsOnValues, Node, is_static, numbers, tensor, value_of
 from fastconv.nn import Module
@@ -57,7 +59,10 @@ class Staged:
     def __init__(self, net, follow: Callable[[Node, dict[str, Any]], None]):
         self.net, self.follow = net, follow
         self.parts: OrderedDict[tuple, Part] = OrderedDict()
+        self.held: list = []  # parameters and buffers, as they were at ``structure``
+        self.structure: object = None
         self.versions: list[int] = []
+        self.live: dict[tuple, list[str]] = {}  # by a node's place and what is there: what it and those behind it read
         self.mode: bool | None = None
         nodes = net._followed.nodes
         self.needed: list[set[str]] = [set(net.output_names)]  # before each node, from the last
@@ -70,7 +75,9 @@ class Staged:
 
     def run(self, arrays: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
         nodes, at = self.net._followed.nodes, 0
-        versions = [p.version for p in (*self.net.parameters(), *self.net.buffers())]
+        if self.structure is not (now := version()):
+            self.held, self.structure = [*self.net.parameters(), *self.net.buffers()], now
+        versions = [p.version for p in self.held]
         if versions != self.versions or self.mode != self.net.training:  # plans hold the weights as they were
             self.parts.clear()
             self.versions, self.mode = versions, self.net.training
@@ -111,7 +118,10 @@ class Staged:
 
     def part(self, at: int, values: dict[str, np.ndarray], fixed: set[str]) -> Part:
         """The compiled nodes from one on, made where they are not kept."""
-        live = sorted(name for name in self.needed[at] if name in values)
+        where = (at, *values)
+        if where not in self.live:
+            self.live[where] = sorted(name for name in self.needed[at] if name in values)
+        live = self.live[where]
         reads = tuple(name for name in live if name not in fixed)
         key = (at, tuple((name, values[name].shape, values[name].dtype.name) for name in reads),
                tuple((name, values[name].shape, values[name].dtype.name, values[name].tobytes())
@@ -172,7 +182,8 @@ class Staged:
         try:
             compiled = general.compile_function("run", stretch.symbolic(False), places, arrays)
         except Far:
-            return end[0], {name: value for name, value in found.items() if is_static(value) or isinstance(value, Tensor)}
+            kept = (Tensor, Parameter)
+            return end[0], {name: value for name, value in found.items() if is_static(value) or isinstance(value, kept)}
         return compiled
 
 
