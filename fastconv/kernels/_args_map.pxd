@@ -9,14 +9,14 @@ cdef extern from "fastconv/args_map.h" nogil:
         int64_t* strides
 
     ctypedef struct FcInstruction:
-        int32_t op, to
+        int32_t op, to, chain, slot
         int32_t* of
 
     ctypedef struct ProgramArgs:
         const FcOperand* operands
         const FcInstruction* code
         const float* constants
-        int64_t inputs, outputs, instructions, constant_count, values, batched, rank, block, ahead, turned
+        int64_t inputs, outputs, instructions, constant_count, values, batched, rank, block, turned
         int64_t* extents
         const int64_t* integers
         int64_t* zero

@@ -25,10 +25,18 @@ cdef extern from *:
     #include "fastconv/map_integers.def"
         0};
     #undef FC_WHOLE
+    #undef FC_FUNCTION
+    #define FC_OP(name, operands, body) 1,
+    #define FC_FUNCTION(name, operands, body) 0,
+    static const int fc_map_short[] = {
+    #include "fastconv/map.def"
+        0};
+    #undef FC_OP
     """
     const char* fc_map_names[]
     const char* fc_whole_names[]
     int fc_map_operands[]
+    int fc_map_short[]
 
 
 cdef dict _table():
@@ -57,7 +65,6 @@ cdef set _whole_names():
 #: The instructions that whole numbers have.
 WHOLE = frozenset(_whole_names())
 _ELEMENTS = {"float32": 0, "int64": 1, "int32": 2, "uint8": 3, "int8": 4, "bool": 5, "random": 6}
-_CACHED = 1 << 18  # elements: operands of more come from behind the second-level cache
 RANK = 8
 
 
@@ -166,8 +173,14 @@ def map(*, shape, inputs, outputs, program, results, batched=False, whole=False,
         row = rows[i + given] if i < count else rows[i - count]
         for j in range(rank):
             o[i].strides[j] = row[j]
+    slots = _slots(program, count, last, targets)
     for i, (op, to, of) in enumerate(code):
-        c[i].op, c[i].to = op, to
+        c[i].op, c[i].to, c[i].slot, c[i].chain = op, to, max(slots[i], 0), 0
+        if slots[i] < 0 and fc_map_short[op] and not whole:
+            length = 1
+            while i + length < len(code) and slots[i + length] >= 0:
+                length += 1
+            c[i].chain = length if length > 1 else 0
         for j, register in enumerate(of):
             c[i].of[j] = register
     for i, value in enumerate(constants):
@@ -183,14 +196,22 @@ def map(*, shape, inputs, outputs, program, results, batched=False, whole=False,
     a.batched, a.rank = bool(batched), rank
     for j in range(rank):
         a.extents[j] = extents[j]
-    a.block = 512 if count + registers > 8 else 1024 if len(code) > 1 else 2048
-    cdef Py_ssize_t elements = 1
-    for extent in shape:
-        elements *= extent
-    a.ahead = len(code) > 2 and elements > _CACHED
+    a.block = 512 if count + registers > 8 else 1024 if len(code) > max(1, c.chain) else 2048
     a.turned = not whole and rank > 1 and extents[rank - 1] > 1 and any(
         row[rank - 2] == 1 and row[rank - 1] not in (0, 1) for row in rows[given:])
     return step
+
+
+cdef list _slots(list program, Py_ssize_t count, dict last, list targets):
+    """Which operand of each instruction is what the one before made for it alone, both of them short; else -1."""
+    slots = [-1]
+    for i in range(1, len(program)):
+        before = count + i - 1
+        reads = [k for k, o in enumerate(program[i][1:]) if not isinstance(o, float) and o == before]
+        linked = (len(reads) == 1 and last[before] == i and before not in targets
+                  and fc_map_short[_TABLE[program[i][0]][0]] and fc_map_short[_TABLE[program[i - 1][0]][0]])
+        slots.append(reads[0] if linked else -1)
+    return slots
 
 
 cdef bint _same(double a, double b):

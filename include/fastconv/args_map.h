@@ -22,6 +22,8 @@ typedef struct FcOperand {
 // register[to] = op(register[of[0]], ...); op is a place in map.def.
 typedef struct FcInstruction {
     int32_t op, to, of[3];
+    int32_t chain;  // how many instructions from this one on take each what the one before made, which nobody else reads; or 0
+    int32_t slot;   // and which operand of this one that is, of those behind the first
 } FcInstruction;
 
 // Registers are numbered: inputs, constants, values of which the first `outputs` are the results.
@@ -35,7 +37,6 @@ typedef struct ProgramArgs {
     int64_t rank;           // 1 .. FC_MAP_RANK
     int64_t extents[FC_MAP_RANK];
     int64_t block;          // elements that registers are wanted to hold
-    int64_t ahead;          // whether the next block is fetched while this one is computed
     int64_t turned;         // not 0: blocks are squares of the last two dimensions, for an operand that lies turned
     const int64_t* integers;  // of i64_map: its constants
     int64_t* zero;          // of i64_map: not null: becomes 1 where a divisor is 0

@@ -6,12 +6,13 @@
 // (`turned`) a square of the last two dimensions. A register is a pointer and a step: a contiguous operand is read, and a
 // contiguous output written, where it lies; what is one value has the step 0; anything else is copied into the block, which is
 // left out where the block is the same as before (a vector of channels). Registers are whole units: only loads and stores know
-// of tails. An element's bits depend on nothing but its operands. Bound by memory, from a dozen instructions on by the caches.
+// of tails. Of chains of short instructions eight vectors at a time stay in the processor's registers (map_links.inl.h). An
+// element's bits depend on nothing but its operands. Bound by memory; what is no chain, from a dozen instructions on by the
+// caches.
 #ifndef FASTCONV_MAP_INL_H
 #define FASTCONV_MAP_INL_H
 
-#include "fastconv/map_functions.inl.h"
-#include "fastconv/random.inl.h"
+#include "fastconv/map_links.inl.h"
 
 namespace FC_CAT2(fc_, FC_ISA) {
 namespace {
@@ -21,10 +22,6 @@ constexpr int64_t kUnit = 2 * kWidth;  // what instructions take at a time
 
 // ---- instructions -------------------------------------------------------------------------------------------------
 
-struct MapRegister {
-    const float* p;
-    int64_t step;  // kWidth, or 0: one vector for the whole block
-};
 typedef void (*MapOp)(const MapRegister& rx, const MapRegister& rz, const MapRegister& rw, float* y, int64_t count);
 
 #define FC_OP_OVER(name, operands, body, chunk)                                                                      \
@@ -227,7 +224,7 @@ FC_INLINE MapBlock map_block(const ProgramArgs* a, const MapGeometry& g, int64_t
 // ---- the kernel ---------------------------------------------------------------------------------------------------
 
 // Scratch: a vector per register (for those of one value), a block per input and value, the registers, which block each input
-// holds, where operands lie.
+// holds, the links of a chain.
 FC_INLINE int64_t map_room(const ProgramArgs* a) { return (2 * max64(a->block, 256) + 2 * kUnit + 15) / 16 * 16; }
 FC_INLINE int64_t map_count(const ProgramArgs* a) { return a->inputs + a->constant_count + a->values; }
 
@@ -235,23 +232,24 @@ FC_INLINE int64_t map_tiles(const ProgramArgs* a) {
     const MapGeometry g = map_geometry(a);
     return ceil_div(g.blocks, g.per);
 }
-FC_INLINE size_t map_scratch(const ProgramArgs* a) {
-    return static_cast<size_t>(map_count(a)) * (sizeof(MapRegister) + 64) + static_cast<size_t>(a->inputs + a->outputs) * 24 +
-           static_cast<size_t>((a->inputs + a->values) * map_room(a)) * 4 + 256;
-}
-
 struct MapHeld {  // what an input's block in the scratch is: rows from this element on
     int64_t offset, rows;
 };
 
+FC_INLINE size_t map_scratch(const ProgramArgs* a) {
+    return static_cast<size_t>(map_count(a)) * (sizeof(MapRegister) + 64) + static_cast<size_t>(a->inputs) * sizeof(MapHeld) +
+           static_cast<size_t>((a->inputs + a->values) * map_room(a)) * 4 +
+           static_cast<size_t>(2 * a->instructions) * sizeof(MapLink) + 256;
+}
+
 inline void map_run(const ProgramArgs* a, int64_t begin, int64_t end, void* scratch) {
     const MapGeometry g = map_geometry(a);
     const int64_t room = map_room(a), count = map_count(a), last = a->rank - 1;
-    float* vectors = static_cast<float*>(scratch);
+    float* vectors = reinterpret_cast<float*>((reinterpret_cast<uintptr_t>(scratch) + 63) / 64 * 64);
     float* blocks = vectors + 16 * count;
     MapRegister* registers = reinterpret_cast<MapRegister*>(blocks + (a->inputs + a->values) * room);
     MapHeld* held = reinterpret_cast<MapHeld*>(registers + count);
-    const float** runs = reinterpret_cast<const float**>(held + a->inputs);
+    MapLink* links = reinterpret_cast<MapLink*>(held + a->inputs);
     for (int64_t i = 0; i < a->inputs; ++i) held[i].rows = 0;
     for (int64_t i = 0; i < a->constant_count; ++i) {
         float* v = vectors + 16 * (a->inputs + i);
@@ -267,13 +265,11 @@ inline void map_run(const ProgramArgs* a, int64_t begin, int64_t end, void* scra
         const MapBlock b = map_block(a, g, at, index);
         const int64_t elements = b.rows * b.columns, padded = ceil_div(elements, kUnit) * kUnit;
 
-        for (int64_t i = 0; i < a->inputs + a->outputs; ++i) runs[i] = nullptr;
         for (int64_t i = 0; i < a->inputs; ++i) {
             const FcOperand* o = &a->operands[i];
             const int64_t offset = map_offset(a, o, b), stride = o->strides[last];
             if (elements == padded && map_is_run(a, o, b)) {
-                runs[i] = static_cast<const float*>(o->data) + offset;
-                registers[i] = {runs[i], kWidth};
+                registers[i] = {static_cast<const float*>(o->data) + offset, kWidth};
                 continue;
             }
             bool still = b.single;  // the rows are one row repeated
@@ -317,17 +313,26 @@ inline void map_run(const ProgramArgs* a, int64_t begin, int64_t end, void* scra
             const FcOperand* o = &a->operands[a->inputs + i];
             values[i].p = blocks + (a->inputs + i) * room;
             if (o->direct && elements == padded && map_is_run(a, o, b))
-                values[i].p = runs[a->inputs + i] = static_cast<const float*>(o->data) + map_offset(a, o, b);
+                values[i].p = static_cast<const float*>(o->data) + map_offset(a, o, b);
         }
+        int64_t chained = 0;  // instructions of which whole eights of vectors are done already
+        const int64_t whole = padded / kLinked * kLinked;
         for (int64_t i = 0; i < a->instructions; ++i) {
             const FcInstruction* c = &a->code[i];
-            map_ops[c->op](registers[c->of[0]], registers[c->of[1]], registers[c->of[2]], const_cast<float*>(registers[c->to].p),
-                           padded);
-            if (a->ahead) {  // a part of the next block: in one go, the prefetches would wait for one another
-                const int64_t first = elements * i / a->instructions / 16 * 16, to = elements * (i + 1) / a->instructions;
-                for (int64_t k = 0; k < a->inputs + a->outputs; ++k)
-                    for (int64_t j = runs[k] ? first : to; j < to; j += 16) __builtin_prefetch(runs[k] + elements + j, 0, 2);
+            if (c->chain && whole) {
+                map_chain(c, registers, links);
+                for (int64_t e = 0; e < whole; e += kLinked)
+                    links->run(V{}, V{}, V{}, V{}, V{}, V{}, V{}, V{}, links, e);
+                chained = i + c->chain;
             }
+            const int64_t first = i < chained ? whole : 0;
+            const auto from = [&](int32_t which) -> MapRegister {
+                const MapRegister& r = registers[which];
+                return {r.step ? r.p + first : r.p, r.step};
+            };
+            if (first < padded)
+                map_ops[c->op](from(c->of[0]), from(c->of[1]), from(c->of[2]), const_cast<float*>(registers[c->to].p) + first,
+                               padded - first);
         }
         for (int64_t i = 0; i < a->outputs; ++i) {
             const FcOperand* o = &a->operands[a->inputs + i];

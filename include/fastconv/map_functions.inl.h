@@ -7,8 +7,6 @@
 namespace FC_CAT2(fc_, FC_ISA) {
 namespace {
 
-
-
 FC_INLINE V sp(float s) { return splat<kWidth>(s); }
 FC_INLINE V fma(V a, V b, V c) { return mul_add<kWidth>(a, b, c); }
 FC_INLINE V pick(Vi<kWidth> condition, V yes, V no) { return condition ? yes : no; }
@@ -17,8 +15,16 @@ FC_INLINE Vi<kWidth> is_nan(V x) { return x != x; }
 
 // x, a zero of its sign where it is denormal: a product that the compiler cannot take away.
 FC_INLINE V flush(V x) {
-    float one = 1.0f;
+    V one = sp(1.0f);
+#if defined(__AVX512F__)
+    __asm__("" : "+v"(one));
+#elif defined(__SSE2__)
+    __asm__("" : "+x"(one));
+#elif defined(__aarch64__)
+    __asm__("" : "+w"(one));
+#else
     __asm__("" : "+m"(one));
+#endif
     return x * one;
 }
 

@@ -248,7 +248,8 @@ def test_denormals_come_out_as_zeros_of_their_sign():
 
 
 # ---- where operands lie -------------------------------------------------------------------------------------------
-# The block: 2048 elements of one instruction, 1024 of several, 512 of many; whole vectors: 16, 8 and 4 floats, twice that.
+# The block: 2048 elements of one instruction or chain, 1024 of several, 512 of many; whole vectors: 16, 8 and 4 floats,
+# twice that.
 
 def integers(shape, seed=0):
     return np.random.default_rng(seed).integers(-200, 200, shape).astype(np.float32)
@@ -417,6 +418,55 @@ def test_merged_or_alone():
     merged = guarded(x.shape)
     run(program, [at], [x, z], [merged], x.shape, 2)
     np.testing.assert_array_equal(merged, y)
+
+
+@pytest.mark.parametrize("count", [7, 33, 128, 160, 161, 777, 5000])
+@pytest.mark.parametrize("still", [False, True])
+def test_chains(still, count):
+    """What stays in registers from one instruction to the next, as each operand of each instruction, beside the instructions
+    one by one; at eights of vectors and at what is left of them."""
+    rng = np.random.default_rng(count)
+    given = [rng.permutation(np.resize(SPECIAL, count)) for _ in range(3)]
+    if still:
+        given[1:] = [np.float32(-1.5), np.float32(2.25)]
+    for name, operands in kernels.OPERANDS.items():
+        for slot in range(operands):
+            others = iter((1, 2))
+            line = (name, *(3 if k == slot else next(others) for k in range(operands)))
+            program = [("sub", 1, 0), line, ("add", 4, 0)]
+            y, known = guarded(count), [*given, one("sub", given[1], given[0])]
+            run(program, [5], given, [y], (count,))
+            want = one("add", one(name, *(known[i] for i in line[1:])), given[0])
+            np.testing.assert_array_equal(y, want, err_msg=f"{name}, operand {slot}")
+
+
+def test_long_chains():
+    """Random programs: chains that end where a value is read twice, is a result, or is made by what has no link; results of
+    the middle; registers that are written again; in place; any threads."""
+    names = [n for n in ("add", "sub", "mul", "maximum", "where", "fma", "neg", "lt", "exp", "clamp", "relu", "tanh")]
+    for seed in range(60):
+        rng = np.random.default_rng(seed)
+        count, length, inputs = int(rng.integers(1, 9000)), int(rng.integers(2, 40)), int(rng.integers(1, 4))
+        x = [rng.standard_normal(count).astype(np.float32) for _ in range(inputs)]
+        program, values = [], list(x)
+        for _ in range(length):
+            name, last = str(rng.choice(names)), len(values) - 1
+            operands = [float(rng.integers(-2, 3)) if rng.random() < 0.3 else int(rng.integers(0, last + 1))
+                        for _ in range(kernels.OPERANDS[name])]
+            if rng.random() < 0.8:
+                operands[int(rng.integers(len(operands)))] = last
+            program.append((name, *operands))
+            read = [np.full(count, o, np.float32) if isinstance(o, float) else values[o] for o in operands]
+            values.append(one(name, *read))
+        others = rng.choice(length - 1, int(rng.integers(0, min(3, length))), replace=False)
+        results = [inputs + length - 1, *(inputs + int(i) for i in others)]
+        for threads in (1, 2):
+            outputs = [guarded(count) for _ in results]
+            run(program, results, x, outputs, (count,), threads)
+            for y, at in zip(outputs, results, strict=True):
+                np.testing.assert_array_equal(y, values[at], err_msg=f"seed {seed}")
+        run(program, results[:1], x, [x[0]], (count,))
+        np.testing.assert_array_equal(x[0], values[results[0]], err_msg=f"seed {seed}, in place")
 
 
 def test_random_numbers():
