@@ -11,7 +11,18 @@ from fastconv.nn import Module
 
 
 class Part(Module):
-    """A node of the tree that the dots in parameters' names make: it holds parameters, and the mode of its nodes."""
+    """A node of the tree that the dots in parameters' names make: it holds parameters, and the mode of its nodes.
+
+    Attributes
+    ----------
+    kind : str
+        What it was where it was read: ``"BatchNorm2d"`` of PyTorch, ``"BatchNormalization"`` of ONNX; may be empty.
+    """
+
+    kind = ""
+
+    def extra_repr(self) -> str:
+        return self.kind
 
     def forward(self, *inputs):
         raise TypeError(f"{type(self).__name__}: this part of an imported model holds parameters; the model's own forward "
@@ -19,10 +30,16 @@ class Part(Module):
 
 
 class Graft:
-    """A layer in the place of nodes."""
+    """A layer in the place of nodes: the module at ``path`` of ``owner``."""
 
-    def __init__(self, path: str, reads: str, writes: str):
-        self.path, self.reads, self.writes = path, reads, writes
+    op = ""
+
+    def __init__(self, owner: Module, path: str, reads: str, writes: str):
+        self.owner, self.path, self.reads, self.writes = owner, path, reads, writes
+        self.name, self.inputs, self.outputs, self.attributes = path, [reads], [writes], {}  # type: ignore[var-annotated]
+
+    def __call__(self, x):
+        return self.owner.get_submodule(self.path)(x)
 
 
 class Followed:
@@ -74,9 +91,9 @@ class Imported(Module):
             known[name] = getattr(home, key)
         return known
 
-    def _grafted(self, node: Graft, known: dict[str, Any]) -> None:
-        """Calls the module that is in the place of nodes."""
-        known[node.writes] = self.get_submodule(node.path)(known[node.reads])
+    def _names(self) -> dict[int, str]:
+        """By their ids, names that weights had where they were read, for files that are written."""
+        return {}
 
     # ---- the tree ---------------------------------------------------------------------------------------------------
 
@@ -137,7 +154,9 @@ class Imported(Module):
             before = self.get_submodule(path)
         except AttributeError:
             if not there or not self._belonging(path):
-                raise AttributeError(f"{type(self).__name__} has no part, node or scope {path!r}") from None
+                names = [name for _, _, name in map(self._ends, self._followed.nodes) if name]
+                raise AttributeError(f"{type(self).__name__} has no part, node or scope {path!r}; the last nodes are "
+                                     f"{', '.join(dict.fromkeys(names[-6:]))}") from None
             before, path = self._branch(there.split(".")), there
         super().replace(path, module)
         try:
@@ -205,7 +224,7 @@ class Imported(Module):
             raise ValueError(f"replace: the part {path!r} takes {', '.join(sorted(todo)) or 'nothing'} and gives "
                              f"{', '.join(sorted(made)) or 'nothing'}: expected one tensor each")
         place = makes[made[0]]
-        graft = Graft(path, todo.pop(), made[0])
+        graft = Graft(self, path, todo.pop(), made[0])
         followed.nodes = [graft if i == place else node for i, node in enumerate(followed.nodes)
                           if i == place or i not in chosen]
         read = {name for node in followed.nodes for name in self._ends(node)[0]} | set(self._results())
@@ -218,4 +237,4 @@ class Imported(Module):
 
     def _ends(self, node) -> tuple[Sequence[str], Sequence[str], str]:
         """As :meth:`_node`, of grafts too."""
-        return ((node.reads,), (node.writes,), "") if isinstance(node, Graft) else self._node(node)
+        return ((node.reads,), (node.writes,), node.path) if isinstance(node, Graft) else self._node(node)

@@ -14,9 +14,8 @@ import numpy as np
 from fastconv.graph.parameter import Parameter
 from fastconv.graph.traced import About
 from fastconv.interop.onnx import dependent, reading, static
-from fastconv.interop.onnx.model import Branch, OnnxModel, Subgraph
+from fastconv.interop.onnx.model import OnnxModel, Subgraph
 from fastconv.interop.onnx.table import TABLE, Node
-from fastconv.nn import Module
 
 log = logging.getLogger("fastconv")
 REFUSED = (
@@ -314,7 +313,7 @@ class Builder:
                 continue
             if not any(i in WEIGHTS.get(node.op, ()) for node, i in places):
                 continue
-            home, key = _home(module, name)
+            home, key = module._home(name)
             parameter = Parameter(array, requires_grad=name not in frozen)
             if name in frozen:
                 home.register_buffer(key, parameter)
@@ -322,6 +321,18 @@ class Builder:
                 home.register_parameter(key, parameter)
             module._followed.places[name] = (home, key)
             del constants[name]
+        for node in nodes:
+            if node.op == "BatchNormalization" and node.inputs[1] in module._followed.places:
+                node.part = self.part(module, node)
+
+    def part(self, module: OnnxModel, node: Node) -> Any:
+        """Where the mode of a batch normalisation is that node's alone: the part that has its weights, or a new one."""
+        places = module._followed.places
+        home = places[node.inputs[1]][0]
+        if home is module or any(at is home and name not in node.inputs for name, (at, _) in places.items()):
+            home = module._branch(["".join(c if c.isprintable() and c != "." else "_" for c in node.name)])
+        home.kind = node.op
+        return home
 
 
 # Of each operator, the inputs that are weights where they are constants: what training changes.
@@ -333,21 +344,3 @@ WEIGHTS = {
     "SimplifiedLayerNormalization": (1,), "com.microsoft.FusedConv": (1, 2), "com.microsoft.FusedGemm": (0, 1, 2),
     "com.microsoft.FusedMatMul": (0, 1), "com.microsoft.SkipLayerNormalization": (2, 3, 4), "com.microsoft.BiasGelu": (1,),
 }
-
-
-def _home(module: Module, name: str) -> tuple[Module, str]:
-    """The module of the tree that a weight of this name belongs to, made where it is not there, and its name in it."""
-    *path, last = [part or "_" for part in "".join(c if c.isprintable() else "_" for c in name).split(".")]
-    home: Module = module
-    for part in path:
-        child = home._modules.get(part)
-        if child is None:
-            if hasattr(type(home), part) or part in home._parameters or part in home._buffers or part in home.__dict__:
-                part += "_"
-            child = home._modules.get(part) or Branch()
-            home.add_module(part, child)
-        home = child
-    while hasattr(type(home), last) or last in home._parameters or last in home._buffers or last in home._modules or \
-            last in home.__dict__:
-        last += "_"
-    return home, last

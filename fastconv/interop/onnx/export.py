@@ -129,8 +129,8 @@ def save_onnx(module, path, input_shape=None, metadata: Mapping[str, str] | None
         graph, structure = trace(function, [(s, name, PIXELS if dtype == "float32" and 2 <= len(s) <= 5 else DENSE, dtype)
                                             for s, name, dtype in specs])
     names = {id(p): name for name, p in module._state().items()} if hasattr(module, "_state") else {}
-    if hasattr(module, "_followed"):  # as they were in the file that it was read from
-        names.update({id(getattr(home, key)): name for name, (home, key) in module._followed.places.items()})
+    if hasattr(module, "_names"):  # as they were in the file that it was read from
+        names.update(module._names())
     writer = Writer(names)
     for tensor in graph.inputs:
         writer.of[tensor] = writer.unique(tensor.name)

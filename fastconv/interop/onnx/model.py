@@ -9,6 +9,7 @@ import numpy as np
 
 from fastconv.graph.arrays import foreign
 from fastconv.graph.ir import scope
+from fastconv.interop.imported import Followed, Graft, Imported
 from fastconv.interop.onnx import (  # noqa: F401
     attention,
     contrib,
@@ -28,39 +29,25 @@ from fastconv.interop.onnx import (  # noqa: F401
 )
 from fastconv.interop.onnx.folded import FOLDED
 from fastconv.interop.onnx.reading import Input, ours
-from fastconv.interop.onnx.staged import Staged
+from fastconv.interop.onnx.staged import Staged, reads
 from fastconv.interop.onnx.table import TABLE, DependsOnValues, Node, is_static, numbers, tensor, value_of
-from fastconv.nn import Module
 
 
-class Branch(Module):
-    """A node of the tree that the dots in parameters' names make."""
-
-    def forward(self, *inputs):
-        raise TypeError("this part of an ONNX model holds parameters; the model's own forward says what is done with them")
-
-
-class Followed:
-    """What a model's forward follows: as one object that nobody changes, so that no run of an engine has to look through it
-    (see :mod:`fastconv.graph.traced`).
+class OnnxGraph(Followed):
+    """A graph of ONNX as a model follows it.
 
     Attributes
     ----------
-    nodes : list of Node
-    constants : dict from name to ndarray
-    places : dict from a weight's name in the file to (module, name there)
     staged : Staged, optional
     """
 
     def __init__(self, inputs: Sequence[Input], outputs: Sequence[str], metadata: Mapping[str, str]):
+        super().__init__()
         self.inputs, self.outputs, self.metadata = tuple(inputs), tuple(outputs), dict(metadata)
-        self.nodes: list[Node] = []
-        self.constants: dict[str, np.ndarray] = {}
-        self.places: dict[str, tuple[Module, str]] = {}
         self.staged: Staged | None = None  # what run() has made of it
 
 
-class OnnxModel(Module):
+class OnnxModel(Imported):
     """A network read by :func:`load_onnx`.
 
     Attributes
@@ -75,7 +62,20 @@ class OnnxModel(Module):
 
     def __init__(self, inputs: Sequence[Input], output_names: Sequence[str], opset: int, metadata: dict):
         super().__init__()
-        self.opset, self._followed = opset, Followed(inputs, output_names, metadata)
+        self.opset, self._followed = opset, OnnxGraph(inputs, output_names, metadata)
+
+    def _node(self, node: Node):
+        return reads(node), node.outputs, node.name
+
+    def _results(self) -> Sequence[str]:
+        return self._followed.outputs
+
+    def _names(self) -> dict[int, str]:
+        return {id(getattr(home, key)): name for name, (home, key) in self._followed.places.items()}
+
+    def _graft(self, path: str) -> None:
+        super()._graft(path)
+        self._followed.staged = None
 
     @property
     def inputs(self) -> list[Input]:
@@ -97,9 +97,7 @@ class OnnxModel(Module):
         if len(values) != len(self.inputs):
             raise TypeError(f"{type(self).__name__}: {len(values)} inputs given, the model has {len(self.inputs)}: "
                             f"{', '.join(self.input_names)}")
-        known: dict[str, Any] = dict(self._followed.constants)
-        for name, (home, key) in self._followed.places.items():
-            known[name] = getattr(home, key)
+        known = self._known()
         for one, value in zip(self.inputs, values, strict=True):
             if one.shape is not None and len(one.shape) != value.ndim:
                 raise ValueError(f"{one.name} of shape {tuple(value.shape)} has {value.ndim} dimensions: the model takes "
@@ -141,6 +139,7 @@ class OnnxModel(Module):
         if len(given) != len(self.inputs):
             raise ValueError(f"run: {len(given)} inputs given: the model has {', '.join(self.input_names)}")
         arrays = [self._taken(one, value) for one, value in zip(self.inputs, given, strict=True)]
+        self._mend()
         if self._followed.staged is None:
             self._followed.staged = Staged(self, step)
         return self._followed.staged.run(arrays)
@@ -176,6 +175,9 @@ def run(nodes: Iterable[Node], known: dict[str, Any]) -> None:
 
 def step(node: Node, known: dict[str, Any]) -> None:
     """Follows one node."""
+    if isinstance(node, Graft):
+        known[node.writes] = node(tensor(known[node.reads]))
+        return
     values = [value_of(known, name) if name else None for name in node.inputs]
     results = apply(node, values, known)
     for name, value in zip(node.outputs, results, strict=False):

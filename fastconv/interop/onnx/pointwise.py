@@ -259,7 +259,8 @@ def batch_norm(node: Node, x, scale, bias, mean, var):
     scale, bias, mean, var = map(tensor, (scale, bias, mean, var))
     if not training:
         if all(t.parameter is not None for t in (scale, bias, mean, var)) and 2 <= x.ndim <= 5:
-            return F.batch_norm(x, mean, var, scale, bias, False, 1 - momentum, eps)
+            learning = node.part is not None and node.part.training
+            return F.batch_norm(x, mean, var, scale, bias, learning, 1 - momentum, eps)
         shape = (1, -1, *[1] * (x.ndim - 2))
         scale = scale * (var + eps).rsqrt()
         return x * scale.reshape(shape) + (bias - mean * scale).reshape(shape)

@@ -35,6 +35,7 @@ class Node:
         self.op, self.name, self.attributes, self.opset = op, name or (outputs[0] if outputs else op), attributes, opset
         self.inputs, self.outputs = inputs, outputs
         self.kinds: dict[str, str] = {}  # element types that the file says, by tensor
+        self.part: Any = None  # of the model's tree, where its mode is this node's
 
     def kind(self, place: int) -> str | None:
         """The element type of an input as the file has it, where that is known; tensors may hold it in a wider dtype."""

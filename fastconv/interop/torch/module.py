@@ -22,11 +22,6 @@ log = logging.getLogger("fastconv")
 class TorchPart(Part):
     """A submodule of PyTorch's: its parameters, and the mode that its batch normalisations and dropouts follow."""
 
-    kind = ""
-
-    def extra_repr(self) -> str:
-        return self.kind
-
 
 class TorchGraph(Followed):
     """A graph of PyTorch's as a module follows it."""
@@ -78,7 +73,7 @@ class TorchModule(Imported):
             known[name] = value
         for node in followed.nodes:
             if isinstance(node, Graft):
-                self._grafted(node, known)
+                known[node.writes] = node(known[node.reads])
                 continue
             with scope(node.path):
                 training = node.fixed if node.fixed is not None else node.op in MODES and self._mode(node.path)
