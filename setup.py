@@ -228,7 +228,7 @@ class Build(build_ext):
             for isa in [*reversed(isas), "portable"]:
                 if isa in ("avx512_bf16", "amx") and family != "planes" or (isa, family) == ("avx512", "planes"):
                     continue  # see kernels.def
-                defines = [f"-DFC_ISA={isa}", f"-DFC_FAMILY={family}", f'-DFC_BODY="fastconv/family_{family}.inl.h"']
+                defines = [f"-DFC_ISA={isa}", f"-DFC_FAMILY={family}", f'-DFC_BODY="fastconv/{family}/family.inl.h"']
                 target = self.objects_dir / f"{isa}_{family}.o"
                 small = isas and isa == "portable"
                 level = ["-Os"] if small else LEVELS.get(f"{isa}_{family}", LEVELS.get(family, ["-O2"]))

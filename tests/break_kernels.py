@@ -84,7 +84,7 @@ def kernels() -> dict[str, str]:
 
 def always_one_tile(name: str) -> bool:
     rule = re.compile(rf"\b{name}_tiles\([^)]*\) {{ return 1; }}")
-    return any(rule.search(header.read_text()) for header in (ROOT / "include" / "fastconv").glob("*.inl.h"))
+    return any(rule.search(header.read_text()) for header in (ROOT / "include" / "fastconv").rglob("*.inl.h"))
 
 
 def files(family: str, name: str) -> tuple[list[str], list[str]]:

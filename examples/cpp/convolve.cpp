@@ -5,7 +5,7 @@
 
 #include <vector>
 
-#include "fastconv/args.h"
+#include "fastconv/conv/args.h"
 #include "fastconv/dispatch.h"
 #include "fastconv/fpenv.h"
 

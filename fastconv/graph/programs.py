@@ -1,7 +1,7 @@
 """Programs of elementwise instructions: how they are written, with Python's operators, and made smaller.
 
 A program is a tuple of lines ``(instruction, operand, ...)``: an operand is a float, or the number of a value. Inputs are
-the values from 0 on, then each line makes one. The instructions are those of ``include/fastconv/map.def``.
+the values from 0 on, then each line makes one. The instructions are those of ``include/fastconv/map/map.def``.
 """
 
 from __future__ import annotations

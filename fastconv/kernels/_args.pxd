@@ -1,8 +1,8 @@
-# include/fastconv/args.h, for the Cython families.
+# include/fastconv/conv/args.h, for the Cython families.
 from libc.stdint cimport int32_t, int64_t
 
 
-cdef extern from "fastconv/args.h" nogil:
+cdef extern from "fastconv/conv/args.h" nogil:
     ctypedef struct FcSlot:
         void* data
         int64_t stride[5]

@@ -1,8 +1,8 @@
-# include/fastconv/args_augment.h, for the Cython families.
+# include/fastconv/augment/args.h, for the Cython families.
 from libc.stdint cimport int64_t
 
 
-cdef extern from "fastconv/args_augment.h" nogil:
+cdef extern from "fastconv/augment/args.h" nogil:
     ctypedef struct AugmentArgs:
         const void* x
         void* y

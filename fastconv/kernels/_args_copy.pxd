@@ -3,7 +3,7 @@ from libc.stdint cimport int64_t
 from fastconv.kernels._args cimport FcSlot
 
 
-cdef extern from "fastconv/args_copy.h" nogil:
+cdef extern from "fastconv/copy/args.h" nogil:
     ctypedef struct CopyArgs:
         const void* x
         void* y

@@ -1,8 +1,8 @@
-# include/fastconv/args_depthwise.h, for the Cython families.
+# include/fastconv/depthwise/args.h, for the Cython families.
 from libc.stdint cimport int64_t
 
 
-cdef extern from "fastconv/args_depthwise.h" nogil:
+cdef extern from "fastconv/depthwise/args.h" nogil:
     ctypedef struct DepthwiseArgs:
         int64_t n
         const float* x

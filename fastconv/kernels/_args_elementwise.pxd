@@ -1,8 +1,8 @@
-# include/fastconv/args_elementwise.h, for the elementwise family.
+# include/fastconv/elementwise/args.h, for the elementwise family.
 from libc.stdint cimport int64_t, uint64_t
 
 
-cdef extern from "fastconv/args_elementwise.h" nogil:
+cdef extern from "fastconv/elementwise/args.h" nogil:
     ctypedef struct MapArgs:
         const float* x
         const float* z

@@ -1,8 +1,8 @@
-# include/fastconv/args_fft.h, for the Cython families.
+# include/fastconv/fft/args.h, for the Cython families.
 from libc.stdint cimport int32_t, int64_t
 
 
-cdef extern from "fastconv/args_fft.h" nogil:
+cdef extern from "fastconv/fft/args.h" nogil:
     const int FC_FFT_PASSES
 
     ctypedef struct FftAxis:

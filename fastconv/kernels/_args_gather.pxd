@@ -1,8 +1,8 @@
-# include/fastconv/args_gather.h, for the gather and select families.
+# include/fastconv/gather/args.h, for the gather and select families.
 from libc.stdint cimport int64_t
 
 
-cdef extern from "fastconv/args_gather.h" nogil:
+cdef extern from "fastconv/gather/args.h" nogil:
     ctypedef struct Dims:
         int64_t rank, batch, per_image
         int64_t shape[8]

@@ -1,8 +1,8 @@
-# include/fastconv/args_im2col.h, for the Cython families.
+# include/fastconv/im2col/args.h, for the Cython families.
 from libc.stdint cimport int64_t
 
 
-cdef extern from "fastconv/args_im2col.h" nogil:
+cdef extern from "fastconv/im2col/args.h" nogil:
     ctypedef struct GemmArgs:
         int64_t n
         const float* a

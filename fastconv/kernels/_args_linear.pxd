@@ -1,8 +1,8 @@
-# include/fastconv/args_linear.h, for the Cython families.
+# include/fastconv/conv/args_linear.h, for the Cython families.
 from libc.stdint cimport int64_t
 
 
-cdef extern from "fastconv/args_linear.h" nogil:
+cdef extern from "fastconv/conv/args_linear.h" nogil:
     ctypedef struct LinearArgs:
         const float* x
         const float* w

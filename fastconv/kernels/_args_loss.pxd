@@ -1,8 +1,8 @@
-# include/fastconv/args_loss.h, for the loss family.
+# include/fastconv/loss/args.h, for the loss family.
 from libc.stdint cimport int64_t
 
 
-cdef extern from "fastconv/args_loss.h" nogil:
+cdef extern from "fastconv/loss/args.h" nogil:
     ctypedef struct SoftmaxArgs:
         const float* x
         float* y

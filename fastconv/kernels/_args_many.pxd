@@ -4,7 +4,7 @@ from libc.stdint cimport int64_t
 from fastconv.kernels._runtime cimport FcStep
 
 
-cdef extern from "fastconv/args_many.h" nogil:
+cdef extern from "fastconv/conv/args_many.h" nogil:
     ctypedef struct ManyArgs:
         const FcStep* steps
         int64_t* ends

@@ -1,8 +1,8 @@
-# include/fastconv/args_map.h, for the map family.
+# include/fastconv/map/args.h, for the map family.
 from libc.stdint cimport int32_t, int64_t
 
 
-cdef extern from "fastconv/args_map.h" nogil:
+cdef extern from "fastconv/map/args.h" nogil:
     ctypedef struct FcOperand:
         void* data
         int64_t element, stream, direct

@@ -1,8 +1,8 @@
-# include/fastconv/args_matmul.h, for the Cython families.
+# include/fastconv/matmul/args.h, for the Cython families.
 from libc.stdint cimport int64_t
 
 
-cdef extern from "fastconv/args_matmul.h" nogil:
+cdef extern from "fastconv/matmul/args.h" nogil:
     ctypedef struct MatmulArgs:
         const float* a
         const float* b

@@ -1,8 +1,8 @@
-# include/fastconv/args_norm.h, for the Cython families.
+# include/fastconv/norm/args.h, for the Cython families.
 from libc.stdint cimport int64_t
 
 
-cdef extern from "fastconv/args_norm.h" nogil:
+cdef extern from "fastconv/norm/args.h" nogil:
     ctypedef struct NormStatisticsArgs:
         const float* x
         double* part

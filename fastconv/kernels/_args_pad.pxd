@@ -1,8 +1,8 @@
-# include/fastconv/args_pad.h, for the Cython families.
+# include/fastconv/layout/args_pad.h, for the Cython families.
 from libc.stdint cimport int32_t, int64_t
 
 
-cdef extern from "fastconv/args_pad.h" nogil:
+cdef extern from "fastconv/layout/args_pad.h" nogil:
     ctypedef struct PadArgs:
         float* x
         float* y

@@ -1,8 +1,8 @@
-# include/fastconv/args_planes.h, for planes.pyx. The base structures are written out flat.
+# include/fastconv/planes/args.h, for planes.pyx. The base structures are written out flat.
 from libc.stdint cimport int32_t, int64_t, uint16_t
 
 
-cdef extern from "fastconv/args_planes.h" nogil:
+cdef extern from "fastconv/planes/args.h" nogil:
     ctypedef struct SplitArgs:
         const float* x
         uint16_t* planes

@@ -1,8 +1,8 @@
-# include/fastconv/args_pool.h, for the Cython families.
+# include/fastconv/pool/args.h, for the Cython families.
 from libc.stdint cimport int64_t
 
 
-cdef extern from "fastconv/args_pool.h" nogil:
+cdef extern from "fastconv/pool/args.h" nogil:
     ctypedef struct PoolArgs:
         float* x
         float* y

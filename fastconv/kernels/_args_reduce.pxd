@@ -1,8 +1,8 @@
-# include/fastconv/args_reduce.h, for the reduce family.
+# include/fastconv/reduce/args.h, for the reduce family.
 from libc.stdint cimport int64_t
 
 
-cdef extern from "fastconv/args_reduce.h" nogil:
+cdef extern from "fastconv/reduce/args.h" nogil:
     ctypedef struct FcAxis:
         int64_t extent, per_image, x, z, y, y2
 
@@ -18,7 +18,7 @@ cdef extern from "fastconv/args_reduce.h" nogil:
         double p, correction, eps
 
 
-cdef extern from "fastconv/args_scan.h" nogil:
+cdef extern from "fastconv/reduce/args_scan.h" nogil:
     ctypedef struct ScanArgs:
         const void* x
         float* y

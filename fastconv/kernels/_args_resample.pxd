@@ -1,8 +1,8 @@
-# include/fastconv/args_resample.h, for the Cython families.
+# include/fastconv/resample/args.h, for the Cython families.
 from libc.stdint cimport int32_t, int64_t
 
 
-cdef extern from "fastconv/args_resample.h" nogil:
+cdef extern from "fastconv/resample/args.h" nogil:
     ctypedef struct ResampleAxis:
         int64_t size, xs, ys
         const int32_t* start

@@ -1,10 +1,10 @@
-# include/fastconv/args_select.h, for the select family.
+# include/fastconv/select/args.h, for the select family.
 from libc.stdint cimport int64_t
 
 from fastconv.kernels._args_gather cimport Dims
 
 
-cdef extern from "fastconv/args_select.h" nogil:
+cdef extern from "fastconv/select/args.h" nogil:
     ctypedef struct SortArgs:
         const char* x
         char* values

@@ -1,8 +1,8 @@
-# include/fastconv/args_update.h, for the Cython families.
+# include/fastconv/update/args.h, for the Cython families.
 from libc.stdint cimport int64_t
 
 
-cdef extern from "fastconv/args_update.h" nogil:
+cdef extern from "fastconv/update/args.h" nogil:
     const int64_t FC_ITEM_TILE
     const int FC_SCALARS, FC_STATES, FC_TEMPORARIES
 

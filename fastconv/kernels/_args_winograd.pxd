@@ -1,8 +1,8 @@
-# include/fastconv/args_winograd.h, for the Cython families.
+# include/fastconv/winograd/args.h, for the Cython families.
 from libc.stdint cimport int32_t, int64_t
 
 
-cdef extern from "fastconv/args_winograd.h" nogil:
+cdef extern from "fastconv/winograd/args.h" nogil:
     ctypedef struct WinogradPixels:
         int64_t extent[3]
         int64_t step[3]

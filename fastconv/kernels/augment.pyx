@@ -1,5 +1,5 @@
 # cython: language_level=3
-"""Steps of augmentation: programs of images (args_augment.h)."""
+"""Steps of augmentation: programs of images (augment/args.h)."""
 
 from libc.stdint cimport int64_t
 

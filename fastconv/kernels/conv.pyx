@@ -11,7 +11,7 @@ ACTIVATIONS = {None: 0, "relu": 1, "clip": 2, "leaky_relu": 3}
 
 
 def packed_filters(int filters) -> int:
-    """Floats per tap and channel of one group's packed weights (blocks.inl.h)."""
+    """Floats per tap and channel of one group's packed weights (simd/blocks.inl.h)."""
     cdef int block = 2 * WIDTH, half = WIDTH // 2 if WIDTH > 4 else WIDTH, tail = filters % block
     if tail:
         tail = block if tail > WIDTH else WIDTH if tail > half else half

@@ -3,7 +3,7 @@
 
 Geometry is a dict: groups, channels and filters (per group), ldx, and triples (D, H, W): input, space (the outputs that are
 computed), kernel, stride, dilation, low (padding in front, may be negative), output (extents of the output), and where
-outputs go, origin and output_step. See DepthwiseArgs in args_depthwise.h.
+outputs go, origin and output_step. See DepthwiseArgs in depthwise/args.h.
 
 Weights are what layout.pack_weight makes with the block and the groups of :func:`packing`.
 """
@@ -24,7 +24,7 @@ def width() -> int:
 
 
 def vector(channels, filters) -> tuple:
-    """How the filters of groups with so many channels and filters lie in vectors (depthwise.inl.h).
+    """How the filters of groups with so many channels and filters lie in vectors (depthwise/depthwise.inl.h).
 
     Returns
     -------
@@ -65,7 +65,7 @@ def forward(dict geometry, *, size_t x, size_t w, size_t y, ldy, size_t bias=0, 
     With ``"transposed": True`` in the geometry the transposed convolution (a convolution's backward to data), whose input
     is the convolution's output: kernel 1x3x3 or 1x5x5, stride 1x2x2, no dilation, no padding of the depth, and ``low`` at least 0 and
     odd or even in both dimensions. Space, origin and output step are not used. With ``"rows": True`` the kernel whose lanes
-    run along the row (depthwise_rows.inl.h).
+    run along the row (rows/depthwise_rows.inl.h).
     """
     cdef Step step = Step()
     name = "f32_conv_depthwise" + ("_transposed" if geometry.get("transposed") else "_rows" if geometry.get("rows") else "")

@@ -17,7 +17,7 @@ from math import prod
 
 from fastconv.kernels.dims import DTYPES, MOST, Dim, dims, merged
 
-OPS = {"set": 0, "add": 1, "mul": 2, "max": 3, "min": 4}  # FcScatter of args_gather.h
+OPS = {"set": 0, "add": 1, "mul": 2, "max": 3, "min": 4}  # FcScatter of gather/args.h
 TILE = 16384  # elements
 PIECE = 64  # elements of a row that are worth a tile
 SHORT = 16  # a row that is not worth its beginning

@@ -12,12 +12,12 @@ cdef extern from *:
     #define FC_FUNCTION FC_OP
     #define FC_OP(name, operands, body) #name,
     static const char* const fc_map_names[] = {
-    #include "fastconv/map.def"
+    #include "fastconv/map/map.def"
         0};
     #undef FC_OP
     #define FC_OP(name, operands, body) operands,
     static const int fc_map_operands[] = {
-    #include "fastconv/map.def"
+    #include "fastconv/map/map.def"
         0};
     #undef FC_OP
     #define FC_WHOLE(name, body) #name,
@@ -29,7 +29,7 @@ cdef extern from *:
     #define FC_OP(name, operands, body) 1,
     #define FC_FUNCTION(name, operands, body) 0,
     static const int fc_map_short[] = {
-    #include "fastconv/map.def"
+    #include "fastconv/map/map.def"
         0};
     #undef FC_OP
     """

@@ -6,7 +6,7 @@ from libc.stdint cimport int64_t
 from fastconv.kernels._runtime cimport Step
 
 
-cdef extern from "fastconv/args_peak.h" nogil:
+cdef extern from "fastconv/conv/args_peak.h" nogil:
     ctypedef struct BandwidthArgs:
         const float* x
         float* y

@@ -1,7 +1,7 @@
 # cython: language_level=3
 """Steps of the planes family: float32 operands as one to three bfloat16 planes, and convolutions over them.
 
-A split image is [plane][pixel][ldp] bfloat16 with an even ldp; packed weights are what PlanePackArgs (args_planes.h) says.
+A split image is [plane][pixel][ldp] bfloat16 with an even ldp; packed weights are what PlanePackArgs (planes/args.h) says.
 Sizes of both are in elements of two bytes. Geometry is the dict of conv.pyx with `ldx` in elements of the split image.
 """
 

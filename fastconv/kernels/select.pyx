@@ -14,7 +14,7 @@ from fastconv.kernels._runtime cimport Step
 
 from fastconv.kernels.dims import DTYPES, Dim, dims, merged
 
-WHAT = {"sort": 0, "topk": 1, "kth": 2, "median": 3, "nanmedian": 4, "mode": 5}  # FcSelect of args_select.h
+WHAT = {"sort": 0, "topk": 1, "kth": 2, "median": 3, "nanmedian": 4, "mode": 5}  # FcSelect of select/args.h
 
 
 def sort(str what="sort", *, x, shape, dim, values=None, indices=None, count=None, k=0, descending=False, batched=False) -> Step:

@@ -207,7 +207,7 @@ def _assemble(program, list states, list scalars) -> list:
 def update(list items, program, states, scalars) -> Step:
     """A rule as a program; items are (parameter, gradient, buffers, count, Hyper).
 
-    The program is a sequence of (instruction, target, operands..., scalars...), which args_update.h defines; of ("when",
+    The program is a sequence of (instruction, target, operands..., scalars...), which update/args.h defines; of ("when",
     scalar, instructions), which are left out where the scalar is 0; and of ("unless", scalar, instructions). Operands are "p",
     "g", the names of ``states``, and "t", "u", "v"; scalars are the names of ``scalars`` (`k` of Hyper, in this order),
     "first" and "ratio".

@@ -1,4 +1,4 @@
-// The activations that kernels apply to what they are about to store (activation.inl.h).
+// The activations that kernels apply to what they are about to store (simd/activation.inl.h).
 #ifndef FASTCONV_ACTIVATION_H
 #define FASTCONV_ACTIVATION_H
 

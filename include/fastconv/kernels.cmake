@@ -28,7 +28,7 @@ foreach(set IN LISTS sets)
   foreach(family IN LISTS families_${set})
     set(unit "${CMAKE_CURRENT_BINARY_DIR}/fastconv_${set}_${family}.cpp")
     file(CONFIGURE OUTPUT "${unit}" @ONLY CONTENT "#define FC_ISA ${set}\n#define FC_FAMILY ${family}\n\
-#define FC_BODY \"fastconv/family_${family}.inl.h\"\n#include \"fastconv/kernels.inl.h\"\n")
+#define FC_BODY \"fastconv/${family}/family.inl.h\"\n#include \"fastconv/kernels.inl.h\"\n")
     set_source_files_properties("${unit}" PROPERTIES COMPILE_OPTIONS "${flags_${set}}")
     target_sources(fastconv_kernels PRIVATE "${unit}")
   endforeach()

@@ -1,5 +1,5 @@
 // One family of kernels at one instruction set: the whole of a translation unit. It is compiled once per pair, with that
-// set's flags and -DFC_ISA=<set> -DFC_FAMILY=<family> -DFC_BODY="fastconv/family_<family>.inl.h"; the object exports a single
+// set's flags and -DFC_ISA=<set> -DFC_FAMILY=<family> -DFC_BODY="fastconv/<family>/family.inl.h"; the object exports a single
 // symbol, fastconv_<isa>_<family>. See examples/cpp for a build without Python.
 #ifndef FASTCONV_KERNELS_INL_H
 #define FASTCONV_KERNELS_INL_H
@@ -15,7 +15,7 @@
 #define FC_CAT2_(a, b) a##b
 #define FC_CAT2(a, b) FC_CAT2_(a, b)
 
-#include "fastconv/vec.inl.h"
+#include "fastconv/simd/vec.inl.h"
 #include FC_BODY
 
 namespace FC_CAT2(fc_, FC_ISA) {

@@ -1,6 +1,6 @@
 // Runs the kernels of the AMX object on processors that lack AMX: every tile instruction raises SIGILL, and the handler decodes
 // it and does what the manual says. So what is tested is the object as it is shipped: its instructions, their operands,
-// the configuration. The arithmetic below is written from the manual (scalar, fma), not shared with tiles.inl.h.
+// the configuration. The arithmetic below is written from the manual (scalar, fma), not shared with planes/tiles.inl.h.
 // On a processor that has AMX and was asked for it, nothing traps and the instructions themselves run.
 #include <math.h>
 #include <signal.h>
@@ -10,7 +10,7 @@
 #include <ucontext.h>
 #include <xmmintrin.h>
 
-#include "fastconv/args_planes.h"
+#include "fastconv/planes/args.h"
 #include "fastconv/table.h"
 
 extern "C" const FcKernelTable fastconv_amx_planes;

@@ -293,7 +293,7 @@ def dropout(x, p, state, extra=0, threads=2, stream=STREAM):
 
 
 def words(shape, seed=SEED, offset=OFFSET, stream=STREAM):
-    """The random word of each element, by the definition in random.inl.h."""
+    """The random word of each element, by the definition in simd/random.inl.h."""
     e = np.arange(int(np.prod(shape)), dtype=np.uint64)
     counter = e // 64 * 16 + e % 16
     key = [seed & 0xFFFFFFFF, seed >> 32]

@@ -77,7 +77,7 @@ def test_a_border_is_zero(shape, low, high):
         np.testing.assert_array_equal(back, x)
 
 
-# What takes each branch of the copy that exchanges pixels and channels (turned.inl.h), at vectors of 4, 8 and 16.
+# What takes each branch of the copy that exchanges pixels and channels (copy/turned.inl.h), at vectors of 4, 8 and 16.
 BRANCHES = {
     **{f"{c} channels are one stream": (2, c, 5, 15) for c in range(2, 9)},
     **{f"{p} pixels are one stream": (1, 37, 1, p) for p in range(2, 9)},

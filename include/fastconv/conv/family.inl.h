@@ -1,0 +1,12 @@
+// The convolution family.
+#include "fastconv/conv/args.h"
+#include "fastconv/conv/args_linear.h"
+#include "fastconv/conv/args_many.h"
+#include "fastconv/conv/args_peak.h"
+#include "fastconv/conv/conv.inl.h"
+#include "fastconv/conv/few.inl.h"
+#include "fastconv/conv/backward_weight.inl.h"
+#include "fastconv/conv/linear.inl.h"
+#include "fastconv/conv/many.inl.h"
+#include "fastconv/conv/fma_peak.inl.h"
+#include "fastconv/conv/bandwidth.inl.h"

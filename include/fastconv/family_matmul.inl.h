@@ -1,3 +1,0 @@
-// The matrix products.
-#include "fastconv/args_matmul.h"
-#include "fastconv/matmul.inl.h"

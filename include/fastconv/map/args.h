@@ -1,0 +1,45 @@
+// The arguments of `map`: a program of elementwise instructions over operands of any strides.
+#ifndef FASTCONV_ARGS_MAP_H
+#define FASTCONV_ARGS_MAP_H
+
+#include <stdint.h>
+
+#include "fastconv/elementwise/args.h"
+
+enum { FC_MAP_RANK = 8 };
+
+// What an operand's elements are; all are float32 inside `map`, int64 inside `i64_map`. FC_RANDOM: uniform numbers of [0, 1), whose strides count numbers.
+enum FcElement { FC_FLOAT32, FC_INT64, FC_INT32, FC_UINT8, FC_INT8, FC_BOOL, FC_RANDOM };
+
+typedef struct FcOperand {
+    void* data;             // element 0; FC_RANDOM: an FcRandomState
+    int64_t element;        // an FcElement
+    int64_t stream;         // FC_RANDOM: tells apart what draws from one state, 0 .. 65535
+    int64_t direct;         // of an output: whether its instruction may write there, as no later one reads an input
+    int64_t strides[FC_MAP_RANK];  // in elements; 0 repeats
+} FcOperand;
+
+// register[to] = op(register[of[0]], ...); op is a place in map/map.def.
+typedef struct FcInstruction {
+    int32_t op, to, of[3];
+    int32_t chain;  // how many instructions from this one on take each what the one before made, which nobody else reads; or 0
+    int32_t slot;   // and which operand of this one that is, of those behind the first
+} FcInstruction;
+
+// Registers are numbered: inputs, constants, values of which the first `outputs` are the results.
+typedef struct ProgramArgs {
+    int64_t n;
+    const FcOperand* operands;  // inputs, then outputs
+    const FcInstruction* code;
+    const float* constants;
+    int64_t inputs, outputs, instructions, constant_count, values;
+    int64_t batched;        // whether the first extent is that of one image, to be multiplied by the batch
+    int64_t rank;           // 1 .. FC_MAP_RANK
+    int64_t extents[FC_MAP_RANK];
+    int64_t block;          // elements that registers are wanted to hold
+    int64_t turned;         // not 0: blocks are squares of the last two dimensions, for an operand that lies turned
+    const int64_t* integers;  // of i64_map: its constants
+    int64_t* zero;          // of i64_map: not null: becomes 1 where a divisor is 0
+} ProgramArgs;
+
+#endif
