@@ -105,6 +105,28 @@ def test_broadcasting(op, other, flat, swap):
     np.testing.assert_array_equal(gradients[1], gz)
 
 
+@pytest.mark.parametrize("shape", [(2, 1, 37), (2, 1, 3, 37), (2, 2, 1, 19), (2, 3, 5, 1), (3, 1, 2, 3, 17), (2, 16, 4, 5)])
+@pytest.mark.parametrize("op", ["add", "sub", "mul"])
+def test_rows_of_few_channels(op, shape):
+    """One value of all, of an image or of a pixel: rows of the image are as a pixel's channels, where they lie together."""
+    rng = np.random.default_rng(0)
+    n, c, *spatial = shape
+    ones = [1] * len(spatial)
+    function = {"add": np.add, "sub": np.subtract, "mul": np.multiply}[op]
+    x, gy = (ref.exact_integers(rng, shape, 5) for _ in range(2))
+    others = [(shape, False), ((n, 1, *ones), False), ((n, 1, *spatial), False), ((n, c, *ones), False), ((1,), True),
+              ((1, *spatial), True), ((c, *ones), True)]
+    for other, flat in others:
+        z = ref.exact_integers(rng, other, 5)
+        for swap in (False, True):
+            y, _ = run(lambda a, b, s=swap: apply(op, [b, a] if s else [a, b]), [x, z], gy, flat=[1] if flat else [])
+            np.testing.assert_array_equal(y, function(z, x) if swap else function(x, z), err_msg=f"{other} {swap}")
+        wide = ref.exact_integers(rng, (n, c + 3, *spatial), 5)  # neither read nor written by whole rows
+        got, _ = run(lambda a, b: apply("concat", [apply(op, [a[:, 1:1 + c], b]), a], dim=1), [wide, z],
+                     np.concatenate([gy, wide], 1), flat=[1] if flat else [])
+        np.testing.assert_array_equal(got, np.concatenate([function(wide[:, 1:1 + c], z), wide], 1), err_msg=f"{other}")
+
+
 def test_squeeze_and_excite_in_both_directions():
     rng = np.random.default_rng(0)
     x, z, gy = (ref.exact_integers(rng, s, 5) for s in ((2, 6, 1, 1), (2, 1, 3, 3), (2, 6, 3, 3)))

@@ -370,3 +370,88 @@ def test_lenet5():
     y = ref.relu(ref.linear(ref.flatten(y, 1), w["7.weight"], w["7.bias"]))
     y = ref.linear(ref.relu(ref.linear(y, w["9.weight"], w["9.bias"])), w["11.weight"], w["11.bias"])
     close(fc.compile(net, (2, 1, 32, 32))(x), y)
+
+
+CONV_NETS = {
+    "conv": lambda c, bias: nn.Conv2d(3, c, 3, bias=bias), "pointwise": lambda c, bias: nn.Conv2d(3, c, 1, bias=bias),
+    "transposed": lambda c, bias: nn.ConvTranspose2d(3, c, 2, 2, bias=bias),
+    "1-D": lambda c, bias: nn.Conv1d(3, c, 3, bias=bias), "linear": lambda c, bias: nn.Linear(3, c, bias=bias),
+}
+
+
+class Biased(nn.Module):
+    """A layer, and a parameter added to what it makes, from either side; a normalisation behind it; another reader."""
+
+    def __init__(self, layer, shape, first=False, norm=None, twice=False):
+        super().__init__()
+        self.layer, self.first, self.norm, self.twice = layer, first, norm, twice
+        self.term = nn.Parameter(np.random.default_rng(5).standard_normal(shape).astype(np.float32))
+
+    def forward(self, x):
+        y = self.layer(x)
+        z = self.term + y if self.first else y + self.term
+        z = self.norm(z) if self.norm else z
+        return z * y if self.twice else z
+
+
+def biased(layer, filters, *shape, **more):
+    fc.manual_seed(3)
+    return Biased(CONV_NETS[layer](filters, more.pop("bias", False)), shape, **more).eval()
+
+
+def shaped(layer):
+    return {"1-D": (2, 3, 9), "linear": (2, 3)}.get(layer, (2, 3, 8, 7))
+
+
+@pytest.mark.parametrize("layer", CONV_NETS)
+@pytest.mark.parametrize("filters", [1, 2, 16, 37])
+@pytest.mark.parametrize("first", [False, True])
+def test_a_parameter_added_to_each_channel_is_a_bias(layer, filters, first):
+    """With the bits of a layer that has it as its own."""
+    ones = len(shaped(layer)) - 2
+    x = np.random.default_rng(1).standard_normal(shaped(layer)).astype(np.float32)
+    for shape in ((1, filters, *[1] * ones), (filters, *[1] * ones)):
+        net = biased(layer, filters, *shape, first=first)
+        engine = fc.compile(net, x.shape)
+        assert not [s for s in engine.steps() if s.op in ("add", "map")]
+        same = CONV_NETS[layer](filters, True)
+        same.weight.data, same.bias.data = net.layer.weight.data, net.term.data.reshape(-1)
+        np.testing.assert_array_equal(engine(x), fc.compile(same.eval(), x.shape)(x))
+        net.term.data = net.term.data + 1.0  # the engine follows
+        np.testing.assert_allclose(engine(x), fc.compile(same, x.shape)(x) + 1.0, rtol=1e-5, atol=1e-5)
+
+
+def test_a_bias_is_folded_before_a_normalisation():
+    norm = nn.BatchNorm2d(4)
+    norm.running_mean.data, norm.running_var.data = np.arange(4, dtype=np.float32), np.full(4, 2.5, np.float32)
+    net = biased("transposed", 4, 1, 4, 1, 1, norm=norm)
+    x = np.random.default_rng(1).standard_normal((2, 3, 8, 7)).astype(np.float32)
+    engine = fc.compile(net, x.shape)
+    assert not [s for s in engine.steps() if s.segment == "forward" and s.op in ("add", "batch_norm")]
+    y = np.asarray(fc.compile(net.layer, x.shape)(x), np.float64) + net.term.data
+    np.testing.assert_allclose(engine(x), (y - np.arange(4)[:, None, None]) / np.sqrt(2.5 + 1e-5), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("what", ["own bias", "one number", "a picture", "twice", "an output", "training"])
+def test_what_is_no_bias_stays_a_sum(what):
+    filters, shape = 5, {"one number": (1, 1, 1), "a picture": (1, 1, 16, 14)}.get(what, (1, 5, 1, 1))
+    net = biased("transposed", filters, *shape, bias=what == "own bias", twice=what == "twice")
+    if what == "an output":
+        forward, net = net, nn.Module()
+        net.inner = forward
+        net.forward = lambda x: (y := forward.layer(x), y + forward.term)
+    x = np.random.default_rng(1).standard_normal((2, 3, 8, 7)).astype(np.float32)
+    inner = net.inner if what == "an output" else net
+    y = np.array(fc.compile(inner.layer, x.shape)(x))
+    z = y + inner.term.data
+    if what == "training":
+        engine = fc.compile(net.train(), x.shape, training=True)
+        gy = np.random.default_rng(2).standard_normal(z.shape).astype(np.float32)
+        np.testing.assert_allclose(engine(x), z, rtol=1e-5, atol=1e-5)
+        engine.backward(gy)
+        np.testing.assert_allclose(inner.term.grad, gy.sum((0, 2, 3)).reshape(shape), rtol=1e-4, atol=1e-4)
+        return
+    got = fc.compile(net.eval(), x.shape)(x)
+    expected = {"an output": (y, z), "twice": (z * y,)}.get(what, (z,))
+    for a, b in zip(got if isinstance(got, tuple) else (got,), expected, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)

@@ -23,6 +23,7 @@ def optimise(graph: Graph, training: bool) -> None:
     passes.absorb_flatten(graph)
     passes.absorb_padding(graph)
     if not training:
+        passes.fold_bias(graph)
         passes.fold_batchnorm(graph)
     passes.merge(graph, early=True)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from math import prod
 from typing import Any
 
 from fastconv.graph.autodiff import remove_dead
@@ -41,6 +42,31 @@ def absorb_padding(graph: Graph) -> None:
         node.inputs[0] = pad.inputs[0]
         node.attrs["padding"] = tuple((low + a, high + b) for (low, high), (a, b) in
                                       zip(node.attrs["padding"], pairs[2:], strict=True))
+    remove_dead(graph)
+
+
+def fold_bias(graph: Graph) -> None:
+    """A parameter that is added to each channel behind a convolution without a bias is its bias: some exporters write it so.
+    In inference, before normalisations are folded; as a bias the parameter has another shape."""
+    users = graph.users()
+    for node in list(graph.nodes):
+        if node.op.name != "add" or len(node.inputs) != 2 or any(value is not None for value in node.attrs.values()):
+            continue
+        for source, term in (node.inputs, node.inputs[::-1]):
+            conv = source.node
+            if conv is None or conv.op.name not in FOLDS_BATCHNORM or conv.op.name == "linear" and source.ndim != 2 or \
+                    len(users[source]) > 1 or source in graph.outputs or conv.attrs.get("act") or \
+                    any(t is not None for t in conv.inputs[2:]) or term.parameter is None or term.layout != FLAT:
+                continue
+            filters = source.shape[1]
+            shape = (1,) * (source.ndim - term.ndim) + term.shape
+            if len(shape) != source.ndim or shape[1] != filters or prod(shape) != filters:
+                continue
+            bias = Tensor(graph, Type((filters,), FLAT), name=term.name)
+            bias.parameter = term.parameter
+            conv.inputs = [*conv.inputs[:2], bias]
+            _replace(graph, node, source)
+            break
     remove_dead(graph)
 
 

@@ -102,12 +102,26 @@ def lower_binary(node: Node, cx: Lowering, kernel: str, alpha: float) -> None:
     y, ldy = pixel_stride(node.output, cx, True)
     (x, ldx), (z, ldz) = (pixel_stride(t, cx) for t in node.inputs)
     shape = node.output.shape
+    size = extent(shape, node.output.layout)
     if node.output.layout != PIXELS:
         sx = sz = (ldx, ldx, 1)
     else:
         sx, sz = strides(node.inputs[0], shape, ldx), strides(node.inputs[1], shape, ldz)
+        long_x, long_z = (whole_rows(s, shape) for s in (sx, sz))
+        if len(shape) > 2 and shape[-1] > 1 and ldy == size["channels"] and long_x and long_z:
+            sx, sz, ldy = long_x, long_z, ldy * shape[-1]
+            size = {"pixels": size["pixels"] // shape[-1], "channels": ldy}
     cx.step(kernels.binary, kernel, x=x, z=z, y=y, x_stride=sx, z_stride=sz, ldy=ldy, alpha=alpha,
-            info={"input": node.inputs[0].shape, "output": shape}, **extent(shape, node.output.layout))
+            info={"input": node.inputs[0].shape, "output": shape}, **size)
+
+
+def whole_rows(stride: tuple[int, int, int], shape: tuple[int, ...]) -> tuple[int, int, int] | None:
+    """The strides of an operand where the pixels of a row of the image count as channels of one: few channels leave most
+    lanes of a vector empty. None where it repeats its channels pixel by pixel."""
+    image, pixel, channel = stride
+    if channels(shape) == 1:
+        channel = pixel
+    return (image, pixel * shape[-1], channel) if channel < 2 and pixel == channel * channels(shape) else None
 
 
 def lower_scale(node: Node, cx: Lowering, a: float, b: float) -> None:
