@@ -95,8 +95,8 @@ def files(family: str, name: str) -> tuple[list[str], list[str]]:
         return (4 * bool(re.search(rf"\b{name}\b", text)) + 2 * (family in path.stem) + 2 * bool(re.search(module, text))
                 + (path.parent.name == "kernels"))
 
-    tests = [path for folder in ("tests/kernels", "tests") for path in sorted((ROOT / folder).glob("test_*.py"))
-             if not any(word in path.stem for word in OTHERS)]
+    tests = [path for path in sorted((ROOT / "tests").rglob("test_*.py"))
+             if path.parent.name not in ("cli", "day", "interop") and not any(word in path.stem for word in OTHERS)]
     found = sorted(tests, key=lambda path: (-nearness(path), path.stat().st_size))
     near = [str(path.relative_to(ROOT)) for path in found if nearness(path) > 1]
     return near, [str(path.relative_to(ROOT)) for path in found if nearness(path) <= 1]

@@ -43,9 +43,10 @@ def main() -> None:
             take(what, code)
     commands = ["python setup.py build_ext --inplace",
                 *(line for what, code in steps if what == "run" for line in code.splitlines()),
-                "python -m pytest -q tests/kernels/test_cube.py tests/test_public_api.py tests/test_objects.py "
-                "tests/test_docs.py -k 'not python_blocks'",
-                "python -m pytest -q tests/kernels/test_map.py tests/test_records.py -k 'smoothstep or every_instruction'"]
+                "python -m pytest -q tests/kernels/test_cube.py tests/house/test_public_api.py tests/house/test_objects.py "
+                "tests/house/test_docs.py -k 'not python_blocks'",
+                "python -m pytest -q tests/kernels/test_map.py tests/functional/test_records.py "
+                "-k 'smoothstep or every_instruction'"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     for command in commands:
         command = re.sub(r"^python\b", sys.executable, command)

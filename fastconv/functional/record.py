@@ -2,7 +2,7 @@
 
 Of it everything else is made: called with symbolic tensors, as in the ``forward`` of a module, it adds to their graph; with
 arrays it is traced, compiled and run, and kept for arrays of these shapes; as a method of symbolic tensors; its gradients
-(:func:`vjp`); the table of operators in the documentation; and its tests (``tests/test_records.py``).
+(:func:`vjp`); the table of operators in the documentation; and its tests (``tests/functional/test_records.py``).
 """
 
 from __future__ import annotations

@@ -267,7 +267,7 @@ def _fractional(dims: int, letters: str, shape: tuple[int, ...], size: tuple[int
     TypeError, ValueError
     """
     pool_with_indices.__doc__ = f":func:`{name}` with ``return_indices=True``."
-    draws = given(*shape[:2], dims)  # of which PyTorch wants no gradient: tests/test_indexing.py has those of the input
+    draws = given(*shape[:2], dims)  # PyTorch wants no gradient of them: functional/test_indexing.py has the input's
     made = []
     for body, own in ((pool, name), (pool_with_indices, f"{name}_with_indices")):
         body.__name__ = body.__qualname__ = own

@@ -22,7 +22,7 @@ cdef extern from *:
     #undef FC_OP
     #define FC_WHOLE(name, body) #name,
     static const char* const fc_whole_names[] = {
-    #include "fastconv/map_integers.def"
+    #include "fastconv/map/integers.def"
         0};
     #undef FC_WHOLE
     #undef FC_FUNCTION

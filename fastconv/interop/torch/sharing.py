@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import weakref
 from collections.abc import Sequence
 from operator import attrgetter
@@ -42,7 +41,6 @@ class Watch:
         self.living = len(parameters)
         self.seen = [*map(VERSION, self.tensors)]
         self.total = sum(self.seen)
-        self.lock = threading.RLock()  # a signal's handler may run an engine
         if parameters:
             watch(self.look)
 
@@ -52,14 +50,14 @@ class Watch:
             unwatch(self.look)
 
     def look(self) -> None:
-        """Says which parameters have changed since it last looked."""
+        """Says which parameters have changed since it last looked. Threads (and signal handlers) that look at the same time
+        may say so twice, which costs no more than to pack again; a lock would have to know forks and handlers."""
         if sum(map(VERSION, self.tensors)) == self.total:
             return
-        with self.lock:
-            now = [*map(VERSION, self.tensors)]
-            found = (p() for p, was, version in zip(self.parameters, self.seen, now, strict=True) if was != version)
-            touch([p for p in found if p is not None])
-            self.seen, self.total = now, sum(now)  # last: another thread that finds all in order runs at once
+        now = [*map(VERSION, self.tensors)]
+        found = (p() for p, was, version in zip(self.parameters, self.seen, now, strict=True) if was != version)
+        touch([p for p in found if p is not None])
+        self.seen, self.total = now, sum(now)  # last: another thread that finds all in order runs at once
 
 
 def as_parameter(tensor, share: bool) -> np.ndarray | Parameter:

@@ -56,7 +56,7 @@ typedef void (*WholeOp)(const int64_t* px, const int64_t* pz, const int64_t* pw,
         }                                                                                                             \
         if (zero && fault) __atomic_store_n(fault, 1, __ATOMIC_RELAXED);                                              \
     }
-#include "fastconv/map_integers.def"
+#include "fastconv/map/integers.def"
 #undef FC_WHOLE
 
 enum MapCode {
@@ -70,7 +70,7 @@ enum MapCode {
 FC_INLINE WholeOp whole_op(int op) {
     switch (op) {
 #define FC_WHOLE(name, body) case map_code_##name: return whole_op_##name;
-#include "fastconv/map_integers.def"
+#include "fastconv/map/integers.def"
 #undef FC_WHOLE
         default: return nullptr;
     }

@@ -1,5 +1,5 @@
 """The rest of the reference (normalisation, activations, losses, update rules, Philox) against hand-worked numbers,
-known answers and central differences, as ``test_reference.py`` has it for convolution and pooling.
+known answers and central differences, as ``house/test_reference.py`` has it for convolution and pooling.
 """
 
 import math
@@ -7,7 +7,8 @@ import math
 import numpy as np
 import pytest
 import reference as ref
-from test_reference import check_gradient, close, equal
+
+from house.test_reference import check_gradient, close, equal
 
 NAN, INF = math.nan, math.inf
 LN = math.log

@@ -11,7 +11,7 @@ import pytest
 
 import fastconv
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 PAGES = [page for page in (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))) if page.exists()]
 BLOCK = re.compile(r"(?:^<!-- needs: ([\w, ]+) -->\n)?^```python\n(.*?)^```", re.M | re.S)
 FRAGMENTS = {"kernels.md"}  # the steps of adding a kernel, which tests/follow_kernels.py takes

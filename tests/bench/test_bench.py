@@ -19,7 +19,7 @@ from fastconv.bench.variants import PASSES
 from fastconv.measure import timing
 from fastconv.measure.peers import Peer, environment
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 VERDICTS = (MET, MISSED, UNMEASURED, IMPOSSIBLE)
 
 INPUT = {"lenet5": (1, 1, 32, 32)}

@@ -4,11 +4,11 @@ import inspect
 
 import numpy as np
 import pytest
-from test_bad_arguments import LAYERS, PAIRS, RULES, arguments
 
 import fastconv as fc
 import fastconv.functional as F
 from fastconv import data, nn, optim, train
+from house.test_bad_arguments import LAYERS, PAIRS, RULES, arguments
 
 RNG = np.random.default_rng(0)
 X, Z = RNG.standard_normal((2, 4, 8, 8)).astype(np.float32), RNG.standard_normal((2, 4)).astype(np.float32)

@@ -18,7 +18,7 @@ from fastconv import nn, zoo
 from fastconv.bench import doors, nets, networks, overhead, plans, report, subjects
 from fastconv.measure import CAPS, machine, memory, peers, race, subject, timing
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 QUICK = ("--quick", "--seconds", "0.0005", "--rounds", "1", "--threads", "1")
 
 

@@ -12,19 +12,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_checkpoint import samples, trainer
 from trainers import same
 
 import fastconv as fc
 from fastconv.data import save_idx
 from fastconv.train import MetricLog, plot_curve, save_model
+from train.test_checkpoint import samples, trainer
 
 resource = pytest.importorskip("resource", reason="no limits of file sizes on this system")
 
 SCRIPT = """
 import os, sys, time
 sys.path[:0] = {paths!r}
-from test_checkpoint import trainer, samples
+from train.test_checkpoint import trainer, samples
 path, slow, resume = sys.argv[1], float(sys.argv[2]), len(sys.argv) > 3
 sync = os.fsync
 def fsync(descriptor):
@@ -217,11 +217,11 @@ def test_a_full_disk(small_disk, name):
 
 def test_the_tests_are_interrupted_where_whoever_runs_them_ignores_signals():
     """As a background job of a script is started: what tests/conftest.py is for."""
-    quick = "test_data.py::test_keyboard_interrupt_while_waiting_ends_the_thread"
+    quick = "data/test_data.py::test_keyboard_interrupt_while_waiting_ends_the_thread"
     code = ("import signal, sys; import pytest; signal.signal(signal.SIGINT, signal.SIG_IGN); "
             "signal.signal(signal.SIGTERM, signal.SIG_IGN); signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT]); "
             "sys.exit(pytest.main(sys.argv[1:]))")
-    tests = Path(__file__).parent
+    tests = Path(__file__).parents[1]
     done = subprocess.run([sys.executable, "-c", code, "-p", "no:cacheprovider", str(tests / quick)], capture_output=True,
                           text=True, cwd=tests.parent, timeout=120)
     assert done.returncode == 0, done.stdout + done.stderr

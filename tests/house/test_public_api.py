@@ -1,7 +1,7 @@
 """The public names and their parameters, as they are listed in public_api.txt: none changes or vanishes by accident.
 
-After a change that was meant: ``python tests/test_public_api.py > tests/public_api.txt``; what the list says goes into the
-changelog too.
+After a change that was meant: ``python tests/house/test_public_api.py > tests/public_api.txt``; what the list says goes into
+the changelog too.
 """
 
 import importlib
@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-HERE = Path(__file__).resolve().parent
+HERE = Path(__file__).resolve().parents[1]
 LIST = HERE / "public_api.txt"
 API = HERE.parent / "docs" / "api.rst"
 MODULES = ("fastconv", "fastconv.nn", "fastconv.nn.init", "fastconv.functional", "fastconv.optim", "fastconv.data",

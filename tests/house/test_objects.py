@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from fastconv.kernels._runtime import isa_info, kernel_names
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 OBJECTS = sorted((ROOT / "build").glob(f"objects-{sys.implementation.cache_tag}-*/*.o"))
 
 

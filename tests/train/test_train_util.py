@@ -237,7 +237,7 @@ def test_progress_without_anything_to_iterate_over(monkeypatch):
 
 
 def test_nothing_heavy_is_imported_before_it_is_used():
-    root = pathlib.Path(__file__).parents[1]
+    root = pathlib.Path(__file__).parents[2]
     program = (
         "import sys, fastconv.data, fastconv.optim, fastconv.train.files, fastconv.train.progress, "
         "fastconv.train.metrics, fastconv.train.curve\n"

@@ -17,7 +17,7 @@ import fastconv.functional as F
 from fastconv import nn, optim
 from fastconv.data import DataLoader
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 SHAPE = (4, 3, 12, 12)
 INSIDE = "called by what runs inside a call of it, in the same thread"
 fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
@@ -83,7 +83,7 @@ import fastconv as fc, fastconv.functional as F
 from fastconv import nn, optim
 from fastconv.data import ArrayDataset, DataLoader
 from fastconv.kernels.locks import live
-from test_locks import SHAPE, images, network
+from house.test_locks import SHAPE, images, network
 
 x, y = images(), np.arange(4)
 module = network()

@@ -73,7 +73,7 @@ def test_resuming_anywhere_continues_bit_for_bit(tmp_path, stop_after, accumulat
 SCRIPT = """
 import sys, threading, os, signal
 sys.path[:0] = {paths!r}
-from test_checkpoint import trainer, samples
+from train.test_checkpoint import trainer, samples
 t = trainer()
 step = t.step
 def slow(*batch):
