@@ -86,6 +86,7 @@ from fastconv.functional.conv_transpose import (
     conv_transpose3d_backward_weight,
 )
 from fastconv.functional.dependent import *  # noqa: F403
+from fastconv.functional.distances import *  # noqa: F403
 from fastconv.functional.in_place import *  # noqa: F403
 from fastconv.functional.indexing import *  # noqa: F403
 from fastconv.functional.joining import *  # noqa: F403
@@ -135,6 +136,7 @@ from fastconv.functional.pool import (
     max_pool3d_backward,
     max_pool3d_with_indices,
 )
+from fastconv.functional.position_sensitive import *  # noqa: F403
 from fastconv.functional.record import records as _records
 from fastconv.functional.record import vjp
 from fastconv.functional.reduction import *  # noqa: F403

@@ -10,13 +10,12 @@ from string import ascii_letters
 import numpy as np
 
 from fastconv.functional.record import Array, Record, array, fail, function, sample, wrong
-from fastconv.functional.reduction import vector_norm
-from fastconv.functional.structure import reshaped, unsqueeze
+from fastconv.functional.structure import reshaped
 from fastconv.graph.ir import Tensor
 from fastconv.ops.matmul import contract, one, parts
 from fastconv.ops.views import tensor as as_tensor
 
-__all__ = ["addbmm", "addmm", "addmv", "addr", "baddbmm", "bilinear", "bmm", "cdist", "chain_matmul", "dot", "einsum",
+__all__ = ["addbmm", "addmm", "addmv", "addr", "baddbmm", "bilinear", "bmm", "chain_matmul", "dot", "einsum",
            "inner", "kron", "matmul", "mm", "mv", "outer", "tensordot", "vdot"]
 
 
@@ -359,42 +358,6 @@ def kron(input: Array, other: Array) -> Array:
     kept = "".join(label for label in mixed if label not in extents)  # at most 8 dimensions at a time
     y = contract(a, b, f"{left[rank - a.ndim:]},{right[rank - b.ndim:]}->{kept}")
     return reshaped("kron", y, tuple(m * n for m, n in zip(*shapes, strict=True)))
-
-
-@function(samples=lambda: [sample((5, 3), (4, 3)), sample((2, 5, 3), (2, 4, 3), p=1.0),
-                           sample((5, 3), (4, 3), p=float("inf")),
-                           sample((2, 1, 5, 3), (3, 4, 3), p=3.0)],
-          wrong=lambda: [wrong(ValueError, "x2 of shape (4, 2)", (5, 3), (4, 2)),
-                         wrong(ValueError, "p=-1", (5, 3), (4, 3), p=-1.0),
-                         wrong(ValueError, "compute_mode='fast'", (5, 3), (4, 3), compute_mode="fast")])
-def cdist(x1: Array, x2: Array, p: float = 2.0, compute_mode: str = "use_mm_for_euclid_dist_if_necessary") -> Array:
-    """Distances between all pairs of rows, as :func:`torch.cdist`.
-
-    Parameters
-    ----------
-    x1 : array (..., P, M)
-    x2 : array (..., R, M)
-    p : float, default 2
-        Of the p-norm: 0 or more, or infinity.
-    compute_mode : str
-        Taken for PyTorch's sake: distances are always norms of differences, exact for rows that are near each other.
-
-    Returns
-    -------
-    array (..., P, R)
-    """
-    a, b = taken("cdist", x1=x1, x2=x2)
-    modes = [f"{use}use_mm_for_euclid_dist{end}" for use, end in (("", "_if_necessary"), ("", ""), ("donot_", ""))]
-    if compute_mode not in modes:
-        fail("cdist", f"compute_mode={compute_mode!r}: expected one of {', '.join(modes)}")
-    p = _number("cdist", "p", p)
-    if not p >= 0:
-        fail("cdist", f"p={p:g}: expected a number of at least 0")
-    if a.ndim < 2 or b.ndim < 2 or a.type.shape[-1] != b.type.shape[-1]:
-        fail("cdist", f"x1 of shape {tuple(a.shape)} and x2 of shape {tuple(b.shape)}: expected (..., P, M) and "
-                      "(..., R, M)")
-    first, second = unsqueeze(a, -2), unsqueeze(b, -3)
-    return vector_norm(first - second, p, -1)
 
 
 setattr(Tensor, "__matmul__", matmul)  # noqa: B010  (mypy)

@@ -28,7 +28,7 @@ def _boxes(name: str, boxes):
     return boxes
 
 
-def _checked(name: str, input, boxes, output_size, spatial_scale):
+def checked(name: str, input, boxes, output_size, spatial_scale):
     if input.ndim != 4:
         fail(name, f"input of shape {input.shape} has {input.ndim} dimensions: expected 4 (N, C, H, W)")
     if isinstance(boxes, (tuple, list)) and len(boxes) != int(input.shape[0]):
@@ -53,16 +53,16 @@ def _checked(name: str, input, boxes, output_size, spatial_scale):
     return regions, size, float(spatial_scale)
 
 
-def _regions():
+def some_regions():
     return array(lambda rng: np.array([[0, 1, 1, 9, 7], [1, -3, -2, 4, 12], [0, 3, 3, 3, 3], [1, 2.2, 1.7, 8.6, 6.1],
                                        [0, 40, 40, 50, 50]], np.float32))
 
 
-def _in_images(count: int):
+def in_images(count: int):
     return array(lambda rng: rng.uniform(0, 8, (count, 4)).astype(np.float32))
 
 
-def _definition(which: str):
+def definition(which: str):
     """The definition that the tests compare with; it is beside them."""
     def reference(input, boxes, output_size, spatial_scale=1.0, *rest, **more):
         from reference import sampling
@@ -70,25 +70,27 @@ def _definition(which: str):
         if not isinstance(boxes, np.ndarray):
             boxes = np.concatenate([np.column_stack([np.full(len(b), i), b]) for i, b in enumerate(boxes)])
         size = output_size if isinstance(output_size, tuple) else (output_size,) * 2
-        extra = () if which == "roi_pool" else tuple({"samples": -1, "aligned": False, "mode": "avg", **dict(
-            zip(("samples", "aligned"), rest, strict=False)), **more}.values())
-        grads = np.zeros((len(boxes), input.shape[1], *size))
-        return getattr(sampling, which)(input, boxes, size, spatial_scale, *extra, grads)[0]
+        given = {"samples": -1, "aligned": False, "mode": "avg", **more}
+        given.update(zip(("samples", "aligned"), rest, strict=False))
+        extra = {"roi_align": ("samples", "aligned", "mode"), "ps_roi_align": ("samples",)}.get(which, ())
+        bins = size[0] * size[1] if which.startswith("ps") else 1
+        grads = np.zeros((len(boxes), input.shape[1] // bins, *size))
+        return getattr(sampling, which)(input, boxes, size, spatial_scale, *(given[key] for key in extra), grads)[0]
     return reference
 
 
 @function(samples=lambda: [
-    sample((2, 3, 8, 10), _regions(), 3), sample((2, 17, 8, 10), _regions(), (2, 3), 0.5, 2, True),
-    sample((2, 3, 8, 10), [_in_images(2), _in_images(1)], 2, 0.75, aligned=False),
+    sample((2, 3, 8, 10), some_regions(), 3), sample((2, 17, 8, 10), some_regions(), (2, 3), 0.5, 2, True),
+    sample((2, 3, 8, 10), [in_images(2), in_images(1)], 2, 0.75, aligned=False),
 ], wrong=lambda: [
     wrong(ValueError, "boxes of shape (3, 4)", (1, 2, 4, 4), (3, 4), 2),
-    wrong(ValueError, "boxes has 2 arrays", (1, 2, 4, 4), [_in_images(2), _in_images(1)], 2),
+    wrong(ValueError, "boxes has 2 arrays", (1, 2, 4, 4), [in_images(2), in_images(1)], 2),
     wrong(ValueError, "output_size=0", (1, 2, 4, 4), (3, 5), 0),
     wrong(TypeError, "output_size=2.5", (1, 2, 4, 4), (3, 5), 2.5),
     wrong(ValueError, "spatial_scale=0", (1, 2, 4, 4), (3, 5), 2, 0),
     wrong(ValueError, "has 3 dimensions", (2, 4, 4), (3, 5), 2),
     wrong(ValueError, "mode='mean'", (1, 2, 4, 4), (3, 5), 2, mode="mean"),
-], reference=_definition("roi_align"))
+], reference=definition("roi_align"))
 def roi_align(input: Array, boxes: Array | Sequence[Array], output_size, spatial_scale: float = 1.0,
               sampling_ratio: int = -1, aligned: bool = False, mode: str = "avg") -> Array:
     """Averages of bilinear samples in the bins of regions; as ``torchvision.ops.roi_align``.
@@ -124,7 +126,7 @@ def roi_align(input: Array, boxes: Array | Sequence[Array], output_size, spatial
     K. He et al., "Mask R-CNN" (2017), section 3.
     """
     name = "roi_align"
-    regions, size, scale = _checked(name, input, boxes, output_size, spatial_scale)
+    regions, size, scale = checked(name, input, boxes, output_size, spatial_scale)
     if isinstance(sampling_ratio, bool) or not isinstance(sampling_ratio, int):
         fail(name, f"sampling_ratio={shown(sampling_ratio)}: expected an integer", TypeError)
     if sampling_ratio > 1024:
@@ -137,11 +139,11 @@ def roi_align(input: Array, boxes: Array | Sequence[Array], output_size, spatial
                  mode=mode)
 
 
-@function(samples=lambda: [sample((2, 3, 8, 10), _regions(), 3), sample((2, 17, 8, 10), _regions(), (2, 3), 0.5),
-                           sample((2, 3, 8, 10), [_in_images(2), _in_images(1)], 2)],
+@function(samples=lambda: [sample((2, 3, 8, 10), some_regions(), 3), sample((2, 17, 8, 10), some_regions(), (2, 3), 0.5),
+                           sample((2, 3, 8, 10), [in_images(2), in_images(1)], 2)],
           wrong=lambda: [wrong(ValueError, "boxes of shape (3, 4)", (1, 2, 4, 4), (3, 4), 2),
                          wrong(ValueError, "output_size=0", (1, 2, 4, 4), (3, 5), 0)],
-          reference=_definition("roi_pool"))
+          reference=definition("roi_pool"))
 def roi_pool(input: Array, boxes: Array | Sequence[Array], output_size, spatial_scale: float = 1.0) -> Array:
     """Maxima of the pixels in the bins of regions; as ``torchvision.ops.roi_pool``.
 
@@ -164,5 +166,5 @@ def roi_pool(input: Array, boxes: Array | Sequence[Array], output_size, spatial_
     ----------
     R. Girshick, "Fast R-CNN" (2015), section 2.1.
     """
-    regions, size, scale = _checked("roi_pool", input, boxes, output_size, spatial_scale)
+    regions, size, scale = checked("roi_pool", input, boxes, output_size, spatial_scale)
     return apply("roi_pool", [input, regions], size=size, scale=scale)

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from math import prod
+
 import numpy as np
 
 from fastconv._values import shown
 from fastconv.functional.indexing import along, as_line, check_along, check_source, extents, integers
-from fastconv.functional.record import Array, fail, function, sample, wrong
+from fastconv.functional.record import Array, array, fail, function, sample, wrong
+from fastconv.functional.structure import broadcast_to, reshaped
 from fastconv.graph.ir import Tensor, apply
 from fastconv.ops.arguments import dimension, flag
-from fastconv.ops.map import fused
+from fastconv.ops.copy import cast
+from fastconv.ops.map import broadcast_shape, fused
+from fastconv.ops.scan import scanned
 from fastconv.ops.views import tensor
 
-__all__ = ["index_reduce", "scatter_reduce"]
+__all__ = ["index_reduce", "masked_scatter", "scatter_reduce"]
 
 HOW = {"sum": "add", "prod": "mul", "mean": "add", "amax": "max", "amin": "min"}
 
@@ -98,3 +103,54 @@ def index_reduce(input: Array, dim: int, index: Array, source: Array, reduce: st
         fail(op, f"source of shape {extents(source)}: expected {expected}")
     maps = {**along(input.ndim, dim), "index_map": [dim]}
     return reduced(op, input, source, index, maps, reduce, flag(op, "include_self", include_self))
+
+
+def _mask(*shape: int):
+    return array(lambda generator: np.asarray(generator.random(shape) < 0.5))
+
+
+@function(method="masked_scatter",
+          samples=lambda: [sample((4, 5), _mask(4, 5), (20,)), sample((3, 4, 5), _mask(5), (6, 11)),
+                           sample((1, 5), _mask(4, 5), (4, 5)), sample((), _mask(), (1,)), sample((0, 3), _mask(3), (0,))],
+          wrong=lambda: [wrong(TypeError, "mask has dtype float32: expected bool", (4, 5), (4, 5), (20,)),
+                         wrong(TypeError, "source has dtype int64", (4, 5), _mask(4, 5), integers(5, 20)),
+                         wrong(ValueError, "dimension 1 is 5 and 4", (4, 5), _mask(4), (20,)),
+                         wrong(IndexError, "place in source has the value", (3,),
+                               array(lambda generator: np.ones(3, bool)), (1,)),
+                         wrong(IndexError, "source is empty; mask has the value 1", (3,),
+                               array(lambda generator: np.ones(3, bool)), (0,))])
+def masked_scatter(input: Array, mask: Array, source: Array) -> Array:
+    """The values of ``source``, in its order, where ``mask`` is true; elsewhere ``input``.
+
+    Parameters
+    ----------
+    input : array
+    mask : array of bool
+        Broadcasts with ``input``.
+    source : array of the input's dtype
+        Any shape, at least as many values as the mask has true ones.
+
+    Raises
+    ------
+    IndexError
+        For fewer values in ``source``.
+    TypeError, ValueError
+    """
+    op = "masked_scatter"
+    input, mask, source = tensor(op, "input", input), tensor(op, "mask", mask), tensor(op, "source", source)
+    if mask.dtype != "bool":
+        fail(op, f"mask has dtype {mask.dtype}: expected bool", TypeError)
+    if source.dtype != input.dtype:
+        fail(op, f"source has dtype {source.dtype}: expected {input.dtype}, that of input", TypeError)
+    shape = broadcast_shape(op, {"input": extents(input), "mask": extents(mask)})
+    if not prod(shape):
+        return broadcast_to(input, shape)
+    where = reshaped(op, broadcast_to(mask, shape), (-1,))
+    if prod(extents(source)):
+        table, what = reshaped(op, source, (-1,)), "place in source"
+        place = fused(lambda m, n: m.where(n - 1.0, 0.0), where, scanned("cumsum", where, 0), dtype="int64")
+    else:
+        table, what = input.graph.constant(np.zeros(1, input.dtype)), "source is empty; mask"
+        place = cast(where, "int64")
+    taken = apply("gather", [table, place], x_map=[None], index_map=[0], wrap=False, called=op, what=what)
+    return fused(lambda m, a, b: m.where(a, b), mask, reshaped(op, taken, shape), input, dtype=input.dtype)

@@ -137,6 +137,8 @@ from fastconv.nn.pooling import (
 )
 from fastconv.nn.recurrent import GRU, LSTM, RNN, GRUCell, LSTMCell, RNNCell
 from fastconv.nn.resize import (
+    PSRoIAlign,
+    PSRoIPool,
     RoIAlign,
     RoIPool,
     Upsample,
@@ -277,6 +279,8 @@ __all__ = [
     "NLLLoss",
     "PReLU",
     "PairwiseDistance",
+    "PSRoIAlign",
+    "PSRoIPool",
     "Parameter",
     "ParameterDict",
     "ParameterList",

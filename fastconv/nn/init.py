@@ -13,14 +13,19 @@ import numpy as np
 from fastconv._values import shown
 from fastconv.graph.parameter import Parameter, allocated
 from fastconv.graph.random import default_generator
+from fastconv.nn._check import LARGEST, integer, number
 
 __all__ = [
     "calculate_gain",
     "constant_",
+    "dirac_",
+    "eye_",
     "kaiming_normal_",
     "kaiming_uniform_",
     "normal_",
     "ones_",
+    "orthogonal_",
+    "sparse_",
     "trunc_normal_",
     "uniform_",
     "xavier_normal_",
@@ -182,6 +187,72 @@ def _kaiming_std(name: str, tensor, a: float, mode: str, nonlinearity: str) -> f
         raise ValueError(f"{name}: mode={shown(mode)}: expected 'fan_in' or 'fan_out'")
     fan = fans(tensor)[mode == "fan_out"]
     return calculate_gain(nonlinearity, a) / math.sqrt(max(1, fan))
+
+
+def eye_(tensor):
+    """Ones on the diagonal of a matrix, zeros elsewhere."""
+    if len(tensor.shape) != 2:
+        raise ValueError(f"eye_: tensor of shape {tuple(tensor.shape)}: expected 2 dimensions")
+    if _without_memory(tensor):
+        return tensor
+    with _edit("eye_", tensor) as array:
+        array[...] = np.eye(*array.shape)
+    return tensor
+
+
+def dirac_(tensor, groups: int = 1):
+    """A convolution's weight that copies as many channels as it can: 1 in the middle of filter i at channel i, by groups."""
+    shape = tuple(tensor.shape)
+    if not 3 <= len(shape) <= 5:
+        raise ValueError(f"dirac_: tensor of shape {shape}: expected 3 to 5 dimensions")
+    groups = integer("dirac_", "groups", groups, 1)
+    if shape[0] % groups:
+        raise ValueError(f"dirac_: groups={groups} does not divide the {shape[0]} filters of shape {shape}")
+    if _without_memory(tensor):
+        return tensor
+    with _edit("dirac_", tensor) as array:
+        array[...] = 0
+        per, middle = shape[0] // groups, tuple(s // 2 for s in shape[2:])
+        for group in range(groups):
+            for i in range(min(per, shape[1])):
+                array[(group * per + i, i, *middle)] = 1
+    return tensor
+
+
+def orthogonal_(tensor, gain: float = 1.0, generator: np.random.Generator | None = None):
+    """Rows, or columns where they are fewer, of length ``gain`` at right angles, the dimensions behind the first as one
+    (Saxe et al., 2013); from normal deviates by a QR decomposition."""
+    shape = tuple(tensor.shape)
+    if len(shape) < 2:
+        raise ValueError(f"orthogonal_: tensor of shape {shape}: expected at least 2 dimensions")
+    gain = number("orthogonal_", "gain", gain, -LARGEST, LARGEST)
+    if _without_memory(tensor):
+        return tensor
+    rows, columns = shape[0], math.prod(shape[1:])
+    flat = np.empty((rows, columns), np.float32)
+    normal_(flat, generator=generator)
+    q, r = np.linalg.qr(np.asarray(flat if rows >= columns else flat.T, np.float64))
+    q *= np.where(np.diagonal(r) < 0, -1.0, 1.0)
+    with _edit("orthogonal_", tensor) as array:
+        array[...] = (gain * (q if rows >= columns else q.T)).reshape(shape)
+    return tensor
+
+
+def sparse_(tensor, sparsity: float, std: float = 0.01, generator: np.random.Generator | None = None):
+    """Normal deviates in a matrix, of which a share ``sparsity`` of each column, rounded up, is 0 (Martens, 2010)."""
+    if len(tensor.shape) != 2:
+        raise ValueError(f"sparse_: tensor of shape {tuple(tensor.shape)}: expected 2 dimensions")
+    sparsity = number("sparse_", "sparsity", sparsity, 0, 1)
+    normal_(tensor, 0.0, std, generator)
+    if _without_memory(tensor):
+        return tensor
+    with _edit("sparse_", tensor) as array:
+        rows, columns = array.shape
+        draw = np.empty((columns, rows), np.float32)
+        uniform_(draw, generator=generator)
+        places = np.argsort(draw, axis=1)[:, :math.ceil(sparsity * rows)]
+        array[places, np.arange(columns)[:, None]] = 0
+    return tensor
 
 
 def layer_defaults(weight: Parameter, bias: Parameter | None) -> None:

@@ -126,11 +126,52 @@ class RoIPool(Module):
 
     def __init__(self, output_size, spatial_scale):
         super().__init__()
-        self.output_size = extents("RoIPool", "output_size", output_size)
-        self.spatial_scale = number("RoIPool", "spatial_scale", spatial_scale, *FACTOR)
+        layer = type(self).__name__
+        self.output_size = extents(layer, "output_size", output_size)
+        self.spatial_scale = number(layer, "spatial_scale", spatial_scale, *FACTOR)
 
     def forward(self, input, rois):
         return F.roi_pool(input, rois, self.output_size, self.spatial_scale)
 
     def extra_repr(self) -> str:
         return f"output_size={self.output_size}, spatial_scale={self.spatial_scale}"
+
+
+class PSRoIAlign(Module):
+    """:func:`fastconv.functional.ps_roi_align` as a layer of images and boxes; as ``torchvision.ops.PSRoIAlign``.
+
+    Parameters
+    ----------
+    output_size : int or (int, int)
+    spatial_scale : float
+    sampling_ratio : int
+        As for `ps_roi_align`.
+    """
+
+    def __init__(self, output_size, spatial_scale, sampling_ratio):
+        super().__init__()
+        self.output_size = extents("PSRoIAlign", "output_size", output_size)
+        self.spatial_scale = number("PSRoIAlign", "spatial_scale", spatial_scale, *FACTOR)
+        self.sampling_ratio = integer("PSRoIAlign", "sampling_ratio", sampling_ratio, -LARGEST)
+        if self.sampling_ratio > 1024:
+            raise ValueError(f"PSRoIAlign: sampling_ratio={shown(sampling_ratio)} must be at most 1024")
+
+    def forward(self, input, rois):
+        return F.ps_roi_align(input, rois, self.output_size, self.spatial_scale, self.sampling_ratio)
+
+    def extra_repr(self) -> str:
+        return f"output_size={self.output_size}, spatial_scale={self.spatial_scale}, sampling_ratio={self.sampling_ratio}"
+
+
+class PSRoIPool(RoIPool):
+    """:func:`fastconv.functional.ps_roi_pool` as a layer of images and boxes; as ``torchvision.ops.PSRoIPool``.
+
+    Parameters
+    ----------
+    output_size : int or (int, int)
+    spatial_scale : float
+        As for `ps_roi_pool`.
+    """
+
+    def forward(self, input, rois):
+        return F.ps_roi_pool(input, rois, self.output_size, self.spatial_scale)

@@ -169,3 +169,52 @@ def test_plain_arrays_are_filled_in_place():
 def test_errors(call, error, message):
     with pytest.raises(error, match=message):
         call()
+
+
+@pytest.mark.parametrize("shape, groups", [((8, 3, 3), 1), ((4, 8, 3, 5), 1), ((6, 2, 3, 3), 3), ((4, 4, 2, 2, 2), 2)])
+def test_dirac_copies_channels(shape, groups):
+    p = fc.Parameter(np.full(shape, np.nan, np.float32))
+    assert init.dirac_(p, groups) is p
+    want = np.zeros(shape)
+    per = shape[0] // groups
+    for f in range(shape[0]):
+        if f % per < shape[1]:
+            want[(f, f % per, *(s // 2 for s in shape[2:]))] = 1
+    np.testing.assert_array_equal(p.data, want)
+
+
+def test_eye():
+    p = fc.Parameter(np.full((3, 5), np.nan, np.float32))
+    np.testing.assert_array_equal(init.eye_(p).data, np.eye(3, 5))
+
+
+@pytest.mark.parametrize("shape", [(5, 5), (3, 17), (17, 3), (4, 3, 3, 3), (64, 2, 3)])
+def test_orthogonal(shape):
+    p = fc.Parameter(np.full(shape, np.nan, np.float32))
+    w = init.orthogonal_(p, gain=2.0).data.astype(np.float64).reshape(shape[0], -1)
+    gram = w @ w.T if w.shape[0] <= w.shape[1] else w.T @ w
+    np.testing.assert_allclose(gram, 4 * np.eye(len(gram)), atol=1e-5)
+    first = p.data
+    fc.manual_seed(7)
+    np.testing.assert_array_equal(init.orthogonal_(fc.Parameter(np.zeros(shape)), gain=2.0).data, first)
+
+
+def test_sparse():
+    p = fc.Parameter(np.full((50, 400), np.nan, np.float32))
+    assert init.sparse_(p, 0.25, std=0.5) is p
+    zeros = (p.data == 0).sum(0)
+    assert (zeros == 13).all() and len(np.unique((p.data == 0).argmax(0))) > 5
+    assert is_normal(p.data[p.data != 0], 0, 0.5)
+
+
+@pytest.mark.parametrize("call, message", [
+    (lambda p: init.eye_(p((2, 3, 4))), "eye_: tensor of shape"),
+    (lambda p: init.dirac_(p((2, 3))), "dirac_: tensor of shape"),
+    (lambda p: init.dirac_(p((4, 3, 3)), 3), "dirac_: groups=3 does not divide the 4 filters"),
+    (lambda p: init.dirac_(p((4, 3, 3)), 0), "dirac_: groups=0 must be at least 1"),
+    (lambda p: init.orthogonal_(p((4,))), "orthogonal_: tensor of shape"),
+    (lambda p: init.sparse_(p((4,)), 0.5), "sparse_: tensor"),
+    (lambda p: init.sparse_(p((4, 4)), 1.5), "sparse_: sparsity=1.5 must be from 0 to 1")])
+def test_shapes_that_they_do_not_take(call, message):
+    with pytest.raises(ValueError, match=message):
+        call(lambda shape: fc.Parameter(np.zeros(shape, np.float32)))

@@ -70,6 +70,24 @@ def test_layers_of_regions():
     assert np.isnan(F.roi_align(x, rois, 3)[1]).all() and np.isfinite(F.roi_align(x, rois, 3)[0]).all()
 
 
+@pytest.mark.parametrize("size", [(1, 1), (3, 3), (2, 5)])
+def test_regions_of_position_sensitive_maps(size):
+    rng = np.random.default_rng(3)
+    x = rng.standard_normal((3, 4 * size[0] * size[1], 9, 13)).astype(np.float32)
+    rois = np.concatenate([rng.integers(0, 3, (30, 1)), rng.uniform(-6, 30, (30, 4))], 1).astype(np.float32)
+    gy = rng.standard_normal((30, 4, *size)).astype(np.float32)
+    for name, args in (("ps_roi_align", (2,)), ("ps_roi_align", (-1,)), ("ps_roi_pool", ())):
+        want, gx = getattr(sampling, name)(x, rois, size, 0.5, *args, gy)
+        y, (got, _) = F.vjp(lambda x, rois, name=name, args=args: getattr(F, name)(x, rois, size, 0.5, *args), [x, rois], gy)
+        np.testing.assert_allclose(y, want, atol=1e-5)
+        np.testing.assert_allclose(got, gx, atol=2e-5 * (1 + np.abs(gx).max()))
+    x, rois = x[:2], rois[rois[:, 0] < 2][:2]  # compiled inputs have one batch
+    layers = [nn.PSRoIAlign(size, 0.5, 2), nn.PSRoIPool(size, 0.5)]
+    for layer, want in zip(layers, (F.ps_roi_align(x, rois, size, 0.5, 2), F.ps_roi_pool(x, rois, size, 0.5)), strict=True):
+        np.testing.assert_array_equal(fc.compile(layer, {"input": x.shape, "rois": rois.shape})(x, rois), want)
+
+
+
 def test_layers_say_what_they_are():
     assert repr(nn.Upsample(scale_factor=2)) == "Upsample(scale_factor=2, mode='nearest')"
     assert repr(nn.UpsamplingBilinear2d((4, 5))) == "UpsamplingBilinear2d(size=(4, 5), mode='bilinear')"

@@ -126,3 +126,33 @@ def roi_pool(x, rois, size, scale, gy):
                 y[k, c, ph, pw] = part[i, j]
                 gx[image, c, h0 + i, w0 + j] += gy[k, c, ph, pw]
     return y, gx
+
+
+def ps_roi_align(x, rois, size, scale, samples, gy):
+    """Values, and the gradient to x: the bins of `roi_align` that belong to their channels."""
+    bins = size[0] * size[1]
+    channels = x.shape[1] // bins
+    wide = np.zeros((len(rois), x.shape[1], *size))
+    for c, i, j in np.ndindex(channels, *size):
+        wide[:, c * bins + i * size[1] + j, i, j] = gy[:, c, i, j]
+    y, gx = roi_align(x, rois, size, scale, samples, True, "avg", wide)[:2]
+    return np.stack([np.stack([np.stack([y[:, c * bins + i * size[1] + j, i, j] for j in range(size[1])], -1)
+                               for i in range(size[0])], -2) for c in range(channels)], 1), gx
+
+
+def ps_roi_pool(x, rois, size, scale, gy):
+    """Values, and the gradient to x."""
+    x = np.asarray(x, np.float64)
+    channels = x.shape[1] // (size[0] * size[1])
+    y, gx = np.zeros((len(rois), channels, *size)), np.zeros(x.shape)
+    for k, (image, *corners) in enumerate(np.asarray(rois, np.float64)):
+        x1, y1, x2, y2 = (_away(c * scale) for c in corners)
+        height, width = max(y2 - y1, 1) / size[0], max(x2 - x1, 1) / size[1]
+        for c, i, j in np.ndindex(channels, *size):
+            h0, h1 = (min(max(v + y1, 0), x.shape[2]) for v in (math.floor(i * height), math.ceil((i + 1) * height)))
+            w0, w1 = (min(max(v + x1, 0), x.shape[3]) for v in (math.floor(j * width), math.ceil((j + 1) * width)))
+            if h1 > h0 and w1 > w0:
+                at = int(image), (c * size[0] + i) * size[1] + j, slice(h0, h1), slice(w0, w1)
+                y[k, c, i, j] = x[at].mean()
+                gx[at] += gy[k, c, i, j] / x[at].size
+    return y, gx

@@ -55,7 +55,8 @@ def layers():
     yield from (nn.LayerNorm((three, 4)), nn.RMSNorm(4, eps=1e-3), nn.GroupNorm(2, np.int64(4), affine=False),
                 nn.LocalResponseNorm(2, 1e-3), nn.CrossMapLRN2d(3, k=2), nn.Softmin(1), nn.Softmax2d(),
                 nn.CosineSimilarity(0, 1e-6), nn.PairwiseDistance(1, keepdim=True), nn.RoIAlign(2, 0.5, 2, True),
-                nn.RoIPool((2, 3), np.float32(0.5)), nn.Upsample(scale_factor=2, mode="bilinear", align_corners=flag),
+                nn.RoIPool((2, 3), np.float32(0.5)), nn.PSRoIAlign(2, 0.5, 2), nn.PSRoIPool(2, 0.5),
+                nn.Upsample(scale_factor=2, mode="bilinear", align_corners=flag),
                 nn.UpsamplingBilinear2d((3, 4)), nn.UpsamplingNearest2d(scale_factor=2))
     yield from (c(4, affine=flag, momentum=0.2) for c in (nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d))
     yield from (nn.L1Loss(reduce=False), nn.SmoothL1Loss(beta=0.5), nn.HuberLoss("sum", 2), nn.BCELoss(),
