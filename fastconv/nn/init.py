@@ -215,7 +215,8 @@ def dirac_(tensor, groups: int = 1):
         per, middle = shape[0] // groups, tuple(s // 2 for s in shape[2:])
         for group in range(groups):
             for i in range(min(per, shape[1])):
-                array[(group * per + i, i, *middle)] = 1
+                at = group * per + i, i, *middle
+                array[at] = 1
     return tensor
 
 
