@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from math import prod
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,7 @@ import numpy as np
 from fastconv._values import shown
 from fastconv.engine.batches import taken
 from fastconv.engine.general import as_array
-from fastconv.engine.plan import Plan, optimise
+from fastconv.engine.plan import Plan, optimise, slotted
 from fastconv.engine.training_plan import check_classes
 from fastconv.graph.arrays import copied
 from fastconv.graph.autodiff import differentiate
@@ -83,23 +82,15 @@ class _Planned:
             raise ValueError(f"{self.name}: the function's value has shape {tuple(loss.shape)} and dtype {loss.dtype}: "
                              "expected a float32 scalar (a mean or a sum)")
         graph.traced.watch([t.parameter for t in graph.parameters])
-        self.inputs = [graph.inputs[i] for i in derivative.argnums]
+        inputs = [graph.inputs[i] for i in derivative.argnums]
         parameters = [t for t in graph.parameters if t.parameter.requires_grad]
-        found = differentiate(graph, [(loss, None)], [*self.inputs, *parameters])
-        self.gradients, own = found[:len(self.inputs)], found[len(self.inputs):]
+        found = differentiate(graph, [(loss, None)], [*inputs, *parameters])
+        own = found[len(inputs):]
         self.n = arrays[0].shape[0] if batched else 1
-        plan = Plan(graph, structure, self.n if batched else 1, None, own, finish=self._finish, choose_for=None)
-        for i, g in enumerate(self.gradients):
-            if g is not None:
-                plan.lowered.expect(f"gradient:{i}", g)
+        plan = Plan(graph, structure, self.n if batched else 1, None, own, back=zip(inputs, found, strict=False))
         self.plan, self.program = plan, Program(plan.lowered, across=True)
         self.parameters = [(t.parameter, self.program.array(plan.lowered.read(g).ref, t.shape))
                            for t, g in zip(parameters, own, strict=True) if g is not None]
-
-    def _finish(self, lowered) -> None:
-        for i, g in enumerate(self.gradients):
-            if g is not None:
-                lowered.exit(g, "backward", f"gradient:{i}")
 
     def run(self, arrays: Sequence[np.ndarray], adds: bool) -> tuple:
         plan, program, held = self.plan, self.program, []  # type: Plan, Program, list
@@ -111,14 +102,7 @@ class _Planned:
             check_classes(integers, t.name, len(integers), classes, ignore)
         outputs = plan.fresh(self.n, arrays)
         later = plan.point(outputs, self.n)
-        made, grads = [], []
-        for i, (tensor, g) in enumerate(zip(self.inputs, self.gradients, strict=True)):
-            array = np.zeros(tensor.shape, np.float32)
-            grads.append(array)
-            if g is not None:
-                made.append(_slotted(array, g.batched))
-                if plan.lowered.slots[f"gradient:{i}"].take(made[-1], True) < 0:
-                    raise RuntimeError(f"{self.name}: no gradient of shape {array.shape} could be taken")
+        grads = plan.gradients(self.n)
         program.settle(["forward"], self.n)
         program.run("forward", self.n)
         plan.collect(program, outputs, later, self.n)
@@ -135,17 +119,10 @@ class _Planned:
         if tensor.dtype != "float32":
             self.program.array(self.plan.lowered.read(tensor).ref, tensor.shape, tensor.dtype)[...] = array
             return []
-        array = _slotted(array, tensor.batched)
+        array = slotted(array, tensor.batched)
         if self.plan.lowered.slots[tensor.name].take(array, False) < 0:
             raise RuntimeError(f"{self.name}: {tensor.name} of shape {array.shape} was not taken")
         return [array]
-
-
-def _slotted(array: np.ndarray, batched: bool) -> np.ndarray:
-    """As a slot takes it, which has five dimensions at most."""
-    if array.ndim <= 5:
-        return array
-    return np.ascontiguousarray(array).reshape((len(array), prod(array.shape[1:])) if batched else (-1,))
 
 
 def _layout(array: np.ndarray) -> str:

@@ -41,9 +41,10 @@ class Engine:
     def __init__(self, function: Callable, shapes: Sequence[tuple[int, ...]], *, training: bool = False,
                  precision: str = "highest", algorithm: str | dict | Choices | None = None, threads: int | None = None,
                  cache_size: int = 4, choose_for: int | None = None, snapshot: Snapshot | None = None,
-                 inputs: Sequence[tuple[str, str]] | None = None):
+                 inputs: Sequence[tuple[str, str]] | None = None, input_gradients: bool = False):
         self._inputs = list(inputs or _unnamed(len(shapes)))  # names and dtypes
         self._function, self._training, self._threads = function, bool(training), threads or 0
+        self._input_gradients = bool(input_gradients)
         self._precision, self._algorithm, self.cache_size = precision, algorithm, cache_size
         batch = max(1, shapes[0][0])
         self._choose_for = choose_for or (batch if training else alike(algorithm, batch))  # of every plan: see compile
@@ -110,6 +111,7 @@ class Engine:
         optimise(graph, self._training)
         gradients: list = []
         wanted: list = []
+        inner = [t for t in graph.inputs if t.dtype == "float32"] if self._input_gradients else []
         if self._training:
             seeds = []
             for i, tensor in enumerate(graph.outputs):
@@ -120,9 +122,11 @@ class Engine:
                 seeds.append((tensor, seed))
             graph.traced.watch([t.parameter for t in graph.parameters])
             wanted = [t for t in graph.parameters if t.parameter.requires_grad]
-            gradients = differentiate(graph, seeds, wanted)
-        plan = Plan(graph, structure, batch, algorithm, gradients, precision=self.precision, choose_for=self._choose_for)
-        return plan, wanted, gradients
+            gradients = differentiate(graph, seeds, [*wanted, *inner])
+        back = [*zip(inner, gradients[len(wanted):], strict=True)]
+        plan = Plan(graph, structure, batch, algorithm, gradients[:len(wanted)], precision=self.precision,
+                    choose_for=self._choose_for, back=back)
+        return plan, wanted, gradients[:len(wanted)]
 
     # ---- running --------------------------------------------------------------------------------------------------
 
@@ -182,7 +186,7 @@ class Engine:
         held = plan.take(program, [t for t in plan.graph.inputs if t not in plan.graph.late_inputs], arrays, n)
         return plan, program, n, [*arrays, *held]
 
-    def backward(self, *grad_outputs) -> None:
+    def backward(self, *grad_outputs) -> tuple | None:
         """Runs the backward tape of the last call, once, and adds to ``grad`` of every parameter, as PyTorch's: where it is
         None, it becomes the gradient (an array that the engine writes again, once ``grad`` is another).
 
@@ -190,6 +194,10 @@ class Engine:
         ----------
         *grad_outputs : array
             The gradient of the loss with respect to each output, float32, of the output's shape.
+
+        Returns
+        -------
+        None, or with ``input_gradients=True`` a tuple of the gradients of the inputs, fresh arrays (None of integers).
 
         Raises
         ------
@@ -236,9 +244,14 @@ class Engine:
                                          "the shape of the output")
             self._ran = None
             add = accumulating(program.gradients)
+            back = plan.gradients(n)
             program.settle(["backward"], n)
             program.run("backward", n)
             add()
+            if not self._input_gradients:
+                return None
+            made = iter(back)
+            return tuple(next(made) if dtype == "float32" else None for _, dtype in self._inputs)
 
     def _is_last(self, run: object) -> bool:
         """Whether a backward would be that of this run."""
@@ -307,7 +320,7 @@ class Engine:
         """What ``compile`` was told."""
         return {"training": self._training, "precision": self.precision, "algorithm": self.algorithm,
                 "threads": self._threads or None, "cache_size": self.cache_size, "choose_for": self._choose_for,
-                "inputs": self._inputs}
+                "inputs": self._inputs, "input_gradients": self._input_gradients}
 
     def __reduce__(self):
         """A pickle holds the module with its parameters and the options; where it is opened, it is compiled again."""
@@ -435,7 +448,7 @@ def _compile_again(function: Callable, shapes: list, frozen: bool, options: dict
 
 def compile(module, input_shape, *, training: bool = False, precision: str = "highest",
             algorithm: str | dict | Choices | None = None, threads: int | None = None, cache_size: int = 4,
-            choose_for: int | None = None) -> Engine:
+            choose_for: int | None = None, input_gradients: bool = False) -> Engine:
     """Compiles a module (or any callable over symbolic tensors) for an input shape.
 
     Parameters
@@ -468,6 +481,8 @@ def compile(module, input_shape, *, training: bool = False, precision: str = "hi
         result does not depend on the batch around it, nor on N; with measured choices the batch that was measured, and N
         with ``training=True``. An engine for large batches alone may gain by choosing for them (ResNet-18 at batch 16: 5 %);
         its bits differ from those of others.
+    input_gradients : bool, default False
+        With ``training=True``: :meth:`Engine.backward` returns the gradients of the inputs, too.
 
     Raises
     ------
@@ -485,14 +500,17 @@ def compile(module, input_shape, *, training: bool = False, precision: str = "hi
     check_count("compile", "cache_size", cache_size)
     if choose_for is not None:
         check_count("compile", "choose_for", choose_for)
-    if not isinstance(training, (bool, np.bool_)):
-        raise TypeError(f"compile: training={shown(training)}: expected True or False")
+    for name, value in (("training", training), ("input_gradients", input_gradients)):
+        if not isinstance(value, (bool, np.bool_)):
+            raise TypeError(f"compile: {name}={shown(value)}: expected True or False")
+    if input_gradients and not training:
+        raise ValueError("compile: input_gradients=True without training=True: an engine for inference has no backward")
     function = module
     if hasattr(module, "symbolic"):
         function = module.symbolic(training)
     return Engine(function, [s for s, _, _ in specs], inputs=[(name, dtype) for _, name, dtype in specs],
                   training=training, precision=precision, algorithm=algorithm, threads=threads,
-                  cache_size=cache_size, choose_for=choose_for)
+                  cache_size=cache_size, choose_for=choose_for, input_gradients=input_gradients)
 
 
 def _unnamed(count: int) -> list[tuple[str, str]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from math import prod
 
 import numpy as np
@@ -32,7 +32,9 @@ class Plan:
     """A lowered graph for one set of input shapes, with what is needed to call it."""
 
     def __init__(self, graph: Graph, structure: Structure, batch: int, algorithm, gradients: Sequence = (),
-                 finish: Callable | None = None, precision: str = "highest", choose_for: int | None = None):
+                 finish: Callable | None = None, precision: str = "highest", choose_for: int | None = None,
+                 back: Iterable[tuple[Tensor, Tensor | None]] = ()):
+        self.back = list(back)  # inputs, and their gradients, which leave by arrays
         self.graph, self.structure, self.batch = graph, structure, batch
         if not graph.fused:  # a clone's plan is made from the same graph
             passes.fuse(graph)
@@ -54,7 +56,13 @@ class Plan:
                 self.read[i] = self.lowered.keep_until_read(tensor)
         if finish is not None:
             finish(self.lowered)
+        for i, (_, gradient) in enumerate(self.back):
+            if gradient is not None:
+                self.lowered.exit(gradient, "backward", f"gradient:{i}")
         self.lowered.finish()
+        for i, (_, gradient) in enumerate(self.back):
+            if gradient is not None:
+                self.lowered.expect(f"gradient:{i}", gradient)
         for tensor in graph.inputs:
             if tensor.dtype == "float32":
                 self.lowered.slot(tensor)
@@ -124,6 +132,16 @@ class Plan:
                 refuse_out("engine", array, shape)
         return later
 
+    def gradients(self, n: int) -> list[np.ndarray]:
+        """New arrays into which a backward of ``n`` images writes the gradients of inputs."""
+        arrays = []
+        for i, (tensor, gradient) in enumerate(self.back):
+            array = np.zeros((n, *tensor.shape[1:]) if tensor.batched else tensor.shape, np.float32)
+            arrays.append(array)
+            if gradient is not None and self.lowered.slots[f"gradient:{i}"].take(slotted(array, gradient.batched), True) < 0:
+                raise RuntimeError(f"no gradient of shape {array.shape} could be taken")
+        return arrays
+
     def collect(self, program: Program, arrays: Sequence, later: Sequence, n: int) -> None:
         """Fills those outputs that pass no slot, after a run."""
         for seen, array in later:
@@ -132,6 +150,13 @@ class Plan:
             tensor = self.outputs[i]
             values = program.array(ref, tensor.shape, tensor.dtype)
             arrays[i][...] = values[:n] if tensor.batched else values
+
+
+def slotted(array: np.ndarray, batched: bool) -> np.ndarray:
+    """As a slot takes it, which has five dimensions at most."""
+    if array.ndim <= 5:
+        return array
+    return np.ascontiguousarray(array).reshape((len(array), prod(array.shape[1:])) if batched else (-1,))
 
 
 def bring(expected: Sequence[Tensor], inputs: Sequence) -> list[np.ndarray]:

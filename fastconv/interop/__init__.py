@@ -13,6 +13,7 @@ _NAMES = {
     "read_weights": "weights",
     "register_backend": "torch",
     "save_onnx": "onnx",
+    "to_torch": "torch",
     "write_state_dict": "pickled",
     "write_weights": "weights",
 }

@@ -6,6 +6,7 @@ ATen operators; needs torch.
 """
 
 from fastconv.interop.torch.backend import compile_fx, register_backend
+from fastconv.interop.torch.layer import to_torch
 from fastconv.interop.torch.module import TorchModule, from_torch
 
-__all__ = ["TorchModule", "compile_fx", "from_torch", "register_backend"]
+__all__ = ["TorchModule", "compile_fx", "from_torch", "register_backend", "to_torch"]
