@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import threading
 from functools import cache
 from typing import Any
 
@@ -13,6 +12,7 @@ from fastconv._extra import require
 from fastconv.engine.engine import Engine, compile
 from fastconv.graph.parameter import Parameter
 from fastconv.interop.torch.sharing import SharedParameter, Watch
+from fastconv.kernels.locks import Lock
 from fastconv.nn import Module
 
 KEPT = 4  # engines of a kind that wait for their next call
@@ -64,7 +64,7 @@ class Runner:
     def __init__(self, torch, module: Module, tensors: dict[int, Any]):
         self.torch, self.module, self.tensors = torch, module, tensors  # tensors by the ids of parameters
         self.engines: dict[tuple, list[Engine]] = {}
-        self.lock = threading.RLock()  # gradients of parameters pass through the parameters
+        self.lock = Lock("to_torch")  # gradients of parameters pass through the parameters
 
     def __call__(self, inputs: tuple):
         torch, graded = self.torch, False
