@@ -16,6 +16,9 @@ constexpr int64_t kStreamedBytes = 16 << 20;   // outputs of short sums, which m
 constexpr int64_t kStreamedSum = 512;
 constexpr int64_t kGroupBytes = (kWidth == 16 ? 640 : 256) * 1024;  // packed weights per tile: of the second-level cache
 
+constexpr int64_t kFetchBytes = 256 * 1024;  // of a block's packed weights that are fetched while another's are in use
+constexpr int64_t kFetchFrom = 64 * 1024;    // bytes of weights; a network of smaller ones has them in its second-level cache
+
 struct ConvCut {
     int64_t run, chunks, blocks, per_group, groups;
 };
@@ -67,7 +70,7 @@ FC_INLINE void conv_run(const ConvArgs* a, int64_t begin, int64_t end, void* scr
     Span* spans = reinterpret_cast<Span*>(out + cut.run);
     Regions in_image;
     if (!kPointwise) in_image = regions(a);
-    int64_t chunk_in_table = -1;
+    int64_t chunk_in_table = -1, group_near = -1;
     for (int64_t tile = begin; tile < end; ++tile) {
         const int64_t chunk = tile % cut.chunks, rest = tile / cut.chunks, group = rest % cut.groups;
         const int64_t g = rest / cut.groups, first = chunk * cut.run, count = min64(cut.run, pixels - first);
@@ -82,7 +85,8 @@ FC_INLINE void conv_run(const ConvArgs* a, int64_t begin, int64_t end, void* scr
             }
             chunk_in_table = id;
         }
-        const int64_t last = min64(cut.blocks, (group + 1) * cut.per_group);
+        const int64_t last = min64(cut.blocks, (group + 1) * cut.per_group), panel = a->T * a->C * kBlock;
+        const bool near = group_near == rest || 4 * a->T * a->C * a->K < kFetchFrom;  // another chunk has had these weights
         for (int64_t block = group * cut.per_group; block < last;) {
             const int64_t k0 = block * kBlock, at_k = g * a->K + k0;
             const float* w = a->w + (g * filters + k0) * a->T * a->C;
@@ -96,10 +100,13 @@ FC_INLINE void conv_run(const ConvArgs* a, int64_t begin, int64_t end, void* scr
             }
             e.lanes = min64(kBlock, a->K - k0);
             e.first = at_k;
+            e.cold = !near && group_near < 0 && block == group * cut.per_group;
+            e.next = !near && 4 * panel <= kFetchBytes && (block + 1) * kBlock < a->K ? w + panel : nullptr;
             conv_block(k0 + kBlock <= a->K ? kBlock : block_width(e.lanes), low, count, px, cut.run, a->T, a->C, w,
                        a->zeros, out, a->residual ? res : nullptr, e, a->C >= 64 ? a->sw * a->ldx : 0);
             ++block;
         }
+        group_near = rest;
     }
     if (e.stream) stream_end();
 }

@@ -23,6 +23,8 @@
 namespace FC_CAT2(fc_, FC_ISA) {
 namespace {
 
+constexpr int64_t kLine = 16;    // floats of a cache line
+constexpr int64_t kAhead = 1024;  // floats that a stream of weights is asked for ahead of its use
 constexpr int kTileM = kWidth == 16 ? 14 : kWidth == 8 ? 6 : 4;
 
 struct Epilogue {
@@ -32,6 +34,12 @@ struct Epilogue {
     int64_t act;
     float a, b;
     bool stream;            // whole vectors go past the caches; their lines begin where vectors do
+    // Weights to come, which tiles bring nearer on their way: those of the next block from here on (null: none), and whether
+    // this block's own are still far away.
+    const float* next = nullptr;
+    bool cold = false;
+    mutable int64_t lines = 0;  // cache lines that a tile asks for with each four channels
+    mutable const float* fetch = nullptr;
 };
 
 // What one pass of a tile sums: taps 0 .. T - 1, channels begin .. end - 1, to `sums` of the passes before it, if any. The
@@ -79,7 +87,8 @@ FC_INLINE void prefetch_to_write(const float* p) {
 template <int W, int NV, int M>
 FC_NOINLINE void conv_tile(const float* const* px, int64_t pitch, const Run& run, const float* w, const float* zeros,
                            float* const* out, const float* const* res, const Epilogue& e, int64_t ahead) {
-    const int64_t T = run.T, C = run.end;
+    const int64_t T = run.T, C = run.end, lines = e.lines;
+    const float* fetch = e.fetch;
     Vf<W> acc[M][NV];
 #pragma GCC unroll 16
     for (int m = 0; m < M; ++m)
@@ -107,10 +116,15 @@ FC_NOINLINE void conv_tile(const float* const* px, int64_t pitch, const Run& run
         for (; c + 4 <= C; c += 4, w += 4 * NV * W) {
             if (ahead && c % 16 == 0)
                 for (int m = 0; m < M; ++m) __builtin_prefetch(px[m] + c + ahead, 0, 2);
+            if (lines) {
+                for (int64_t i = 0; i < lines; ++i) __builtin_prefetch(fetch + i * kLine, 0, 2);
+                fetch += lines * kLine;
+            }
             tile_channels<W, NV, M, 4>(acc, px, c, w);
         }
         for (; c < C; ++c, w += NV * W) tile_channels<W, NV, M, 1>(acc, px, c, w);
     }
+    e.fetch = fetch;
     if (!run.first)
 #pragma GCC unroll 16
         for (int m = 0; m < M; ++m)
@@ -231,8 +245,19 @@ FC_INLINE void conv_pixels(bool low, int64_t count, const float* const* px, int6
                            const float* zeros, float* const* out, const float* const* res, const Epilogue& e,
                            int64_t ahead) {
     int64_t m = 0;
+    int64_t step = 0, tiles = 1;
+    e.lines = 0;
+    if (e.cold || e.next) {
+        step = 4 * NV * W / kLine, tiles = ceil_div(count, low ? kTileM / 2 : kTileM);
+        e.lines = e.cold ? step : ceil_div(step, tiles);
+        e.fetch = e.cold ? w + kAhead : e.next;
+    }
     const auto tile = [&](auto height) {
         constexpr int M = decltype(height)::value;
+        if (e.cold && m) {
+            if (e.fetch < e.next) e.fetch = e.next;
+            e.lines = e.next && tiles > 1 ? ceil_div(step, tiles - 1) : 0;
+        }
         conv_runs<W, NV, M>(px + m, pitch, T, C, w, zeros, out + m, res ? res + m : nullptr, e, M * ahead);
         m += M;
     };
