@@ -377,7 +377,7 @@ class Child:
     def start(self) -> None:
         self.process = subprocess.Popen([sys.executable, __file__, "--child", "--seed", str(self.seed)], text=True,
                                         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
-        assert self.process.stdout.readline() == "ready\n", "a child did not start"
+        assert self.process.stdout.readline() == "ready\n", "a child did not start: is fastconv there to be imported?"
 
     def cpu(self) -> float:
         fields = Path(f"/proc/{self.process.pid}/stat").read_text().rsplit(")", 1)[1].split()

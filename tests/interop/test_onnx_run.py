@@ -96,7 +96,7 @@ def test_an_output_that_is_a_weight_or_an_input():
     np.testing.assert_array_equal(net.run(np.array([-1, 1], np.float32))[1], [[0, 1], [2, 3]])
 
 
-@pytest.mark.parametrize("kind", ["int8", "uint8", "int16", "uint16", "int32", "uint32", "int64"])
+@pytest.mark.parametrize("kind", ["int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64"])
 def test_integers_bit_by_bit(kind):
     """Of all bits, which float32 does not hold; the widths that tensors do not have too."""
     number = helper.np_dtype_to_tensor_dtype(np.dtype(kind))
@@ -108,7 +108,17 @@ def test_integers_bit_by_bit(kind):
         graph = helper.make_graph([node(op, given, ["y"])], "bits", info[:len(given)],
                                   [helper.make_tensor_value_info("y", number, [40])])
         made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)])
-        np.testing.assert_array_equal(built(made).run(*(a, b)[:len(given)])[0], want)
+        np.testing.assert_array_equal(built(made).run(*(a, b)[:len(given)])[0].astype(kind), want)
+    bits = 8 * a.itemsize
+    by = (np.arange(40) % (bits + 9) - (4 if limits.min else 0)).astype(kind)
+    inside = (by >= 0) & (by < bits)
+    amount, none = np.where(inside, by, 0).astype(kind), np.zeros(40, kind)
+    for direction, want in (("LEFT", np.where(inside, a << amount, none)),
+                            ("RIGHT", np.where(inside, a >> amount, none - (a < 0)))):
+        graph = helper.make_graph([node("BitShift", ["a", "b"], ["y"], direction=direction)], "bits", info,
+                                  [helper.make_tensor_value_info("y", number, [40])])
+        made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)])
+        np.testing.assert_array_equal(built(made).run(a, by)[0].astype(kind), want)
 
 
 @pytest.mark.parametrize(("given", "error", "message"), [

@@ -1,5 +1,5 @@
-"""Operators done on arrays, between what is compiled: those whose results are as large as values say, and those of single
-bits, which plans do not have (they compute integers in float32)."""
+"""Operators done on arrays, between what is compiled: those whose results are as large as values say, and two rare ones that
+plans do not have."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import numpy as np
 
 from fastconv.functional.dependent import nms
 from fastconv.interop.onnx import static
-from fastconv.interop.onnx.narrow import INTEGERS
 from fastconv.interop.onnx.reading import BITS, SMALL, dtypes, ours
 from fastconv.interop.onnx.table import Node
 
@@ -49,31 +48,6 @@ def non_max_suppression(node: Node, boxes, scores, most=None, overlap=None, leas
     return [np.concatenate(rows).astype(np.int64) if rows else np.zeros((0, 3), np.int64)]
 
 
-def own(node: Node, place: int, x: np.ndarray) -> np.ndarray:
-    """An input of integers in the type that the file says, where tensors hold it in a wider dtype."""
-    kind = node.kind(place) or x.dtype.name
-    if kind not in INTEGERS or BITS[kind] < 8:
-        raise node.fail(f"an input of dtype {kind}: expected integers of 8 bits and more", TypeError)
-    return x.astype(kind)
-
-
-def bitwise(name: str) -> Host:
-    return lambda node, *values: [ours(np.asarray(getattr(np, name)(*(own(node, i, v) for i, v in enumerate(values)))))]
-
-
-def bit_shift(node: Node, x, by) -> list:
-    """Amounts below 0, or of all bits and more, leave what the sign's extension is alone."""
-    x, by = np.broadcast_arrays(own(node, 0, x), own(node, 1, by))
-    bits, unsigned = 8 * x.itemsize, np.dtype(f"u{x.itemsize}")
-    inside = (by >= 0) & (by < bits)
-    amount = np.where(inside, by, 0).astype(unsigned)
-    if node.get("direction") == "LEFT":
-        return [ours(np.where(inside, (x.view(unsigned) << amount).view(x.dtype), 0).astype(x.dtype))]
-    if node.get("direction") != "RIGHT":
-        raise node.fail(f"direction={node.get('direction')!r}: expected LEFT or RIGHT")
-    return [ours(np.where(inside, x >> amount.astype(x.dtype), np.where(x < 0, -1, 0)).astype(x.dtype))]
-
-
 def bit_cast(node: Node, x) -> list:
     kind, to = node.kind(0) or x.dtype.name, dtypes().get(node.get("to"), "")
     for name in (kind, to):
@@ -93,9 +67,7 @@ def det(node: Node, x) -> list:
 
 
 HOST: dict[str, Host] = {
-    "NonZero": non_zero, "NonMaxSuppression": non_max_suppression, "Det": det, "BitShift": bit_shift, "BitCast": bit_cast,
-    "BitwiseAnd": bitwise("bitwise_and"), "BitwiseOr": bitwise("bitwise_or"), "BitwiseXor": bitwise("bitwise_xor"),
-    "BitwiseNot": bitwise("invert"),
+    "NonZero": non_zero, "NonMaxSuppression": non_max_suppression, "Det": det, "BitCast": bit_cast,
     **{name: lambda node, *values: static.reference(node, values) for name in ("Compress", "Unique")},
 }
 

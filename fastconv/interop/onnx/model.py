@@ -12,6 +12,7 @@ from fastconv.graph.ir import scope
 from fastconv.interop.imported import Followed, Graft, Imported
 from fastconv.interop.onnx import (  # noqa: F401
     attention,
+    bits,
     contrib,
     conv,
     dependent,
@@ -199,8 +200,8 @@ def apply(node: Node, values: list, known: dict[str, Any]) -> Sequence:
     if node.op in dependent.HOST:
         if all(map(is_static, values)):
             return dependent.on_host(node, [v if v is None else numbers(v) for v in values])
-        raise node.fail("it is no part of a plan, as what it gives depends on the values of the input (how much, or single "
-                        "bits): call run(...) of the loaded model", DependsOnValues)
+        raise node.fail("it is no part of a plan (what it gives, or how much, depends on the values of the input): call "
+                        "run(...) of the loaded model", DependsOnValues)
     if node.opset < 7:
         values = older.inputs(node, values)
     row = TABLE.get(node.op)

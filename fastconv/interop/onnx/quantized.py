@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from weakref import WeakKeyDictionary
+
 from fastconv.interop.onnx.conv import conv, matmul
 from fastconv.interop.onnx.narrow import INTEGERS, bounds, is_narrow, rounded
 from fastconv.interop.onnx.reading import dtypes, held_as
@@ -23,9 +25,24 @@ def _along(node: Node, value, x, axis: int):
     return value
 
 
+# Of each graph: integers that were made here, by their id, and the same values in float32. What reads them reads those, so
+# that between two layers nothing is converted back and forth.
+_wide: WeakKeyDictionary = WeakKeyDictionary()
+
+
+def _narrowed(node: Node, y, kind: str):
+    """Whole numbers of float32 as integers."""
+    made = function(node, "cast")(y, held_as(kind))
+    _wide.setdefault(made.graph, {})[id(made)] = made, y
+    return made
+
+
 def _float(node: Node, x):
     x = tensor(x)
-    return x if x.dtype == "float32" else function(node, "cast")(x, "float32")
+    if x.dtype == "float32":
+        return x
+    known = _wide.get(x.graph, {}).get(id(x))
+    return function(node, "cast")(x, "float32") if known is None else known[1]
 
 
 def quantize(node: Node, x, scale, zero, axis: int = 1, kind: str = "uint8"):
@@ -37,7 +54,7 @@ def quantize(node: Node, x, scale, zero, axis: int = 1, kind: str = "uint8"):
     y = function(node, "round")(tensor(x) / _along(node, scale, x, axis))
     if zero is not None:
         y = y + _float(node, _along(node, zero, x, axis))
-    return function(node, "cast")(function(node, "clamp")(y, *map(float, bounds(kind))), held_as(kind))
+    return _narrowed(node, function(node, "clamp")(y, *map(float, bounds(kind))), kind)
 
 
 def kind_of(node: Node, zero, place: int) -> str:

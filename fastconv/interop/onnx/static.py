@@ -14,7 +14,7 @@ from fastconv.interop.onnx.table import Node, numbers
 # Needs no input, or says something about one that is not known itself.
 ALWAYS = ("Constant", "ConstantOfShape", "Range", "EyeLike", "RandomNormal", "RandomUniform", "HannWindow", "HammingWindow",
           "BlackmanWindow", "MelWeightMatrix")
-NEVER = ("Shape", "Size", "Dropout", "If")
+NEVER = ("Shape", "Size", "Dropout", "If", "BitwiseNot", "BitShift")
 
 
 def evaluate(node: Node, values: Sequence) -> list | None:
