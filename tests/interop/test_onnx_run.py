@@ -151,3 +151,15 @@ def test_attributes_and_axes_that_are_wrong():
                          (node("Conv", ["x", ""], ["y"]), "the input W is not given")):
         with pytest.raises(ValueError, match=f"{bad.op_type} 'y': {message}"):
             built(model([bad], {"x": [2, 3]}, {"y": [None]}))
+
+
+def test_an_empty_batch():
+    made = model([node("Conv", ["x", "w"], ["c"], pads=[1] * 4), node("Shape", ["c"], ["s"], end=2),
+                  node("Concat", ["s", "size"], ["all"], axis=0),
+                  node("Resize", ["c", "", "", "all"], ["y"], mode="linear")],
+                 {"x": ["N", 3, 8, 8]}, {"y": ["N", 4, 5, 13]},
+                 {"w": rng.standard_normal((4, 3, 3, 3), np.float32), "size": np.array([5, 13])})
+    net = built(made)
+    for n in (2, 0, 1):
+        assert net.run(np.ones((n, 3, 8, 8), np.float32))[0].shape == (n, 4, 5, 13)
+    assert fc.compile(net, (2, 3, 8, 8))(np.ones((0, 3, 8, 8), np.float32)).shape == (0, 4, 5, 13)

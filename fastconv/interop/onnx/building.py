@@ -301,6 +301,7 @@ class Builder:
         """Makes parameters of those constants that are weights: what a node of arithmetic reads and training may change."""
         frozen: set[str] = set()
         used: dict[str, list[tuple[Node, int]]] = {}
+        sizes = sizing(nodes)
         for node in nodes:
             for i, name in enumerate(node.inputs):
                 used.setdefault(name, []).append((node, i))
@@ -309,7 +310,7 @@ class Builder:
         for name in list(constants):
             array = constants[name]
             places = used.get(name, [])
-            if array.dtype != np.float32 or not places or array.size < LEAST and array.ndim == 0:
+            if array.dtype != np.float32 or not places or array.size < LEAST and array.ndim == 0 or name in sizes:
                 continue
             if not any(i in WEIGHTS.get(node.op, ()) for node, i in places):
                 continue
@@ -344,3 +345,29 @@ WEIGHTS = {
     "SimplifiedLayerNormalization": (1,), "com.microsoft.FusedConv": (1, 2), "com.microsoft.FusedGemm": (0, 1, 2),
     "com.microsoft.FusedMatMul": (0, 1), "com.microsoft.SkipLayerNormalization": (2, 3, 4), "com.microsoft.BiasGelu": (1,),
 }
+
+
+# Of each operator, the inputs that say how large its result is, or over what it goes.
+SIZES = {
+    "Reshape": (1,), "Resize": (1, 2, 3), "Upsample": (1,), "Slice": (1, 2, 3, 4), "Expand": (1,), "Tile": (1,),
+    "Pad": (1, 3), "ConstantOfShape": (0,), "Range": (0, 1, 2), "TopK": (1,), "Split": (1,), "Squeeze": (1,),
+    "Unsqueeze": (1,), "If": (0,), "OneHot": (1,), "CumSum": (1,), "Trilu": (1,), "CenterCropPad": (1,), "AffineGrid": (1,),
+    "Col2Im": (1, 2),
+}
+LAYERS = ("Conv", "ConvTranspose", "Gemm", "MatMul", "BatchNormalization", "LSTM", "GRU", "RNN", "LayerNormalization")
+
+
+def sizing(nodes: Sequence[Node]) -> set[str]:
+    """The tensors that sizes are computed of: constants among them are no weights, whatever adds or joins them."""
+    makes = {name: node for node in nodes for name in node.outputs if name}
+    todo = [node.inputs[i] for node in nodes for i in SIZES.get(node.op, (1,) if node.op.startswith("Reduce") else ())
+            if i < len(node.inputs)]
+    found: set[str] = set()
+    while todo:
+        name = todo.pop()
+        if name and name not in found:
+            found.add(name)
+            node = makes.get(name)
+            if node is not None and node.op not in ("Shape", "Size", *LAYERS):
+                todo += node.inputs
+    return found

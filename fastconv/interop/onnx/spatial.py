@@ -29,11 +29,11 @@ def resize(node: Node, x, *more):
         wanted = [int(s) for s in node.integers(sizes, "sizes")]
         policy = node.get("keep_aspect_ratio_policy", "stretch")
         if policy != "stretch":
-            ratios = [w / int(x.shape[a]) for a, w in zip(axes, wanted, strict=True)]
+            ratios = [w / max(1, int(x.shape[a])) for a, w in zip(axes, wanted, strict=True)]
             scale = min(ratios) if policy == "not_larger" else max(ratios)
             wanted = [int(np.floor(scale * int(x.shape[a]) + 0.5)) for a in axes]
         for a, w in zip(axes, wanted, strict=True):
-            extents[a], factors[a] = w, scale if policy != "stretch" else w / int(x.shape[a])
+            extents[a], factors[a] = w, scale if policy != "stretch" else w / max(1, int(x.shape[a]))  # 0: an empty batch
     elif given:
         if len(given) != len(axes):
             raise node.fail(f"{len(given)} scales: expected {len(axes)}")
