@@ -44,6 +44,8 @@ def planned(x, add):
         last = np.ascontiguousarray(x.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)
         np.testing.assert_array_equal(run(last, (0, 2, 3, 1)), out)
         np.testing.assert_array_equal(run(x[::-1, :, ::-1][::-1, :, ::-1], (0, 1, 2, 3)), out)
+        np.testing.assert_array_equal(run(x.repeat(2, 3)[..., ::2], (0, 1, 2, 3)), out)  # nothing lies side by side
+        np.testing.assert_array_equal(run(x[..., ::-1].copy()[..., ::-1], (0, 2, 3, 1)), out)
     finally:
         fc.set_num_threads(before)
     return out
@@ -177,6 +179,35 @@ def test_bytes_to_floats(channels):
         assert out.dtype == np.float32
         np.testing.assert_allclose(out, x * factor[:, None, None] + addend[:, None, None], rtol=1e-6, atol=1e-5)
         np.testing.assert_array_equal(planned(x, lambda plan: None), x)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("channels", [1, 3, 5])
+def test_rectangles_are_exact(channels, dtype):
+    """Alone, behind a flip, behind a step; two of them, cut off, of nothing."""
+    x = images(dtype, channels, (9, 21), 3)
+    value = np.linspace(1, 9, channels) if dtype == np.uint8 else np.linspace(0.125, 0.75, channels).astype(np.float32)
+    for rectangles in ([(2, 3, 4, 11)], [(7, 19, 8, 8), (0, 0, 1, 2)], [(1, 1, 0, 5)], [(0, 0, 9, 21)], [(-2, -3, 4, 5)]):
+        want = x.copy()
+        for top, left, height, width in rectangles:
+            want[:, :, max(0, top):max(0, top + height), max(0, left):max(0, left + width)] = np.round(value, 6 if dtype == np.float32
+                                                                                                    else 0)[:, None, None]
+
+        def erase(plan):
+            for rectangle in rectangles:  # noqa: B023
+                plan.values("erase", plan.everyone, *rectangle, np.tile(value, (3, 1)))  # noqa: B023
+        np.testing.assert_allclose(planned(x, erase), want, atol=0 if dtype == np.uint8 else 1e-6)
+
+        def flipped(plan):
+            plan.warp(np.array([[-1.0, 0, 21], [0, 1, 0], [0, 0, 1]]), (9, 21))
+            erase(plan)  # noqa: B023
+        np.testing.assert_array_equal(planned(x[..., ::-1], flipped), planned(x, erase))
+
+        def inverted(plan):
+            plan.values("posterize", plan.everyone, 8)
+            erase(plan)  # noqa: B023
+        if dtype == np.uint8:
+            np.testing.assert_array_equal(planned(x, inverted), want)
 
 
 def test_erasing_and_normalising():

@@ -41,6 +41,7 @@ FC_NOINLINE void augment_one(const AugmentArgs* a, int64_t image, char* scratch)
         m.W = static_cast<int64_t>(p[2]);
         p += 14 + m.C;
     }
+    if (!resized && only_moves<T>(a, image, p, end, move)) return;
     read_image(m, static_cast<const T*>(a->x) + image * a->xs[0], a->xs, move);
     for (bool begins = resized; p < end; begins = false) {
         const int op = static_cast<int>(*p++);

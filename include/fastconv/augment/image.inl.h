@@ -189,6 +189,15 @@ struct Move {
     const float* fill;
 };
 
+struct Columns {
+    int64_t begin, end;
+};
+// Of `width` columns of a result those that come from columns of the image.
+FC_INLINE Columns columns_of(const Move& k, int64_t width) {
+    const int64_t begin = max64(0, min64(width, k.dx > 0 ? -k.x : k.x - k.W + 1));
+    return {begin, max64(begin, min64(width, k.dx > 0 ? k.W - k.x : k.x + 1))};
+}
+
 typedef uint8_t Bytes16 __attribute__((vector_size(16)));
 
 // Sixteen pixels of planes, or from right to left those that end with p.
@@ -267,13 +276,12 @@ FC_INLINE void read_row(const Image<T>& m, T* to, const T* x, int64_t count, int
 template <typename T>
 FC_NOINLINE void read_image(const Image<T> m, const T* x, const int64_t* strides, const Move k) {
     const int64_t s1 = strides[1], s2 = strides[2], s3 = strides[3];
-    const int64_t first = max64(0, min64(m.W, k.dx > 0 ? -k.x : k.x - k.W + 1));  // columns that come from columns
-    const int64_t last = max64(first, min64(m.W, k.dx > 0 ? k.W - k.x : k.x + 1));
+    const Columns inner = columns_of(k, m.W);
     for (int64_t h = 0; h < m.H; ++h) {
         const int64_t y = mirrored(k.y + k.dy * h, k.H, k.border);
         T* to = m.row(h);
         const T* row = y < 0 ? x : x + y * s2;
-        const int64_t begin = y < 0 ? m.W : first, end = y < 0 ? m.W : last;
+        const int64_t begin = y < 0 ? m.W : inner.begin, end = y < 0 ? m.W : inner.end;
         if (begin < end) {
             const int64_t one = k.x + k.dx * begin, other = k.x + k.dx * (end - 1);
             const bool after = s3 > 0 ? max64(one, other) + 1 < k.W : min64(one, other) > 0;
