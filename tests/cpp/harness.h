@@ -1,4 +1,5 @@
-// What the tests of the headers share: running a kernel, numbers, comparison with sums in double.
+// What the tests of the headers share: running a kernel, numbers, comparison with sums in double. The headers of some families
+// name the same things differently: those are included where they are tested.
 #ifndef FASTCONV_TESTS_HARNESS_H
 #define FASTCONV_TESTS_HARNESS_H
 
@@ -10,6 +11,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <string>
 #include <vector>
 
@@ -23,7 +25,6 @@
 #include "fastconv/norm/args.h"
 #include "fastconv/planes/args.h"
 #include "fastconv/pool/args.h"
-#include "fastconv/update/args.h"
 #include "fastconv/winograd/args.h"
 #include "fastconv/dispatch.h"
 #include "fastconv/fpenv.h"
@@ -112,6 +113,12 @@ struct Bench {
                    want.size());
         }
     }
+    void expect(const std::string& what, bool right) {
+        ++checks;
+        if (right) return;
+        ++failures;
+        printf("FAILED %s\n", what.c_str());
+    }
     void expect(const std::string& what, const Floats& got, const Doubles& want, double tolerance = 0) {
         if (got.size() < want.size()) abort();
         expect(what, got.data(), want, tolerance);
@@ -123,5 +130,7 @@ static inline Floats poison(int64_t count) { return Floats(static_cast<size_t>(c
 void test_convolution(Bench& b);
 void test_transforms(Bench& b);
 void test_layers(Bench& b);
+void test_arrays(Bench& b);
+void test_pictures(Bench& b);
 
 #endif

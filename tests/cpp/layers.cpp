@@ -1,6 +1,8 @@
 // Everything around convolutions: pooling, normalisation, activations, losses, updates, the door.
 #include "harness.h"
 
+#include "fastconv/update/args.h"
+
 // ---- pooling: k x k windows, against a loop over the windows ----------------------------------------------------------
 
 struct Pooling {

@@ -20,6 +20,8 @@ int main(int count, char** names) {
         test_convolution(b);
         test_transforms(b);
         test_layers(b);
+        test_arrays(b);
+        test_pictures(b);
         int ran = 0;
         for (bool one : b.ran) ran += one;
         printf("%s: %d comparisons with the definitions, %d failed; %d of %d kernels ran\n", fc_isa_names[level], b.checks,

@@ -190,8 +190,8 @@ def test_rectangles_are_exact(channels, dtype):
     for rectangles in ([(2, 3, 4, 11)], [(7, 19, 8, 8), (0, 0, 1, 2)], [(1, 1, 0, 5)], [(0, 0, 9, 21)], [(-2, -3, 4, 5)]):
         want = x.copy()
         for top, left, height, width in rectangles:
-            want[:, :, max(0, top):max(0, top + height), max(0, left):max(0, left + width)] = np.round(value, 6 if dtype == np.float32
-                                                                                                    else 0)[:, None, None]
+            settled = np.round(value) if dtype == np.uint8 else value
+            want[:, :, max(0, top):max(0, top + height), max(0, left):max(0, left + width)] = settled[:, None, None]
 
         def erase(plan):
             for rectangle in rectangles:  # noqa: B023

@@ -4,16 +4,18 @@
 
 #include <stdint.h>
 
+#include "fastconv/dtypes.h"
 #include "fastconv/elementwise/args.h"
 
 enum { FC_MAP_RANK = 8 };
 
-// What an operand's elements are; all are float32 inside `map`, int64 inside `i64_map`. FC_RANDOM: uniform numbers of [0, 1), whose strides count numbers.
-enum FcElement { FC_FLOAT32, FC_INT64, FC_INT32, FC_UINT8, FC_INT8, FC_BOOL, FC_RANDOM };
+// What an operand's elements may be beside an FcDtype; all are float32 inside `map`, int64 inside `i64_map`: uniform numbers of
+// [0, 1), whose strides count numbers.
+enum { FC_RANDOM = FC_BOOL + 1 };
 
 typedef struct FcOperand {
     void* data;             // element 0; FC_RANDOM: an FcRandomState
-    int64_t element;        // an FcElement
+    int64_t element;        // an FcDtype, or FC_RANDOM
     int64_t stream;         // FC_RANDOM: tells apart what draws from one state, 0 .. 65535
     int64_t direct;         // of an output: whether its instruction may write there, as no later one reads an input
     int64_t strides[FC_MAP_RANK];  // in elements; 0 repeats

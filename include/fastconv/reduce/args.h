@@ -4,10 +4,9 @@
 
 #include <stdint.h>
 
-enum { FC_AXES = 8 };
+#include "fastconv/dtypes.h"
 
-// What an element is in memory; all are read as floats.
-enum FcElement { FC_F32, FC_I64, FC_I32, FC_U8, FC_I8, FC_BOOL };
+enum { FC_AXES = 8 };
 
 // What is made of the elements of a result. FC_DOT: sum of x * z, of x * x where z is null. FC_MOMENTS: mean, and sum of squared distances from it.
 enum FcReduction { FC_SUM, FC_DOT, FC_PROD, FC_MAX, FC_MIN, FC_ARGMAX, FC_ARGMIN, FC_LOGSUMEXP, FC_MOMENTS };
@@ -41,7 +40,7 @@ typedef struct ReduceArgs {
     int64_t pack;           // rows of results taken as one, as they lie one behind the other
     int64_t spread;         // elements of each result that lie side by side in a row, beside the axes of `reduced`
     int64_t order, reduction, before, finish;
-    int64_t dtype_x, dtype_z;
+    int64_t dtype_x, dtype_z;  // FcDtype; all are read as floats
     int64_t kept_rank, reduced_rank;
     FcAxis kept[FC_AXES], reduced[FC_AXES];
     double p, correction, eps;

@@ -130,8 +130,8 @@ FC_INLINE float pivot(const ReduceArgs* a, const char* x) {
 // Whether the elements of a result need no copy.
 FC_INLINE bool lies_one_by_one(const ReduceArgs* a) {
     const FcAxis& inner = a->reduced[a->reduced_rank - 1];
-    return a->dtype_x == FC_F32 && inner.x == 1 && a->before == FC_PLAIN &&
-           (!a->z || (a->dtype_z == FC_F32 && inner.z == 1));
+    return a->dtype_x == FC_FLOAT32 && inner.x == 1 && a->before == FC_PLAIN &&
+           (!a->z || (a->dtype_z == FC_FLOAT32 && inner.z == 1));
 }
 
 // The elements [from, to) of the result at x, z: its state in stack.s(0), stack.t(0); how many they are.
@@ -222,8 +222,8 @@ FC_NOINLINE double many_results(const ReduceArgs* a, const char* x, const char* 
     const FcAxis &kept = a->kept[a->kept_rank - 1], &inner = a->reduced[a->reduced_rank - 1];
     const int64_t width = lanes * a->pack * a->spread, rest = (to - from) % a->pack, end = (to - from) / a->pack;
     const int64_t stride_x = a->spread > 1 ? 1 : kept.x, stride_z = a->spread > 1 ? 1 : kept.z;
-    const bool lies_x = a->dtype_x == FC_F32 && stride_x == 1 && a->before == FC_PLAIN, squares = a->reduction == FC_DOT && !z;
-    const bool lies_z = a->dtype_z == FC_F32 && stride_z == 1;
+    const bool lies_x = a->dtype_x == FC_FLOAT32 && stride_x == 1 && a->before == FC_PLAIN, squares = a->reduction == FC_DOT && !z;
+    const bool lies_z = a->dtype_z == FC_FLOAT32 && stride_z == 1;
     const RowSource sx = {x, element_size(a->dtype_x), a->dtype_x, stride_x, lies_x, a->order == FC_TURNED, m.x};
     const RowSource sz = {z, element_size(a->dtype_z), a->dtype_z, stride_z, lies_z, false, m.z};
     const float *px[kGroup], *other[kGroup], **pz = squares ? px : other;

@@ -14,7 +14,7 @@ FC_INLINE int64_t product(const FcAxis* axes, int64_t rank, int64_t n) {
     for (int64_t i = 0; i < rank; ++i) total *= extent(axes[i], n);
     return total;
 }
-FC_INLINE int64_t element_size(int64_t dtype) { return dtype == FC_I64 ? 8 : dtype == FC_F32 || dtype == FC_I32 ? 4 : 1; }
+FC_INLINE int64_t element_size(int64_t dtype) { return dtype == FC_INT64 ? 8 : dtype == FC_FLOAT32 || dtype == FC_INT32 ? 4 : 1; }
 
 // The elements of some axes one after the other, the last axis fastest: their offsets.
 struct Walk {
@@ -64,10 +64,10 @@ FC_INLINE void convert(const char* p, int64_t stride, int64_t count, float* out)
 // `count` elements, `stride` apart, as floats.
 FC_NOINLINE void as_floats(const char* p, int64_t dtype, int64_t stride, int64_t count, float* out) {
     switch (dtype) {
-        case FC_F32: return convert<float>(p, stride, count, out);
-        case FC_I64: return convert<int64_t>(p, stride, count, out);
-        case FC_I32: return convert<int32_t>(p, stride, count, out);
-        case FC_I8: return convert<int8_t>(p, stride, count, out);
+        case FC_FLOAT32: return convert<float>(p, stride, count, out);
+        case FC_INT64: return convert<int64_t>(p, stride, count, out);
+        case FC_INT32: return convert<int32_t>(p, stride, count, out);
+        case FC_INT8: return convert<int8_t>(p, stride, count, out);
         default: return convert<uint8_t>(p, stride, count, out);
     }
 }
