@@ -123,14 +123,22 @@ FC_INLINE void each_vector(const Image<T>& m, F f) {
     for (int64_t i = 0; i < count; i += kWidth) put<kWidth>(p + i, f(get<kWidth>(p + i)));
 }
 
+// Lanes of a and, behind them, of b, by constant numbers.
+#if defined(__clang__) || __GNUC__ >= 12
+#define FC_SHUFFLE(Mask, a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
+#else
+#define FC_SHUFFLE(Mask, a, b, ...) __builtin_shuffle(a, b, Mask{__VA_ARGS__})
+#endif
+typedef uint8_t Bytes16 __attribute__((vector_size(16)));
+#define FC_BYTES(a, b, ...) FC_SHUFFLE(Bytes16, a, b, __VA_ARGS__)
+
 FC_INLINE void turn_four(Vf<4>* v) {  // rows and columns change places
-    const Vi<4> low = {0, 4, 1, 5}, high = {2, 6, 3, 7}, first = {0, 1, 4, 5}, second = {2, 3, 6, 7};
-    const Vf<4> a = __builtin_shuffle(v[0], v[1], low), b = __builtin_shuffle(v[0], v[1], high);
-    const Vf<4> c = __builtin_shuffle(v[2], v[3], low), d = __builtin_shuffle(v[2], v[3], high);
-    v[0] = __builtin_shuffle(a, c, first);
-    v[1] = __builtin_shuffle(a, c, second);
-    v[2] = __builtin_shuffle(b, d, first);
-    v[3] = __builtin_shuffle(b, d, second);
+    const Vf<4> a = FC_SHUFFLE(Vi<4>, v[0], v[1], 0, 4, 1, 5), b = FC_SHUFFLE(Vi<4>, v[0], v[1], 2, 6, 3, 7);
+    const Vf<4> c = FC_SHUFFLE(Vi<4>, v[2], v[3], 0, 4, 1, 5), d = FC_SHUFFLE(Vi<4>, v[2], v[3], 2, 6, 3, 7);
+    v[0] = FC_SHUFFLE(Vi<4>, a, c, 0, 1, 4, 5);
+    v[1] = FC_SHUFFLE(Vi<4>, a, c, 2, 3, 6, 7);
+    v[2] = FC_SHUFFLE(Vi<4>, b, d, 0, 1, 4, 5);
+    v[3] = FC_SHUFFLE(Vi<4>, b, d, 2, 3, 6, 7);
 }
 
 template <int N>
@@ -198,28 +206,28 @@ FC_INLINE Columns columns_of(const Move& k, int64_t width) {
     return {begin, max64(begin, min64(width, k.dx > 0 ? k.W - k.x : k.x + 1))};
 }
 
-typedef uint8_t Bytes16 __attribute__((vector_size(16)));
-
 // Sixteen pixels of planes, or from right to left those that end with p.
 FC_INLINE void join_sixteen(uint8_t* to, const uint8_t* p, int64_t c1, int64_t c2, int64_t c3, bool back) {
-    const Bytes16 low = {0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23};
-    const Bytes16 high = {8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31};
-    const Bytes16 pairs_low = {0, 1, 16, 17, 2, 3, 18, 19, 4, 5, 20, 21, 6, 7, 22, 23};
-    const Bytes16 pairs_high = {8, 9, 24, 25, 10, 11, 26, 27, 12, 13, 28, 29, 14, 15, 30, 31};
     Bytes16 v[4];
     memcpy(&v[0], p, 16);
     memcpy(&v[1], p + c1, 16);
     memcpy(&v[2], p + c2, 16);
     memcpy(&v[3], p + c3, 16);
-    const Bytes16 a = __builtin_shuffle(v[0], v[1], low), b = __builtin_shuffle(v[0], v[1], high);
-    const Bytes16 c = __builtin_shuffle(v[2], v[3], low), d = __builtin_shuffle(v[2], v[3], high);
-    v[0] = __builtin_shuffle(a, c, pairs_low);
-    v[1] = __builtin_shuffle(a, c, pairs_high);
-    v[2] = __builtin_shuffle(b, d, pairs_low);
-    v[3] = __builtin_shuffle(b, d, pairs_high);
+#define FC_LOW(a, b) FC_BYTES(a, b, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23)
+#define FC_HIGH(a, b) FC_BYTES(a, b, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31)
+#define FC_PAIRS_LOW(a, b) FC_BYTES(a, b, 0, 1, 16, 17, 2, 3, 18, 19, 4, 5, 20, 21, 6, 7, 22, 23)
+#define FC_PAIRS_HIGH(a, b) FC_BYTES(a, b, 8, 9, 24, 25, 10, 11, 26, 27, 12, 13, 28, 29, 14, 15, 30, 31)
+    const Bytes16 a = FC_LOW(v[0], v[1]), b = FC_HIGH(v[0], v[1]), c = FC_LOW(v[2], v[3]), d = FC_HIGH(v[2], v[3]);
+    v[0] = FC_PAIRS_LOW(a, c);
+    v[1] = FC_PAIRS_HIGH(a, c);
+    v[2] = FC_PAIRS_LOW(b, d);
+    v[3] = FC_PAIRS_HIGH(b, d);
+#undef FC_LOW
+#undef FC_HIGH
+#undef FC_PAIRS_LOW
+#undef FC_PAIRS_HIGH
     for (int i = 0; i < 4; ++i) {
-        const Vi<4> turn = {3, 2, 1, 0};
-        if (back) v[i] = (Bytes16)__builtin_shuffle((Vi<4>)v[i], turn);
+        if (back) v[i] = FC_BYTES(v[i], v[i], 12, 13, 14, 15, 8, 9, 10, 11, 4, 5, 6, 7, 0, 1, 2, 3);
         memcpy(to + 16 * (back ? 3 - i : i), &v[i], 16);
     }
 }
@@ -234,14 +242,13 @@ FC_INLINE void read_row(const Image<T>& m, T* to, const T* x, int64_t count, int
         if (begin) memcpy(to, x, 3 * sizeof(T));
         w = begin;
         if (sizeof(T) == 1 && kWidth > 4 && (s3 == 3 || s3 == -3)) {
-            const Bytes16 spread = {0, 1, 2, 3, 3, 4, 5, 6, 6, 7, 8, 9, 9, 10, 11, 12};
-            const Bytes16 spread_back = {9, 10, 11, 12, 6, 7, 8, 9, 3, 4, 5, 6, 0, 1, 2, 3};
             const bool back = s3 < 0;
             for (const int64_t first = w; back && w < until && w < first + 1; ++w) memcpy(to + 4 * w, x + w * s3, 4);
             for (; w + (back ? 4 : 6) <= until; w += 4) {
                 Bytes16 v;
                 memcpy(&v, x + w * s3 - (back ? 9 : 0), 16);
-                v = back ? __builtin_shuffle(v, spread_back) : __builtin_shuffle(v, spread);
+                v = back ? FC_BYTES(v, v, 9, 10, 11, 12, 6, 7, 8, 9, 3, 4, 5, 6, 0, 1, 2, 3)
+                         : FC_BYTES(v, v, 0, 1, 2, 3, 3, 4, 5, 6, 6, 7, 8, 9, 9, 10, 11, 12);
                 memcpy(to + 4 * w, &v, 16);
             }
         }
@@ -335,11 +342,10 @@ FC_NOINLINE inline void write_image(const Image<uint8_t> m, uint8_t* y, const in
         int64_t w = 0;
         if (m.P == 4 && s[1] == 1 && s[3] == m.C) {
             if (kWidth > 4 && m.C == 3) {
-                const Bytes16 close = {0, 1, 2, 4, 5, 6, 8, 9, 10, 12, 13, 14, 15, 15, 15, 15};
                 for (; w + 6 <= m.W; w += 4) {
                     Bytes16 v;
                     memcpy(&v, from + 4 * w, 16);
-                    v = __builtin_shuffle(v, close);
+                    v = FC_BYTES(v, v, 0, 1, 2, 4, 5, 6, 8, 9, 10, 12, 13, 14, 15, 15, 15, 15);
                     memcpy(row + 3 * w, &v, 16);
                 }
             }

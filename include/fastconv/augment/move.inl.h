@@ -18,27 +18,24 @@ template <typename T>
 FC_NOINLINE void copy_backwards(T* to, const T* from, int64_t count, int64_t P) {
     int64_t i = 0;
     if (sizeof(T) == 1 && kWidth > 4 && P == 1) {
-        const Bytes16 turn = {15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0};
         for (; i + 16 <= count; i += 16) {
             Bytes16 v;
             memcpy(&v, from - i - 15, 16);
-            v = __builtin_shuffle(v, turn);
+            v = FC_BYTES(v, v, 15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
             memcpy(to + i, &v, 16);
         }
     } else if (sizeof(T) == 1 && kWidth > 4 && P == 3) {  // five pixels, and a value that is written again
-        const Bytes16 turn = {13, 14, 15, 10, 11, 12, 7, 8, 9, 4, 5, 6, 1, 2, 3, 0};
         for (; i + 6 <= count; i += 5) {
             Bytes16 v;
             memcpy(&v, from - 3 * i - 13, 16);
-            v = __builtin_shuffle(v, turn);
+            v = FC_BYTES(v, v, 13, 14, 15, 10, 11, 12, 7, 8, 9, 4, 5, 6, 1, 2, 3, 0);
             memcpy(to + 3 * i, &v, 16);
         }
     } else if (sizeof(T) == 4 && P == 1) {
-        const Vi<4> turn = {3, 2, 1, 0};
         for (; i + 4 <= count; i += 4) {
             Vi<4> v;
             memcpy(&v, from - i - 3, sizeof v);
-            v = __builtin_shuffle(v, turn);
+            v = FC_SHUFFLE(Vi<4>, v, v, 3, 2, 1, 0);
             memcpy(to + i, &v, sizeof v);
         }
     }

@@ -261,8 +261,8 @@ template <int Op, int W>
 FC_INLINE Vf<W> combined(Vf<W> y, Vf<W> v) {
     if constexpr (Op == FC_ADD) return y + v;
     if constexpr (Op == FC_MUL) return y * v;
-    if constexpr (Op == FC_MAX) return (v > y) | (v != v) ? v : y;
-    return (v < y) | (v != v) ? v : y;
+    if constexpr (Op == FC_MAX) return ((v > y) | (v != v)) ? v : y;
+    return ((v < y) | (v != v)) ? v : y;
 }
 template <int Op, class T>
 FC_INLINE void combine_row(T* y, int64_t ys, const T* x, int64_t xs, int64_t n) {
