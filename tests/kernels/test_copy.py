@@ -115,6 +115,22 @@ def test_past_the_caches(make):
         check(x, memory, memory.view(np.float32)[odd:].reshape(x.shape), threads=2)
 
 
+@pytest.mark.parametrize(("rows", "columns"), [
+    (1600, 1616), (1601, 1607), (4000, 560), (560, 4000), (70, 34000), (34000, 70), (64, 33000), (33000, 64), (257, 8400),
+    (12, 180000), (180000, 12)])
+@pytest.mark.parametrize("planes", [1, 3])
+def test_turned_past_the_caches(planes, rows, columns):
+    """Pieces that begin with lines of either side, rows that are aligned alike, each in its own way, one behind the other."""
+    rng = np.random.default_rng(0)
+    columns = -(-columns // planes) if columns > rows else columns
+    rows = -(-rows // planes) if rows > columns else rows
+    values = rng.integers(0, 100000, planes * rows * columns + 16).astype(np.float32)
+    for odd, other in ((0, 0), (4, 4), (0, 7), (15, 0), (12, 1)):
+        x = values[odd:odd + planes * rows * columns].reshape(planes, rows, columns).transpose(0, 2, 1)
+        memory = whole(4 * (x.size + other))
+        check(x, memory, memory.view(np.float32)[other:].reshape(x.shape), threads=2)
+
+
 @pytest.mark.parametrize("dtype", ["uint8", "float32"])
 def test_small_elements_become_larger_ones(dtype):
     """Pixels of two or four elements move as one; where they lie at odd places, they do not."""

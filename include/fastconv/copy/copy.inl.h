@@ -42,6 +42,7 @@ struct CopyPlan {
     CopyDim small[kDims];
     int64_t listed;
     int64_t r_piece, c_piece, r_pieces, c_pieces, units;
+    int64_t r_lead, c_lead;     // elements that the first piece lacks
     CopyWay way;
     bool past;
 };
@@ -65,7 +66,7 @@ FC_NOINLINE void copy_dims(const CopyArgs* a, CopyPlan* p) {
         p->y = static_cast<char*>(a->slot->data);
     else if (a->slot)
         p->x = static_cast<const char*>(a->slot->data);
-    p->dims = 0;
+    p->dims = 0, p->r_lead = p->c_lead = 0;
     FC_ROLLED
     for (int64_t i = 0; i < a->dims; ++i) {
         CopyDim d{copy_extent(a, i), a->slot && !a->out ? 4 * a->slot->stride[i] : a->sx[i],
@@ -140,6 +141,18 @@ FC_NOINLINE void copy_list(CopyPlan* p) {
     p->way = kListed;
 }
 
+// Pieces of large turned planes begin where lines of both sides do, wherever rows begin alike: arrays seldom begin with one, and
+// each piece would have columns that are written in two parts. (4096 x 6144 floats, 16 bytes behind a line: from 24 to 45 % of a
+// copy's speed.)
+FC_NOINLINE void copy_leads(CopyPlan* p, int64_t size) {
+    if (p->way != kTurned || !p->past || size != 4) return;
+    int64_t rows_x = p->r.sx, rows_y = p->c.sy;
+    FC_ROLLED
+    for (int i = 0; i < p->dims; ++i) rows_x |= p->dim[i].sx, rows_y |= p->dim[i].sy;
+    if (rows_y % 64 == 0 && p->r.extent > p->r_piece) p->r_lead = static_cast<int64_t>(reinterpret_cast<uintptr_t>(p->y) / 4 % 16);
+    if (rows_x % 64 == 0 && p->c.extent > p->c_piece) p->c_lead = static_cast<int64_t>(reinterpret_cast<uintptr_t>(p->x) / 4 % 16);
+}
+
 // `to`: bytes of an element of y, which is converted to where it is not 0.
 FC_NOINLINE void copy_plan(const CopyArgs* a, int64_t to, CopyPlan* p) {
     p->size = dtype_bytes(a->from);
@@ -195,9 +208,10 @@ FC_NOINLINE void copy_plan(const CopyArgs* a, int64_t to, CopyPlan* p) {
         p->c_piece = p->c.extent <= 64 ? p->c.extent : even_piece(p->c.extent, 64);
         p->r_piece = even_piece(p->r.extent, max64(1024, values / p->c_piece / 16 * 16));
     }
-    p->r_pieces = ceil_div(p->r.extent, p->r_piece), p->c_pieces = ceil_div(p->c.extent, p->c_piece);
-    p->units = planes * p->r_pieces * p->c_pieces;
     p->past = planes * p->r.extent * p->c.extent * sy > kPast;
+    copy_leads(p, sx);
+    p->r_pieces = ceil_div(p->r.extent + p->r_lead, p->r_piece), p->c_pieces = ceil_div(p->c.extent + p->c_lead, p->c_piece);
+    p->units = planes * p->r_pieces * p->c_pieces;
 }
 
 // ---- from tiles to units ------------------------------------------------------------------------------------------------
@@ -237,9 +251,9 @@ FC_NOINLINE void copy_next(const CopyPlan& p, CopyPlace* at) {
 }
 
 FC_INLINE Plane copy_plane(const CopyPlan& p, const CopyPlace& at) {
-    const int64_t r = at.r * p.r_piece, c = at.c * p.c_piece;
-    return {at.x + r * p.r.sx + c * p.c.sx, at.y + r * p.r.sy + c * p.c.sy, min64(p.r_piece, p.r.extent - r), p.r.sx, p.r.sy,
-            min64(p.c_piece, p.c.extent - c), p.c.sx, p.c.sy};
+    const int64_t r = max64(0, at.r * p.r_piece - p.r_lead), c = max64(0, at.c * p.c_piece - p.c_lead);
+    const int64_t r1 = min64(p.r.extent, (at.r + 1) * p.r_piece - p.r_lead), c1 = min64(p.c.extent, (at.c + 1) * p.c_piece - p.c_lead);
+    return {at.x + r * p.r.sx + c * p.c.sx, at.y + r * p.r.sy + c * p.c.sy, r1 - r, p.r.sx, p.r.sy, c1 - c, p.c.sx, p.c.sy};
 }
 
 // The units of the tiles [begin, end).

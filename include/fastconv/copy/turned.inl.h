@@ -8,7 +8,8 @@
 // - rows of dst at multiples of 2 KiB fall into two sets (or one) of the first-level cache, which cannot hold the lines of one
 //   block: a tile goes to scratch, and from there to dst in long runs (Zen 5, 1024 x 256: from 40 to 70 % of memcpy's speed);
 // - dst past the caches is written by whole lines: straight from registers where all its rows are aligned alike and near each
-//   other, else in runs from scratch (96 x 65536: from 54 to 113 %);
+//   other, in runs from scratch where they are far, or short and one behind the other (96 x 65536: from 54 to 113 %); rows that
+//   are aligned each in its own way are written as they come (4001 x 5999: from 37 to 45 %);
 // - else a run of blocks goes along i, as long as its lines of dst stay in the first-level cache; along c where dst has few
 //   long rows.
 // Up to 8 rows, or columns, that lie densely are one stream: their vectors are permuted into each other.
@@ -263,8 +264,10 @@ inline void turn(const float* src, int64_t ss, int64_t I, float* dst, int64_t ds
     const bool aligned = ds % 16 == 0;
     if (turn_few<kFewRows>(src, ss, I, dst, ds, C, aligned, past)) return;
     const bool wide = I >= W && C >= W;
+    const bool dense = past && ds == C && C <= kTurnRunPast / 2 && I <= 128 && (!aligned || reinterpret_cast<uintptr_t>(dst) % 64);
+    past = past && (dense || aligned || !wide);
     const bool few_rows = C >= 4 * I;  // of dst, and long
-    if (past ? !wide || !aligned || (ds >= 512 && !few_rows) : wide && ds % 512 == 0) {
+    if (past ? dense || !wide || (ds >= 512 && !few_rows) : wide && ds % 512 == 0) {
         turn_staged<W>(src, ss, I, dst, ds, C, past, scratch);
         return;
     }
@@ -273,7 +276,7 @@ inline void turn(const float* src, int64_t ss, int64_t I, float* dst, int64_t ds
     const int64_t run = past ? I : few_rows ? W : max64(W, min64(256, 8 * sets) / W * W);
     const int64_t shift = static_cast<int64_t>(reinterpret_cast<uintptr_t>(src) / 4 % W);
     int64_t i = 0;
-    if (ss % 16 == 0 && shift && wide && I > 2 * W) {  // from then on each line of src is read by one block
+    if (ss % 16 == 0 && shift && wide && I > 256) {  // from then on each line of src is read by one block
         i = W - shift;
         turn_blocks<W>(src, ss, W, dst, ds, C, aligned, false);
     }
