@@ -18,8 +18,9 @@ enum {
 #undef FC_OP
 #undef FC_FUNCTION
 
-// y = max(0, x * z + 0.5) and whether it exceeds a whole number; `turned`: x lies with its rows along the columns.
-static void map(Bench& b, int64_t n, int64_t rows, int64_t C, int64_t block, bool ahead, bool turned) {
+// y = max(0, x * z + 0.5) and whether it exceeds a whole number; `chained`: the first two instructions as one; `turned`: x lies
+// with its rows along the columns.
+static void map(Bench& b, int64_t n, int64_t rows, int64_t C, int64_t block, bool chained, bool turned) {
     const int64_t images = turned ? 1 : n, all = images * rows, gap = 3;
     const Floats x = b.uniform(all * C), z = b.uniform(C);
     std::vector<int64_t, Guarded<int64_t>> whole(static_cast<size_t>(all * C));
@@ -33,7 +34,7 @@ static void map(Bench& b, int64_t n, int64_t rows, int64_t C, int64_t block, boo
         for (int64_t c = 0; c < C; ++c) {
             const double v = static_cast<double>(x[at(r, c)]) * z[c] + 0.5;
             want[r * C + c] = v > 0 ? v : 0;
-            larger[r * C + c] = v > static_cast<double>(whole[r * C + c]);
+            larger[r * C + c] = want[r * C + c] > static_cast<double>(whole[r * C + c]);
         }
     const FcOperand operands[] = {
         {const_cast<float*>(x.data()), FC_FLOAT32, 0, 0, {turned ? 1 : C, turned ? all : 1}},
@@ -43,8 +44,12 @@ static void map(Bench& b, int64_t n, int64_t rows, int64_t C, int64_t block, boo
         {more.data(), FC_BOOL, 0, 1, {C + gap, 1}},
     };
     // registers: three inputs, a constant, two results, one more
-    const FcInstruction code[] = {{kMap_fma, 6, {0, 1, 3}}, {kMap_relu, 4, {6, 0, 0}}, {kMap_gt, 5, {6, 2, 0}}};
-    ProgramArgs a = {0, operands, code, &half, 3, 2, 3, 1, 3, !turned, 2, {rows, C}, block, ahead, turned};
+    const FcInstruction code[] = {
+        {kMap_fma, 6, {0, 1, 3}, chained ? 2 : 0, 0}, {kMap_relu, 4, {6, 0, 0}, 0, 0}, {kMap_gt, 5, {4, 2, 0}, 0, 0}};
+    ProgramArgs a = {};
+    a.operands = operands, a.code = code, a.constants = &half;
+    a.inputs = 3, a.outputs = 2, a.instructions = 3, a.constant_count = 1, a.values = 3;
+    a.batched = !turned, a.rank = 2, a.extents[0] = rows, a.extents[1] = C, a.block = block, a.turned = turned;
     b.run(FC_ID_map, &a, images);
     b.expect("map: relu(x z + 0.5)", y, want, 1e-6);
     for (int64_t i = 0; i < all * C; ++i) found[i] = more[i / C * (C + gap) + i % C];
