@@ -52,6 +52,7 @@ from fastconv.functional.activation import (
 from fastconv.functional.activations import *  # noqa: F403
 from fastconv.functional.advanced import *  # noqa: F403
 from fastconv.functional.attention import *  # noqa: F403
+from fastconv.functional.classes import *  # noqa: F403
 from fastconv.functional.constants import *  # noqa: F403
 from fastconv.functional.conv import (
     conv1d,
@@ -92,12 +93,15 @@ from fastconv.functional.indexing import *  # noqa: F403
 from fastconv.functional.joining import *  # noqa: F403
 from fastconv.functional.joining import concat as concat
 from fastconv.functional.joining import concatenate as concatenate
+from fastconv.functional.likelihoods import *  # noqa: F403
 from fastconv.functional.loss import cross_entropy as cross_entropy
 from fastconv.functional.loss import cross_entropy_backward, mse_loss_backward
 from fastconv.functional.loss import mse_loss as mse_loss
 from fastconv.functional.losses import *  # noqa: F403
-from fastconv.functional.losses import triplet_margin_with_distance_loss as triplet_margin_with_distance_loss
+from fastconv.functional.margins import *  # noqa: F403
 from fastconv.functional.matmul import *  # noqa: F403
+from fastconv.functional.metric import *  # noqa: F403
+from fastconv.functional.metric import triplet_margin_with_distance_loss as triplet_margin_with_distance_loss
 from fastconv.functional.norm import batch_norm, batch_norm_backward
 from fastconv.functional.normalization import *  # noqa: F403
 from fastconv.functional.overlaps import *  # noqa: F403

@@ -9,7 +9,8 @@ import numpy as np
 from fastconv._values import plain
 from fastconv.engine.eager import Argument
 from fastconv.functional._call import activation, call, define, flat, gradient
-from fastconv.functional.losses import chosen, entropy_of_any, mse_of_any
+from fastconv.functional.classes import entropy_of_any
+from fastconv.functional.losses import chosen, mse_of_any
 from fastconv.graph.arrays import as_float32, as_int64
 from fastconv.graph.ir import FLAT, PIXELS, Tensor
 
