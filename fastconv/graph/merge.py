@@ -5,6 +5,9 @@ reads that and both have the same shape: an instruction gives the same bits wher
 is done with `map` and sums and products with numbers: the gradient of a merged program is a program over its inputs, and
 nothing in between is kept. Behind it, and behind what fuses activations into their producers, also with activations and
 gradients; a chain without a `map` keeps its own kernels.
+
+What is made only to be reduced is not written: behind differentiation, a `reduce` takes over such a program in the same way
+(`reduce_map`).
 """
 
 from __future__ import annotations
@@ -22,15 +25,16 @@ _EARLY = {"map", "add", "sub", "mul", "scale"}
 
 def merge(graph: Graph, early: bool = False) -> None:
     """Merges what can be. ``early``: before differentiation."""
-    if not any(node.op.name == "map" for node in graph.nodes):
+    if not any(node.op.name in ("map", "reduce") for node in graph.nodes):
         return
     users, outputs = graph.users(), {*graph.outputs, *graph.roots}
     order = {id(node): i for i, node in enumerate(graph.nodes)}
     for node in graph.nodes:
         while True:
+            fits, join = (_folds, _fold) if node.op.name == "reduce" else (_fits, _join)
             made = next((t.node for t in node.inputs if t is not None and t.node is not None and t not in outputs and
-                         _reader(users, t) is node and _fits(t.node, node, early)), None)
-            if made is None or not _join(made, node):
+                         _reader(users, t) is node and fits(t.node, node, early)), None)
+            if made is None or not join(made, node):
                 break
             for tensor in made.inputs:
                 users[tensor] = [n for n in users[tensor] if n is not made] + [node]
@@ -63,6 +67,44 @@ def _fits(made: Node, node: Node, early: bool) -> bool:
         return False
     a, b = made.output.type, node.output.type
     return a.shape == b.shape and a.layout == b.layout and a.fixed == b.fixed and a.dtype in ("float32", "bool")
+
+
+# The reductions that may take over a program: how rows are folded, what is done to the program's result first, the operation
+# over what is left of rows.
+FOLDS: dict[str, tuple[str, str, str]] = {
+    "sum": ("sum", "", "sum"),
+    "mean": ("sum", "", "mean"),
+    "squares": ("sum", "square", "sum"),
+    "norm": ("sum", "square", "root"),
+    "abs_sum": ("sum", "abs", "sum"),
+    "max": ("max", "", "max"),
+    "min": ("min", "", "min"),
+    "abs_max": ("max", "abs", "max"),
+}
+
+
+def _folds(made: Node, node: Node, early: bool) -> bool:
+    if early or made.segment != node.segment or made.op.program is None or len(made.outputs) > 1 or len(node.inputs) > 1:
+        return False
+    x = made.output  # a sum to what was repeated along the batch is right for smaller ones than the planned
+    some_images = x.batched and 0 in node.attrs["dims"] and "shape" in node.attrs
+    return node.attrs["operation"] in FOLDS and x.dtype == "float32" and not some_images
+
+
+def _fold(made: Node, node: Node) -> bool:
+    """The program of ``made`` moves into the reduction ``node``."""
+    found = program_of(made)
+    if found is None or found[3]:
+        return False
+    builder = Builder(len(made.inputs))
+    value = builder.add(found[0], [builder.input(i) for i in range(len(made.inputs))])[found[1]]
+    before = FOLDS[node.attrs["operation"]][1]
+    program, (at,) = builder.done([builder.line(before, value) if before else value])
+    node.attrs = {**node.attrs, "program": program, "result": at, "type": made.output.type}
+    node.op, node.inputs = operator("reduce_map"), list(made.inputs)
+    if made.attrs.get("effect"):
+        node.attrs["effect"] = True
+    return True
 
 
 def _join(made: Node, node: Node) -> bool:

@@ -16,7 +16,7 @@ cdef extern from "fastconv/map/args.h" nogil:
         const FcOperand* operands
         const FcInstruction* code
         const float* constants
-        int64_t inputs, outputs, instructions, constant_count, values, batched, rank, block, turned
+        int64_t inputs, outputs, instructions, constant_count, values, batched, rank, block, turned, fold
         int64_t* extents
         const int64_t* integers
         int64_t* zero

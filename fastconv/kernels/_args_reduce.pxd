@@ -15,7 +15,7 @@ cdef extern from "fastconv/reduce/args.h" nogil:
         int64_t parts, per_part, lanes, pack, spread, order, reduction, before, finish, dtype_x, dtype_z, kept_rank, reduced_rank
         FcAxis kept[8]
         FcAxis reduced[8]
-        double p, correction, eps
+        double p, correction, eps, count
 
 
 cdef extern from "fastconv/reduce/args_scan.h" nogil:

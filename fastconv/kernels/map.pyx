@@ -76,10 +76,17 @@ def collapse(shape, strides, batched, by):
     """
     dims = [d for d in range(len(shape)) if shape[d] != 1 or (batched and d == 0)]
     dims.sort(key=lambda d: (not (batched and d == 0), -abs(strides[by][d])))
+    extents, rows = _together(dims, shape, strides, batched)
+    if not extents:
+        extents, rows = [1], [[0] for _ in strides]
+    return extents, rows
+
+
+cdef tuple _together(list dims, shape, list strides, bint batched):
+    """These dimensions, in this order, those that are one in memory for every operand taken together."""
     extents, rows = [], [[] for _ in strides]
     for d in dims:
-        run = batched and d == 0
-        extent = 1 if run else shape[d]
+        extent = 1 if batched and d == 0 else shape[d]
         if extents and all(row[-1] == s[d] * extent for row, s in zip(rows, strides)):
             extents[-1] *= extent
             for row, s in zip(rows, strides):
@@ -88,12 +95,37 @@ def collapse(shape, strides, batched, by):
             extents.append(extent)
             for row, s in zip(rows, strides):
                 row.append(s[d])
-    if not extents:
-        extents, rows = [1], [[0] for _ in strides]
     return extents, rows
 
 
-def map(*, shape, inputs, outputs, program, results, batched=False, whole=False, size_t zero=0) -> Step:
+FOLDS = {"sum": 1, "max": 2, "min": 3}
+_FOLDED = 1024  # elements of a row that are folded to one, at most: registers hold as many
+
+
+def folded(shape, strides, axes, batched):
+    """How a program whose result is folded over ``axes`` goes over its elements: ``(extents, strides, parts)``: the dimensions
+    that are kept in their order, then the others in that of memory; ``parts`` values are left of each result. None where what
+    would be folded does not lie along a row."""
+    kept = [d for d in range(len(shape)) if d not in axes and (shape[d] != 1 or (batched and d == 0))]
+    gone = [d for d in axes if shape[d] != 1]
+    whole = max(strides, key=lambda s: sum(s[d] != 0 for d in gone), default=None)
+    if not gone or whole is None:
+        return None
+    gone.sort(key=lambda d: -abs(whole[d]))
+    extents, rows = _together(gone, shape, strides, False)
+    if extents[-1] < 32 or all(row[-1] != 1 for row in rows) or any(row[-1] not in (0, 1) for row in rows):
+        return None
+    first, before = _together(kept, shape, strides, batched)
+    parts = -(-extents[-1] // _FOLDED)
+    for extent in extents[:-1]:
+        parts *= extent
+    if len(first) + len(extents) > RANK:
+        return None
+    return first + extents, [a + b for a, b in zip(before, rows)], parts
+
+
+def map(*, shape, inputs, outputs, program, results, batched=False, whole=False, size_t zero=0,
+        fold=None) -> Step:
     """outputs = program(inputs), element by element.
 
     ``inputs`` and ``outputs`` are tuples (address, strides in elements, dtype); an input of dtype "random" is (address of a random
@@ -103,6 +135,9 @@ def map(*, shape, inputs, outputs, program, results, batched=False, whole=False,
 
     ``whole``: of integers and truths alone, in int64, by a program of instructions of WHOLE and numbers without a fraction;
     ``zero``: the address of an int64 that becomes 1 where a divisor is 0, or 0.
+
+    ``fold``: (operation of FOLDS, axes): the only output is float[results in the order of their dimensions][parts], as
+    :func:`folded` has it, and has no strides.
     """
     cdef Py_ssize_t count = len(inputs), given = len(outputs), i, j
     cdef Step step = Step()
@@ -156,7 +191,12 @@ def map(*, shape, inputs, outputs, program, results, batched=False, whole=False,
 
     # ---- the iteration space
     strides = [tuple(operand[1]) for operand in (*outputs, *inputs)]
-    extents, rows = collapse(tuple(shape), strides, batched, 0)
+    if fold is None:
+        extents, rows = collapse(tuple(shape), strides, batched, 0)
+    else:
+        extents, rows, _ = folded(shape, strides[1:], fold[1], batched)
+        rows = [[0] * len(extents), *rows]
+        a.fold = FOLDS[fold[0]]
     if len(extents) > RANK:
         raise ValueError(f"map: shape={tuple(shape)}: {len(extents)} dimensions do not collapse to {RANK}")
     cdef int rank = len(extents)
@@ -169,7 +209,7 @@ def map(*, shape, inputs, outputs, program, results, batched=False, whole=False,
         o[i].data = <void*> <size_t> operand[0]
         o[i].element = _ELEMENTS[operand[2]]
         o[i].stream = operand[3] if len(operand) > 3 else 0
-        o[i].direct = i >= count and targets[i - count] - count >= reads
+        o[i].direct = fold is None and i >= count and targets[i - count] - count >= reads
         row = rows[i + given] if i < count else rows[i - count]
         for j in range(rank):
             o[i].strides[j] = row[j]
@@ -197,6 +237,8 @@ def map(*, shape, inputs, outputs, program, results, batched=False, whole=False,
     for j in range(rank):
         a.extents[j] = extents[j]
     a.block = 512 if count + registers > 8 else 1024 if len(code) > max(1, c.chain) else 2048
+    if fold is not None:
+        a.block = _FOLDED
     a.turned = not whole and rank > 1 and extents[rank - 1] > 1 and any(
         row[rank - 2] == 1 and row[rank - 1] not in (0, 1) for row in rows[given:])
     return step

@@ -21,7 +21,7 @@ cdef int64_t set_axes(FcAxis* out, list axes) except -1:
 
 
 cdef Step bound(str kernel, object shape, object axes, str operation, tuple x, object z, object y, object y2, size_t part,
-                bint batched, double p, double correction, double eps):
+                bint batched, double p, double correction, double eps, double count):
     w = way(shape=shape, axes=axes, operation=operation, x=x, z=z, y=y, y2=y2, batched=batched)
     cdef Step step = Step()
     cdef ReduceArgs* a = <ReduceArgs*> step.bind_name(kernel, sizeof(ReduceArgs))
@@ -35,24 +35,28 @@ cdef Step bound(str kernel, object shape, object axes, str operation, tuple x, o
     a.part = <float*> part
     a.parts, a.per_part, a.lanes, a.pack, a.spread, a.order = w.parts, w.per_part, w.lanes, w.pack, w.spread, w.order
     a.kept_rank, a.reduced_rank = set_axes(a.kept, w.kept), set_axes(a.reduced, w.reduced)
-    a.p, a.correction, a.eps = p, correction, eps
+    a.p, a.correction, a.eps, a.count = p, correction, eps, count
     return step
 
 
 def reduce(*, shape, axes, operation, x, y, z=None, y2=None, part=0, batched=False, p=2.0, correction=0.0,
-           eps=0.0) -> Step:
+           eps=0.0, count=0.0) -> Step:
     """y, and y2 where the operation has it, from x (and z), whose dimensions ``axes`` are reduced.
 
     Operands are (address, strides in elements, one per dimension of ``shape``, dtype); those of y and y2 count where a
     dimension is kept. y or y2 may be None where both exist. ``part``: memory for ``way(...).part_floats`` floats; where
-    those are not 0, y is written by :func:`merge` with the same arguments.
+    those are not 0, y is written by :func:`merge` with the same arguments. ``count``, where not 0: of a mean, how many elements
+    were added up before.
     """
-    return bound("i64_reduce" if operation in WHOLE else "f32_reduce", shape, axes, operation, x, z, y, y2, part, batched, p, correction, eps)
+    return bound("i64_reduce" if operation in WHOLE else "f32_reduce", shape, axes, operation, x, z, y, y2, part, batched, p,
+                 correction, eps, count)
 
 
-def merge(*, shape, axes, operation, x, y, z=None, y2=None, part=0, batched=False, p=2.0, correction=0.0, eps=0.0) -> Step:
+def merge(*, shape, axes, operation, x, y, z=None, y2=None, part=0, batched=False, p=2.0, correction=0.0, eps=0.0,
+          count=0.0) -> Step:
     """The second step of a reduction that is cut into ranges."""
-    return bound("f32_reduce_merge", shape, axes, operation, x, z, y, y2, part, batched, p, correction, eps)
+    return bound("f32_reduce_merge", shape, axes, operation, x, z, y, y2, part, batched, p, correction, eps,
+                 count)
 
 
 SCANS = {"cumsum": 0, "cumprod": 1, "cummax": 2, "cummin": 3, "logcumsumexp": 4}

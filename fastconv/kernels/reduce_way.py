@@ -42,7 +42,7 @@ OPERATIONS = {
 }
 # of whole numbers, in int64: y of int64 for sums and products, else of the dtype of x, as is y2 of the last two
 WHOLE = {f"whole_{name}": OPERATIONS[name] for name in ("sum", "prod", "max", "min", "argmax", "argmin")}
-ALL = {**OPERATIONS, **WHOLE}
+ALL = {**OPERATIONS, **WHOLE, "root": (SUM, PLAIN, SQRT)}  # of sums of squares
 TWO_RESULTS = ("argmax", "argmin", "moments", "var", "std", "rstd", "whole_argmax", "whole_argmin")
 RESULTS = {INDEX: "int64", COUNT: "int64", TRUTH: "bool"}  # the dtype of y; else float32, as that of y2, but for WHOLE
 

@@ -469,6 +469,76 @@ def test_long_chains():
         np.testing.assert_array_equal(x[0], values[results[0]], err_msg=f"seed {seed}, in place")
 
 
+# (shape, axes, order of the dimensions in memory of the first input; of the second, which is repeated along the others)
+FOLDED = {
+    "a row": ((5000,), (0,), (0,), (0,)),
+    "rows": ((7, 1024), (1,), (0, 1), (0, 1)),
+    "rows in pieces, one value each": ((5, 2049), (1,), (0, 1), (0,)),
+    "short rows": ((100, 33), (1,), (0, 1), (1,)),
+    "everything": ((6, 5, 40), (0, 1, 2), (0, 1, 2), (1,)),
+    "outer and inner": ((9, 4, 65), (0, 2), (0, 1, 2), (2,)),
+    "channels last, channels": ((3, 64, 5, 6), (1,), (0, 2, 3, 1), (0, 2, 3)),
+    "channels last, everything": ((3, 40, 5, 6), (0, 1, 2, 3), (0, 2, 3, 1), (1,)),
+    "kept in another order": ((4, 50, 3), (1,), (2, 0, 1), (0, 2)),
+}
+
+
+def memory_of(x, order):
+    """The same values with the dimensions in this order in memory."""
+    return np.ascontiguousarray(x.transpose(order)).transpose(np.argsort(order))
+
+
+@pytest.mark.parametrize("batched", [False, True])
+@pytest.mark.parametrize("operation", kernels.FOLDS)
+@pytest.mark.parametrize("name", FOLDED)
+def test_folds(name, operation, batched):
+    """Sums of integers are exact; what is folded further on, here by NumPy, is the reduction."""
+    shape, axes, order, present = FOLDED[name]
+    kept = [d for d in range(len(shape)) if d not in axes]
+    if batched and 0 in axes:
+        pytest.skip("the batch is reduced: the graph is right for it alone")
+    x = memory_of(integers(shape), order)
+    z = np.broadcast_to(integers([s if d in present else 1 for d, s in enumerate(shape)], 1), shape)
+    given = [operand(x), operand(z)]
+    *_, parts = kernels.folded(shape, [g[1] for g in given], axes, batched)
+    rows = [shape[d] for d in kept]
+    function = {"sum": np.sum, "max": np.max, "min": np.min}[operation]
+    want = function(x.astype(np.float64) * z + 1, axis=axes)
+    for n in [shape[0]] if not batched else [shape[0], 1]:
+        found = []
+        for threads in (1, 2):
+            part = guarded((*rows, parts))
+            program = [("mul", 0, 1), ("add", 2, 1.0)]
+            step = kernels.map(shape=shape, inputs=given, outputs=[(part.ctypes.data, (0,) * len(shape), "float32")],
+                               program=program, results=[3], batched=batched, fold=(operation, axes))
+            steps = StepList([step], shape[0] if batched else 1)
+            steps.set_batch(n if batched else 1)
+            steps.run(threads)
+            found.append(part[:n] if batched else part)
+        np.testing.assert_array_equal(found[0], found[1])
+        np.testing.assert_array_equal(function(found[0].astype(np.float64), axis=-1), want[:n] if batched else want)
+
+
+def test_folds_know_nan_and_infinities():
+    for count in (32, 40, 300, 5000):
+        x = np.random.default_rng(0).standard_normal((6, count)).astype(np.float32)
+        x[1, -1], x[2, 0], x[3, count // 2], x[4, 7] = NAN, INF, -INF, NAN
+        for operation, function in (("max", np.max), ("min", np.min), ("sum", np.sum)):
+            *_, parts = kernels.folded(x.shape, [operand(x)[1]], (1,), False)
+            part = guarded((6, parts))
+            step = kernels.map(shape=x.shape, inputs=[operand(x)], outputs=[(part.ctypes.data, (0, 0), "float32")],
+                               program=[("copy", 0)], results=[1], fold=(operation, (1,)))
+            StepList([step], 1).run(1)
+            np.testing.assert_allclose(function(part, axis=1), function(x.astype(np.float64), axis=1), rtol=2e-6, atol=2e-5)
+
+
+def test_what_does_not_lie_along_a_row_is_not_folded():
+    assert kernels.folded((4, 64, 5, 6), [(1920, 1, 384, 64)], (2, 3), True) is None  # channels last
+    assert kernels.folded((40, 31), [(31, 1)], (1,), False) is None  # too short
+    assert kernels.folded((40, 100), [(0, 0)], (1,), False) is None
+    assert kernels.folded((40, 100), [(100, 1)], (), False) is None
+
+
 def test_random_numbers():
     """Uniform numbers by their number alone: the same in any order, for any threads, in parts."""
     state = Memory(16)

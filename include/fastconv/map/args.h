@@ -13,6 +13,8 @@ enum { FC_MAP_RANK = 8 };
 // [0, 1), whose strides count numbers.
 enum { FC_RANDOM = FC_BOOL + 1 };
 
+enum FcFold { FC_NO_FOLD, FC_FOLD_SUM, FC_FOLD_MAX, FC_FOLD_MIN };
+
 typedef struct FcOperand {
     void* data;             // element 0; FC_RANDOM: an FcRandomState
     int64_t element;        // an FcDtype, or FC_RANDOM
@@ -40,6 +42,7 @@ typedef struct ProgramArgs {
     int64_t extents[FC_MAP_RANK];
     int64_t block;          // elements that registers are wanted to hold
     int64_t turned;         // not 0: blocks are squares of the last two dimensions, for an operand that lies turned
+    int64_t fold;           // an FcFold: what becomes of each row of a block of the result, [row][block across] at the output
     const int64_t* integers;  // of i64_map: its constants
     int64_t* zero;          // of i64_map: not null: becomes 1 where a divisor is 0
 } ProgramArgs;

@@ -12,6 +12,7 @@
 #ifndef FASTCONV_MAP_INL_H
 #define FASTCONV_MAP_INL_H
 
+#include "fastconv/map/fold.inl.h"
 #include "fastconv/map/links.inl.h"
 
 namespace FC_CAT2(fc_, FC_ISA) {
@@ -73,7 +74,7 @@ FC_INLINE MapGeometry map_geometry(const ProgramArgs* a) {
         g.wide = min64(g.columns, 32);
     } else if (g.columns > a->block) {  // pieces of a row, alike
         g.high = 1;
-        g.wide = ceil_div(ceil_div(g.columns, ceil_div(g.columns, a->block)), kUnit) * kUnit;
+        g.wide = a->fold ? a->block : ceil_div(ceil_div(g.columns, ceil_div(g.columns, a->block)), kUnit) * kUnit;
     } else {  // rows that are whole units together
         g.wide = max64(1, g.columns);
         int64_t unit = kUnit;
@@ -333,6 +334,11 @@ inline void map_run(const ProgramArgs* a, int64_t begin, int64_t end, void* scra
             if (first < padded)
                 map_ops[c->op](from(c->of[0]), from(c->of[1]), from(c->of[2]), const_cast<float*>(registers[c->to].p) + first,
                                padded - first);
+        }
+        if (a->fold) {
+            float* y = static_cast<float*>(a->operands[a->inputs].data) + at / g.across * g.high * g.across + at % g.across;
+            fold_rows(a->fold, blocks + a->inputs * room, b.rows, b.columns, y, g.across);
+            continue;
         }
         for (int64_t i = 0; i < a->outputs; ++i) {
             const FcOperand* o = &a->operands[a->inputs + i];

@@ -44,6 +44,7 @@ typedef struct ReduceArgs {
     int64_t kept_rank, reduced_rank;
     FcAxis kept[FC_AXES], reduced[FC_AXES];
     double p, correction, eps;
+    double count;           // not 0: what a mean is divided by, whose elements are sums of some
 } ReduceArgs;
 
 #endif

@@ -280,7 +280,7 @@ FC_NOINLINE double many_results(const ReduceArgs* a, const char* x, const char* 
 // s, t of `lanes` results of k elements become what is written: s to y, t to y2.
 FC_NOINLINE void finish(const ReduceArgs* a, float* s, float* t, int64_t lanes, double k) {
     typedef Vf<kWidth> V;
-    const V count = splat<kWidth>(static_cast<float>(k));
+    const V count = splat<kWidth>(static_cast<float>(a->count != 0.0 ? a->count : k));
     const V free = splat<kWidth>(static_cast<float>(k > a->correction ? k - a->correction : 0.0));
     for (int64_t c = 0; c < lanes; c += kWidth) {
         V v = load<kWidth>(s + c), w = {};
