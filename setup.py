@@ -16,6 +16,7 @@ import logging
 import os
 import platform
 import re
+import runpy
 import shutil
 import subprocess
 import sys
@@ -301,6 +302,7 @@ class BuildPy(build_py):
             shutil.copytree(INCLUDE, Path(self.build_lib) / "fastconv" / "include", dirs_exist_ok=True)
 
 
+runpy.run_path(str(KERNELS / "structures.py"))["write"](INCLUDE, KERNELS)
 setup(
     ext_modules=cythonize(
         [

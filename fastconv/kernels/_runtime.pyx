@@ -91,7 +91,8 @@ def _dispatch():
     fc_resolve(level, _table)
     for i in range(FC_KERNEL_COUNT):
         _by_name[_table[i].name.decode()] = i
-    _isa_info.update(known=names, isa=names[level], reason=reason, available=[names[i] for i in usable],
+    _isa_info.update(known=names, isa=names[level], lanes={"portable": 4, "avx2": 8}.get(names[level], 16),
+                     reason=reason, available=[names[i] for i in usable],
                      detected=[n for i, n in enumerate(names) if (found >> i) & 1],
                      compiled=[n for i, n in enumerate(names) if (compiled >> i) & 1], openmp=bool(FC_OPENMP))
 
@@ -100,7 +101,7 @@ _dispatch()
 
 
 def isa_info() -> dict:
-    """The instruction set in use, why, and which are available: keys known, isa, reason, available, detected,
+    """The instruction set in use, why, and which are available: keys known, isa, lanes (floats of a vector), reason, available, detected,
     compiled, openmp."""
     return dict(_isa_info)
 

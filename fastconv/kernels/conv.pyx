@@ -1,11 +1,11 @@
 # cython: language_level=3
-"""Steps of the convolution family. Geometry is a dict made by ops/conv.py (see ConvArgs in args.h for its meaning)."""
+"""Steps of the convolution family. Geometry is a dict made by ops/conv/problem.py (see ConvArgs in conv/args.h for its meaning)."""
 
-from fastconv.kernels._args cimport ConvArgs, ConvWeightArgs, PartialArgs, PeakArgs
+from fastconv.kernels._args_conv cimport ConvArgs, ConvWeightArgs, PartialArgs, PeakArgs
 from fastconv.kernels._runtime cimport Step
 from fastconv.kernels._runtime import isa_info
 
-cdef int WIDTH = {"portable": 4, "avx2": 8}.get(isa_info()["isa"], 16)
+cdef int WIDTH = isa_info()["lanes"]
 
 ACTIVATIONS = {None: 0, "relu": 1, "clip": 2, "leaky_relu": 3}
 

@@ -22,10 +22,10 @@ cdef Step bound(str kernel, x, y, shape, batched):
     cdef int i, dims = len(shape)
     if dims > 8:
         raise ValueError(f"copy: shape {tuple(shape)} has {dims} dimensions: at most 8")
-    a.source, a.to = DTYPES.index(x[2]), DTYPES.index(y[2])
+    a.from_, a.to = DTYPES.index(x[2]), DTYPES.index(y[2])
     a.x, a.y, a.dims, a.batched = <const void*> source, <void*> target, dims, bool(batched)
     for i in range(dims):
-        a.extent[i], a.sx[i], a.sy[i] = shape[i], x[1][i] * _BYTES[a.source], y[1][i] * _BYTES[a.to]
+        a.extent[i], a.sx[i], a.sy[i] = shape[i], x[1][i] * _BYTES[a.from_], y[1][i] * _BYTES[a.to]
     return step
 
 

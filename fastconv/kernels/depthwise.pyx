@@ -15,7 +15,7 @@ from fastconv.kernels._runtime cimport Step
 from fastconv.kernels._runtime import isa_info
 from fastconv.kernels.conv import ACTIVATIONS
 
-cdef int WIDTH = {"portable": 4, "avx2": 8}.get(isa_info()["isa"], 16)
+cdef int WIDTH = isa_info()["lanes"]
 
 
 def width() -> int:

@@ -17,7 +17,7 @@ from fastconv.kernels._runtime cimport Memory, Step
 from fastconv.kernels._runtime import isa_info
 from fastconv.kernels.conv import ACTIVATIONS, packed_filters
 
-cdef int WIDTH = {"portable": 4, "avx2": 8}.get(isa_info()["isa"], 16)
+cdef int WIDTH = isa_info()["lanes"]
 LARGEST = 1 << 14
 
 
@@ -197,7 +197,7 @@ cdef FftArgs* bind(Step step, str kernel, dict g) except NULL:
     for i, values in enumerate(g["axes"]):
         axis = &a.axis[i]
         axis.size, axis.tile, axis.tiles, axis.span = values["size"], values["tile"], values["tiles"], values["span"]
-        axis.extent_in, axis.in_step = values["in"], values["in_step"]
+        axis.in_, axis.in_step = values["in"], values["in_step"]
         axis.out, axis.out_step, axis.low = values["out"], values["out_step"], values["low"]
         axis.taps, axis.dilation = values["taps"], values["dilation"]
         if axis.size > 1:

@@ -10,7 +10,8 @@ such an index is never followed.
 
 from libc.stdint cimport int64_t
 
-from fastconv.kernels._args_gather cimport GatherArgs, IndexOperand, fill
+from fastconv.kernels._args_gather cimport GatherArgs, IndexOperand
+from fastconv.kernels._dims cimport fill
 from fastconv.kernels._runtime cimport Step
 
 from math import prod

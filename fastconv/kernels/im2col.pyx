@@ -17,7 +17,7 @@ at most one row and the smallest has 64, and an image of one pixel gets a second
 from libc.stdint cimport int64_t
 from libc.string cimport memcpy, memset
 
-from fastconv.kernels._args cimport ConvArgs
+from fastconv.kernels._args_conv cimport ConvArgs
 from fastconv.kernels._args_im2col cimport EpilogueArgs
 from fastconv.kernels._runtime cimport FcKernel, Step, find_kernel
 from fastconv.kernels.blas cimport Gemm, enter_thread, find_gemm, gemm_run, gemm_scratch, leave_thread

@@ -1,7 +1,7 @@
 # What calls need of slots.
 from libc.stdint cimport int64_t
 
-from fastconv.kernels._args cimport FcSlot
+from fastconv.kernels._args_conv cimport FcSlot
 
 
 cdef class Slot:

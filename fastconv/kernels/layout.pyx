@@ -8,7 +8,7 @@ import numpy as np
 
 from fastconv._arrays import is_masked
 
-from fastconv.kernels._args cimport DoorArgs, FoldArgs, PackArgs
+from fastconv.kernels._args_conv cimport DoorArgs, FoldArgs, PackArgs
 from fastconv.kernels._runtime cimport Memory, Step
 from fastconv.kernels.many cimport many
 

@@ -1,17 +1,8 @@
 # cython: language_level=3
 """Steps that measure what the machine can do, other than the FMA peak (conv.fma_peak)."""
 
-from libc.stdint cimport int64_t
-
+from fastconv.kernels._args_peak cimport BandwidthArgs
 from fastconv.kernels._runtime cimport Step
-
-
-cdef extern from "fastconv/conv/args_peak.h" nogil:
-    ctypedef struct BandwidthArgs:
-        const float* x
-        float* y
-        float* out
-        int64_t floats, iterations
 
 
 def bandwidth(*, size_t x, floats, iterations, size_t y=0, size_t out=0) -> Step:

@@ -7,7 +7,7 @@ Sizes of both are in elements of two bytes. Geometry is the dict of conv.pyx wit
 
 from libc.stdint cimport uint16_t
 
-from fastconv.kernels._args cimport ConvArgs, PeakArgs
+from fastconv.kernels._args_conv cimport ConvArgs, PeakArgs
 from fastconv.kernels._args_planes cimport PlaneConvArgs, PlanePackArgs, PlaneWeightArgs, SplitArgs
 from fastconv.kernels.many cimport many
 from fastconv.kernels._runtime cimport Step
@@ -15,7 +15,7 @@ from fastconv.kernels.conv cimport fill
 from fastconv.kernels._runtime import isa_info
 from fastconv.kernels.conv import ACTIVATIONS
 
-cdef int WIDTH = {"portable": 4, "avx2": 8, "avx512": 8}.get(isa_info()["isa"], 16)
+cdef int WIDTH = 8 if isa_info()["isa"] == "avx512" else isa_info()["lanes"]  # whose kernels are those of AVX2
 
 
 WEIGHT_BLOCK = 16  # filters per block of a weight gradient's partial sums

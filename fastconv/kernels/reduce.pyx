@@ -3,7 +3,8 @@
 
 from libc.stdint cimport int64_t
 
-from fastconv.kernels._args_reduce cimport FcAxis, ReduceArgs, ScanArgs
+from fastconv.kernels._args_reduce cimport FcAxis, ReduceArgs
+from fastconv.kernels._args_scan cimport ScanArgs
 from fastconv.kernels._runtime cimport Step
 
 from fastconv.kernels.axes import BYTES, DTYPES, axes_of, collapsed, forward, ordered

@@ -8,8 +8,8 @@ are sorted. With ``batched`` dimension 0 is the batch of the run.
 from libc.math cimport nextafterf
 from libc.stdint cimport int64_t
 
-from fastconv.kernels._args_gather cimport fill
 from fastconv.kernels._args_select cimport NmsArgs, SearchArgs, SortArgs
+from fastconv.kernels._dims cimport fill
 from fastconv.kernels._runtime cimport Step
 
 from fastconv.kernels.dims import DTYPES, Dim, dims, merged

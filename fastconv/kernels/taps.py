@@ -9,7 +9,7 @@ import numpy as np
 
 from fastconv.kernels._runtime import isa_info
 
-WIDTH = {"portable": 4, "avx2": 8}.get(isa_info()["isa"], 16)
+WIDTH = isa_info()["lanes"]
 PART = 4096  # values that a part of a row reads or writes
 BLOCK = np.dtype([("base", "i4"), ("taps", "i4"), ("kind", "i4"), ("use", "i4"), ("at", "i8")])  # ResampleBlock
 SUMMED, SUMMED_SOME, MOVED, MOVED_SOME = range(4)
