@@ -18,7 +18,7 @@ from fastconv.graph.arrays import as_float32, as_int64, copied, fresh, lies_chan
 from fastconv.graph.autodiff import differentiate, remove_dead
 from fastconv.graph.ir import PIXELS, Graph, Node, Tensor, apply, building, operator, showing
 from fastconv.graph.limits import check_memory
-from fastconv.kernels.call import Call, Problem, problem_key
+from fastconv.kernels.call import Call, IdleCalls, problem_key
 from fastconv.kernels.locks import Lock
 from fastconv.kernels.threads import get_num_threads, reset_in_children
 from fastconv.lowering.lower import Lowering, Ref
@@ -55,7 +55,7 @@ class Compiled(Call):
         self.dense = False  # only arrays in C order are taken
         self.read: dict[int, Ref] = {}  # outputs that pass no slot, and where they are after a run
         self.structure: Any = None  # how results nest, where it is made of a function
-        self.problem: Problem | None = None  # that it is counted for
+        self.problem: IdleCalls | None = None  # that it is counted for
         self.counted = 0
 
     @property
@@ -139,7 +139,7 @@ class Cache:
 
     def __init__(self, keep_program: int = KEEP_PROGRAM, keep_total: int = KEEP_TOTAL, keep_plans: int = KEEP_PLANS):
         self.keep_program, self.keep_total, self.keep_plans = keep_program, keep_total, keep_plans
-        self.problems: dict[tuple, Problem] = {}
+        self.problems: dict[tuple, IdleCalls] = {}
         self._lock = Lock("functional's cache")
         self.nbytes = 0
         reset_in_children(self)
@@ -168,7 +168,7 @@ class Cache:
         with self._lock:
             problem = self.problems.get(key)
             if problem is None:
-                problem = self.problems[key] = Problem()
+                problem = self.problems[key] = IdleCalls()
                 problem.touch()
             elif problem is not compiled.problem and (size == 0 and len(problem)):
                 return  # one plan without memory is enough

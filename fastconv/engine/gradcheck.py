@@ -58,7 +58,7 @@ class GradcheckError(RuntimeError):
 
 
 @dataclass
-class Problem:
+class Checked:
     """Something to check: what can be perturbed, its gradients, and how the function is evaluated."""
 
     names: list[str]
@@ -130,7 +130,7 @@ def _copy(name: str, value) -> np.ndarray:
 # ---- what is checked ------------------------------------------------------------------------------------------------------
 
 
-def function_problem(function: Callable, arrays: list[np.ndarray], rng) -> Problem:
+def function_problem(function: Callable, arrays: list[np.ndarray], rng) -> Checked:
     """Forward and backward of a function in one plan, as for training."""
     graph, tensors = _trace(function, arrays)
     batch = {t.shape[0] for t in tensors if t.layout == PIXELS}
@@ -173,7 +173,7 @@ def function_problem(function: Callable, arrays: list[np.ndarray], rng) -> Probl
     values = [a for a, t in zip(arrays, tensors, strict=True) if t.dtype == "float32"]
     parameters = [t.parameter for t in wanted[len(values):]]
     names = [t.name or f"parameter {i - len(values)}" for i, t in enumerate(wanted)]
-    return Problem(names, [*values, *parameters], results, cotangents, evaluate)
+    return Checked(names, [*values, *parameters], results, cotangents, evaluate)
 
 
 def _trace(function: Callable, arrays: list[np.ndarray]) -> tuple[Graph, list[Tensor]]:
@@ -200,7 +200,7 @@ def _point(lowered: Lowering, tensor: Tensor, name: str, array: np.ndarray) -> N
         lowered.slots[name].take(array, False)
 
 
-def engine_problem(engine: Engine, arrays: list[np.ndarray], rng) -> Problem:
+def engine_problem(engine: Engine, arrays: list[np.ndarray], rng) -> Checked:
     """The parameters of an engine, by its own backward."""
 
     def evaluate() -> list[np.ndarray]:
@@ -214,7 +214,7 @@ def engine_problem(engine: Engine, arrays: list[np.ndarray], rng) -> Problem:
     found = [(p, np.array(p.grad)) for p, _ in before if p.grad is not None]
     for p, grad in before:
         p.grad = grad
-    return Problem([f"parameter {i}" for i in range(len(found))], [p for p, _ in found], [g for _, g in found],
+    return Checked([f"parameter {i}" for i in range(len(found))], [p for p, _ in found], [g for _, g in found],
                    cotangents, evaluate)
 
 
@@ -227,7 +227,7 @@ def _leaves(value) -> list[np.ndarray]:
 # ---- the comparison -------------------------------------------------------------------------------------------------------
 
 
-def compare(problem: Problem, eps: float, rtol: float, max_elements: int, rng) -> Worst:
+def compare(problem: Checked, eps: float, rtol: float, max_elements: int, rng) -> Worst:
     """The element whose analytic gradient agrees least with the numeric one."""
     base = problem.evaluate()
     if any(not np.array_equal(a, b, equal_nan=True) for a, b in zip(base, problem.evaluate(), strict=True)):
@@ -252,7 +252,7 @@ def compare(problem: Problem, eps: float, rtol: float, max_elements: int, rng) -
     return worst._replace(checked=checked)
 
 
-def element(problem: Problem, value, x: np.ndarray, i: int, analytic: float, step: float, least: float,
+def element(problem: Checked, value, x: np.ndarray, i: int, analytic: float, step: float, least: float,
             rtol: float) -> tuple[float, float]:
     """(numeric derivative, relative difference) by one element, at the step where they agree best."""
     best = (np.nan, np.inf)
@@ -270,7 +270,7 @@ def element(problem: Problem, value, x: np.ndarray, i: int, analytic: float, ste
     return best
 
 
-def central(problem: Problem, value, x: np.ndarray, i: int, h: float) -> float:
+def central(problem: Checked, value, x: np.ndarray, i: int, h: float) -> float:
     above, below = np.float32(x.flat[i] + h), np.float32(x.flat[i] - h)
     put(value, i, above)
     high = problem.evaluate()

@@ -7,7 +7,7 @@ from math import prod
 from typing import Any
 
 from fastconv.graph.autodiff import remove_dead
-from fastconv.graph.ir import DENSE, FLAT, PIXELS, Graph, Node, Tensor, Type
+from fastconv.graph.ir import DENSE, FLAT, PIXELS, Graph, Node, Tensor, Type, operator
 from fastconv.graph.merge import merge
 
 # operators whose kernels add a residual and apply an activation, and how many inputs they have without a residual
@@ -86,7 +86,7 @@ def fold_batchnorm(graph: Graph) -> None:
             continue
         attrs = {"eps": node.attrs["eps"], "transposed": conv.op.name == "conv_transpose",
                  "groups": conv.attrs.get("groups", 1)}
-        fold = Node(_operator("fold_batchnorm"), [w, b, gamma, beta, mean, var], attrs, conv.path, conv.segment)
+        fold = Node(operator("fold_batchnorm"), [w, b, gamma, beta, mean, var], attrs, conv.path, conv.segment)
         filters = conv.output.shape[1]
         fold.outputs = [Tensor(graph, Type(w.shape, FLAT), fold, 0), Tensor(graph, Type((filters,), FLAT), fold, 1)]
         graph.nodes.insert(graph.nodes.index(conv), fold)
@@ -189,12 +189,6 @@ def _replace(graph: Graph, node: Node, by: Tensor) -> None:
     graph.nodes.remove(node)
 
 
-def _operator(name: str):
-    from fastconv.graph.ir import _operators
-
-    return _operators[name]
-
-
 def place_concatenations(graph: Graph) -> dict[Tensor, tuple[Tensor, int]]:
     """Concatenations along channels whose inputs can be written straight into their channels."""
     placed: dict[Tensor, tuple[Tensor, int]] = {}
@@ -217,4 +211,4 @@ def place_concatenations(graph: Graph) -> dict[Tensor, tuple[Tensor, int]]:
 
 
 # operators whose output is another tensor's bytes, or must be dense
-KEEPS_OWN_LAYOUT = ("flatten", "unflatten", "linear_backward_data", "identity", "channel_slice")
+KEEPS_OWN_LAYOUT = ("flatten", "unflatten", "linear_backward_data", "channel_slice")

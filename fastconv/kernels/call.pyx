@@ -247,7 +247,7 @@ cdef object fresh(Slot slot, int64_t n, bint last):
 
 # ---- finding ------------------------------------------------------------------------------------------------------
 
-cdef class Problem:
+cdef class IdleCalls:
     """The idle calls of one problem. A call is the caller's alone until it is given back."""
 
     cdef list idle
@@ -362,14 +362,14 @@ cdef class Function:
         self.problems, self.tag, self.count, self.careful = problems, tag, count, careful
 
     def __call__(self, *arguments):
-        cdef Problem problem
+        cdef IdleCalls problem
         cdef Call call
         try:
             found = self.problems.get(make_key(self.tag, arguments, self.count))
         except TypeError:
             found = None
         if found is not None:
-            problem = <Problem> found
+            problem = <IdleCalls> found
             call = problem.take()
             if call is not None:
                 try:

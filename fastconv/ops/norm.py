@@ -80,7 +80,7 @@ def gradient(node: Node, grads: list) -> list:
 # ---- lowering ---------------------------------------------------------------------------------------------------------
 
 
-class Problem:
+class Statistics:
     """Sizes and cut of one normalisation, and the memory that its steps share."""
 
     def __init__(self, x: Tensor, cx: Lowering):
@@ -99,7 +99,7 @@ def references(cx: Lowering, **tensors: Tensor | None) -> dict[str, Any]:
 
 def lower(node: Node, cx: Lowering) -> None:
     x, weight, bias, mean, var, *extra = node.inputs
-    p, attrs = Problem(x, cx), node.attrs
+    p, attrs = Statistics(x, cx), node.attrs
     view = cx.read(x)
     affine = references(cx, gamma=weight, beta=bias)
     keywords: dict = {}
@@ -148,7 +148,7 @@ class EnoughValues:
 def lower_backward(node: Node, cx: Lowering) -> None:
     gy, x = node.inputs
     forward, training = node.attrs["forward"], node.attrs["forward"].attrs["training"]
-    p, stats = Problem(x, cx), cx.extra["batch_norm", forward]
+    p, stats = Statistics(x, cx), cx.extra["batch_norm", forward]
     g, view = cx.read(gy), cx.read(x)
     act: dict = {}
     if node.attrs.get("act"):

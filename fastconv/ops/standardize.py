@@ -102,7 +102,7 @@ def split_shape(shape: Sequence[int], groups: int) -> tuple[int, ...]:
     return tuple(shape) if not groups else (shape[0], groups, shape[1] // groups, *shape[2:])
 
 
-class Problem:
+class Grouped:
     """A normalisation seen in the shape that its statistics want."""
 
     def __init__(self, x: Tensor, attrs: dict, cx: Lowering):
@@ -194,7 +194,7 @@ def infer(inputs: list, attrs: dict) -> list[Type]:
 def lower(node: Node, cx: Lowering) -> None:
     x, weight, bias, *running = node.inputs
     y, *statistics = node.outputs
-    p = Problem(x, node.attrs, cx)
+    p = Grouped(x, node.attrs, cx)
     source, target = p.operand(cx.view(x)), p.operand(cx.view(y, write=True))
     mean, scale = (p.statistics(t, True) for t in statistics)
     if prod(p.shape) == 0:
@@ -231,7 +231,7 @@ def lower(node: Node, cx: Lowering) -> None:
         follow(p, cx, source, running, node.attrs["momentum"])
 
 
-def follow(p: Problem, cx: Lowering, source: Operand, running: Sequence[Tensor], momentum: float) -> None:
+def follow(p: Grouped, cx: Lowering, source: Operand, running: Sequence[Tensor], momentum: float) -> None:
     """Moves running statistics towards the means over the batch of those of its images, variances unbiased."""
     cx.changed += [t.parameter for t in running if t.parameter is not None]
     variances, means = p.steps.temp(p.kept, "variances"), p.steps.temp(p.kept, "means")
@@ -270,7 +270,7 @@ def infer_backward(inputs: list, attrs: dict) -> list[Type]:
 
 def lower_backward(node: Node, cx: Lowering) -> None:
     gy, x, mean_, scale_, weight = node.inputs
-    p, centred = Problem(x, node.attrs, cx), node.attrs["centred"]
+    p, centred = Grouped(x, node.attrs, cx), node.attrs["centred"]
     s, rank = p.steps, range(len(p.shape))
     g, v = p.operand(cx.view(gy)), p.operand(cx.view(x))
     written = [p.parameter(t, True) for t in node.outputs[1:]]
