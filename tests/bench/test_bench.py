@@ -360,6 +360,11 @@ def test_outputs_that_differ_are_refused():
         timing.check_agreement("x", [same[0], ("b", timing.digest(right.T))])
     with pytest.raises(RuntimeError, match="differ"):
         timing.check_agreement("x", [same[0], ("b", timing.digest(right * np.nan))])
+    tiny = np.abs(right) / np.abs(right).max() * 1e-6
+    assert timing.check_agreement("x", [("a", timing.digest(tiny)), ("b", timing.digest(tiny + 1e-7))]) < 1e-3
+    for one, other in ((tiny, tiny + 2e-6), (-tiny, -tiny - 1e-7)):
+        with pytest.raises(timing.Disagreement):
+            timing.check_agreement("x", [("a", timing.digest(one)), ("b", timing.digest(other))])
 
 
 def test_everyone_gets_the_same_threads_and_cap():
