@@ -13,6 +13,25 @@ FC_INLINE int64_t moved_together(const AugmentArgs* a) {
     return a->xs[1] == 1 && a->ys[1] == 1 && a->xs[3] == a->C && a->ys[3] == a->C ? a->C : 0;
 }
 
+// A call would take longer than a short row.
+template <typename T>
+FC_NOINLINE void copy_forwards(T* y, const T* x, int64_t values) {
+    const int64_t bytes = values * static_cast<int64_t>(sizeof(T));
+    if (bytes < 16 || bytes > 1024) {
+        memcpy(y, x, static_cast<size_t>(bytes));
+        return;
+    }
+    char* to = reinterpret_cast<char*>(y);
+    const char* from = reinterpret_cast<const char*>(x);
+    Bytes16 v;
+    for (int64_t i = 0; i + 16 <= bytes; i += 16) {
+        memcpy(&v, from + i, 16);
+        memcpy(to + i, &v, 16);
+    }
+    memcpy(&v, from + bytes - 16, 16);
+    memcpy(to + bytes - 16, &v, 16);
+}
+
 // `count` pixels of P values, the first from `from`, the others from in front of it.
 template <typename T>
 FC_NOINLINE void copy_backwards(T* to, const T* from, int64_t count, int64_t P) {
@@ -58,7 +77,7 @@ FC_NOINLINE void move_image(const AugmentArgs* a, const T* x, T* y, const Move k
             if (begin < end) {
                 const T* first = row + (k.x + k.dx * begin) * P;
                 if (k.dx > 0) {
-                    memcpy(out + begin * P, first, static_cast<size_t>((end - begin) * P) * sizeof(T));
+                    copy_forwards(out + begin * P, first, (end - begin) * P);
                 } else {
                     copy_backwards(out + begin * P, first, end - begin, P);
                 }
