@@ -120,7 +120,7 @@ def test_past_the_caches(make):
     (12, 180000), (180000, 12)])
 @pytest.mark.parametrize("planes", [1, 3])
 def test_turned_past_the_caches(planes, rows, columns):
-    """Pieces that begin with lines of either side, rows that are aligned alike, each in its own way, one behind the other."""
+    """Pieces that begin with lines of either side, rows aligned alike, each in its own way, one behind the other."""
     rng = np.random.default_rng(0)
     columns = -(-columns // planes) if columns > rows else columns
     rows = -(-rows // planes) if rows > columns else rows
