@@ -156,7 +156,9 @@ class Engine:
             program.prepare(threads)
             result = plan.call.run(inputs, threads, out)
             if result is not None:
-                return result if plan.structure.plain or out is not None else plan.structure.build(
+                if out is not None:
+                    return out
+                return result if plan.structure.plain else plan.structure.build(
                     result if isinstance(result, tuple) else (result,))
             given: Sequence = () if out is None else (out,) if isinstance(out, np.ndarray) else several(plan.outputs, out)
             plan, program, n, held = self._bring(inputs, given)

@@ -129,7 +129,7 @@ cdef class Call:
         self.entries = self.exits = self.segments = self.doors = None
 
     def run(self, tuple arguments, int threads, out=None):
-        """Runs on all arguments; into ``out``, an array, where that is given and there is one result.
+        """Runs on all arguments; into ``out`` where that is given: an array, or a list or tuple of one for each result.
 
         None, and nothing has run, where one of them is not what is expected.
         """
@@ -167,10 +167,17 @@ cdef class Call:
             return None
         n = n if n >= 0 else 1
         cdef list results = []
+        cdef tuple given
         if out is not None:
-            if len(self.exits) != 1 or (<Slot> self.exits[0]).take(out, True) != n or touches(out, arguments, count):
+            given = tuple(out) if isinstance(out, (list, tuple)) else (out,)
+            if len(given) != len(self.exits):
                 return None
-            results.append(out)
+            for i in range(len(given)):
+                slot = <Slot> self.exits[i]
+                if slot.take(given[i], True) != (n if slot.batched else 1) or touches(given[i], arguments, count) or \
+                        touches(given[i], given, i):
+                    return None
+            results.extend(given)
         else:
             for i in range(len(self.exits)):
                 results.append(fresh(<Slot> self.exits[i], n, order == 1))

@@ -182,3 +182,27 @@ def test_a_gradient_that_comes_back_as_one():
         engine.backward(back)
         np.testing.assert_allclose(layer.bias.grad, view(given).sum(0), rtol=1e-5, atol=1e-5)
         np.testing.assert_allclose(layer.weight.grad, view(given).T @ x, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", [list, tuple])
+def test_several_outputs_into_arrays_of_any_strides(kind):
+    """What is given comes back, written where it lies; arrays that share memory are refused, inputs among them copied."""
+    engine = fc.compile(lambda a, b: (a + b, F.relu(a), (a * b).flatten(1)), [SHAPE, SHAPE])
+    a, b = normal(1), normal(2)
+    expected = [np.array(y) for y in engine(a, b)]
+    for n in (3, 2, 3):
+        wide = np.full((n, 6, 5, 8), np.nan, np.float32)
+        out = kind([wide[..., 2:6].transpose(0, 3, 1, 2), np.empty((n, *SHAPE[1:]), np.float32),
+                    np.empty((n, 240), np.float32)[:, ::2]])
+        assert engine(a[:n], b[:n], out=out) is out
+        for got, want in zip(out, expected, strict=True):
+            np.testing.assert_array_equal(got, want[:n])
+        assert np.isnan(wide[..., :2]).all() and np.isnan(wide[..., 6:]).all()
+    c, d = a.copy(), b.copy()
+    last = np.empty((3, 120), np.float32)
+    engine(c, d, out=kind([d, c, last]))
+    for got, want in zip((d, c, last), expected, strict=True):
+        np.testing.assert_array_equal(got, want)
+    for wrong in ([c, c, last], [c, d], [c, d, last, last], [c, d, np.empty((3, 119), np.float32)], [c, 3, last]):
+        with pytest.raises((TypeError, ValueError), match="out"):
+            engine(a, b, out=kind(wrong))
