@@ -19,6 +19,5 @@ EXCLUDED = {
     "test_ai_onnx_ml_tree_*": TREES,
     "test_image_decoder_*": "files of pictures are no tensors",
     "test_bitcast_float64_to_int64": "float64 is held in float32, whose bits are others",
-    "test_*deform_conv_*": "no kernel of ours",
     "test_gradient_of*": "the graph's own gradient as an operator",
 }

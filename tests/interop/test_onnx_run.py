@@ -163,3 +163,47 @@ def test_an_empty_batch():
     for n in (2, 0, 1):
         assert net.run(np.ones((n, 3, 8, 8), np.float32))[0].shape == (n, 4, 5, 13)
     assert fc.compile(net, (2, 3, 8, 8))(np.ones((0, 3, 8, 8), np.float32)).shape == (0, 4, 5, 13)
+
+
+def deformed(x, w, offset, mask, strides, pads, dilations, groups):
+    """Convolution with moved taps, tap by tap, in float64."""
+    n, c, height, width = x.shape
+    outputs, per, rows, columns = w.shape
+    moved = offset.shape[1] // (2 * rows * columns)
+    y = np.zeros((n, outputs, *offset.shape[2:]))
+
+    def at(image, row, column):
+        inside = 0 <= row < height and 0 <= column < width
+        return image[row, column] if inside else 0.0
+
+    for i, o, r, q, k, a, b in np.ndindex(n, outputs, *offset.shape[2:], per, rows, columns):
+        channel = o // (outputs // groups) * per + k
+        place = (channel // (c // moved) * rows + a) * columns + b
+        down = r * strides[0] - pads[0] + a * dilations[0] + float(offset[i, 2 * place, r, q])
+        right = q * strides[1] - pads[1] + b * dilations[1] + float(offset[i, 2 * place + 1, r, q])
+        top, left = int(np.floor(down)), int(np.floor(right))
+        value = sum(at(x[i, channel], top + u, left + v) * abs(1 - u - down + top) * abs(1 - v - right + left)
+                    for u in (0, 1) for v in (0, 1))
+        y[i, o, r, q] += float(w[o, k, a, b]) * value * (1.0 if mask is None else float(mask[i, place, r, q]))
+    return y
+
+
+@pytest.mark.parametrize(("size", "kernel", "strides", "pads", "dilations", "groups", "moved", "masked"), [
+    ((5, 6), (3, 3), (1, 1), (1, 1, 1, 1), (1, 1), 1, 1, False), ((7, 5), (3, 2), (2, 1), (1, 0, 1, 1), (1, 2), 2, 1, True),
+    ((1, 6), (1, 3), (1, 2), (0, 1, 0, 1), (1, 1), 1, 2, True), ((6, 6), (1, 1), (1, 1), (0,) * 4, (1, 1), 4, 4, False)])
+def test_convolution_with_moved_taps(size, kernel, strides, pads, dilations, groups, moved, masked):
+    c, outputs, taps = 4, 8, kernel[0] * kernel[1]
+    out = [(s + pads[i] + pads[i + 2] - d * (k - 1) - 1) // step + 1
+           for i, (s, k, step, d) in enumerate(zip(size, kernel, strides, dilations, strict=True))]
+    x = rng.standard_normal((2, c, *size)).astype(np.float32)
+    w = rng.standard_normal((outputs, c // groups, *kernel)).astype(np.float32)
+    b = rng.standard_normal(outputs).astype(np.float32)
+    offset = (2 * rng.standard_normal((2, 2 * moved * taps, *out))).astype(np.float32)
+    mask = rng.random((2, moved * taps, *out)).astype(np.float32) if masked else None
+    names = ["x", "w", "offset", "b", *(["mask"] if masked else [])]
+    inputs = {"x": list(x.shape), "offset": list(offset.shape), **({"mask": list(mask.shape)} if masked else {})}
+    made = model([node("DeformConv", names, ["y"], strides=strides, pads=pads, dilations=dilations, group=groups,
+                       offset_group=moved)], inputs, {"y": [None] * 4}, {"w": w, "b": b}, opset=19)
+    got = built(made).run({"x": x, "offset": offset, **({"mask": mask} if masked else {})})[0]
+    want = deformed(x, w, offset, mask, strides, pads, dilations, groups) + b.reshape(-1, 1, 1)
+    np.testing.assert_allclose(got, want, rtol=1e-4, atol=2e-5 * np.abs(want).max())

@@ -341,9 +341,10 @@ WEIGHTS = {
     "Conv": (1, 2), "ConvTranspose": (1, 2), "Gemm": (0, 1, 2), "MatMul": (0, 1), "BatchNormalization": (1, 2, 3, 4),
     "InstanceNormalization": (1, 2), "LayerNormalization": (1, 2), "GroupNormalization": (1, 2), "RMSNormalization": (1,),
     "PRelu": (1,), "Add": (0, 1), "Sub": (0, 1), "Mul": (0, 1), "Div": (0, 1), "LSTM": (1, 2, 3, 7), "GRU": (1, 2, 3),
-    "RNN": (1, 2, 3), "Gather": (0,), "Einsum": (0, 1), "Concat": tuple(range(64)), "Expand": (0,), "Where": (1, 2),
-    "SimplifiedLayerNormalization": (1,), "com.microsoft.FusedConv": (1, 2), "com.microsoft.FusedGemm": (0, 1, 2),
-    "com.microsoft.FusedMatMul": (0, 1), "com.microsoft.SkipLayerNormalization": (2, 3, 4), "com.microsoft.BiasGelu": (1,),
+    "DeformConv": (1, 3), "RNN": (1, 2, 3), "Gather": (0,), "Einsum": (0, 1), "Concat": tuple(range(64)),
+    "Expand": (0,), "Where": (1, 2), "SimplifiedLayerNormalization": (1,), "com.microsoft.FusedConv": (1, 2),
+    "com.microsoft.FusedGemm": (0, 1, 2), "com.microsoft.FusedMatMul": (0, 1), "com.microsoft.BiasGelu": (1,),
+    "com.microsoft.SkipLayerNormalization": (2, 3, 4),
 }
 
 

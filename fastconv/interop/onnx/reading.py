@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from functools import cache
 from math import prod
 from typing import Any, NamedTuple
 
@@ -73,6 +74,7 @@ def opset(model) -> int:
     return versions[0]
 
 
+@cache
 def dtypes() -> dict[int, str]:
     """NumPy's names of ONNX's element types."""
     from onnx import TensorProto as T

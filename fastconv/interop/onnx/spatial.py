@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from fastconv.graph.ir import apply
+from fastconv.interop.onnx.conv import several
 from fastconv.interop.onnx.table import Node, function, register, tensor
 from fastconv.ops import views
 
@@ -161,3 +162,37 @@ def roi_align(node: Node, x, rois, batch_indices):
 def max_roi_pool(node: Node, x, rois):
     return function(node, "roi_pool")(tensor(x), tensor(rois), tuple(node.get("pooled_shape")),
                                       float(node.get("spatial_scale", 1.0)))
+
+
+@register("DeformConv")
+def deform_conv(node: Node, x, w, offset, b=None, mask=None):
+    """Convolution whose taps are moved: they are sampled (bilinear, zero outside), then multiplied."""
+    x, offset = tensor(x), tensor(offset)
+    if x.ndim != 4:
+        raise node.fail(f"input of shape {tuple(x.shape)}: expected (N, C, H, W)")
+    n, c, *size = (int(s) for s in x.shape)
+    outputs, per, *kernel = (int(s) for s in w.shape)
+    groups, moved, taps = node.get("group", 1), node.get("offset_group", 1), kernel[0] * kernel[1]
+    strides, dilations = several(node, "strides", 2, 1), several(node, "dilations", 2, 1)
+    given = node.get("pads") or [0] * 4
+    rows, columns = (int(s) for s in offset.shape[2:])
+    if moved < 1 or c % moved or groups < 1 or c != per * groups or outputs % groups:
+        raise node.fail(f"input of {c} channels, weight of shape {tuple(w.shape)}, group={groups}, offset_group={moved}")
+    if tuple(int(s) for s in offset.shape[:2]) != (n, 2 * moved * taps):
+        raise node.fail(f"offset of shape {tuple(offset.shape)}: expected ({n}, {2 * moved * taps}, rows, columns)")
+    offset = offset.reshape(n * moved, taps, 2, rows, columns)
+    places = []
+    for axis, count in ((1, columns), (0, rows)):  # the grid's order is (x, y)
+        tap = np.arange(taps) % kernel[1] if axis else np.arange(taps) // kernel[1]
+        at = np.arange(count) * strides[axis] - given[axis]
+        still = (tap * dilations[axis])[:, None, None] + (at[None, None] if axis else at[None, :, None])
+        place = offset[:, :, axis] + tensor(np.broadcast_to(still, (taps, rows, columns)).astype(np.float32))
+        places.append((place * 2.0 + 1.0) / float(size[axis]) - 1.0)
+    grid = function(node, "stack")(places, 4).reshape(n * moved, taps * rows, columns, 2)
+    taken = function(node, "grid_sample")(x.reshape(n * moved, c // moved, *size), grid, "bilinear", "zeros", False)
+    if mask is not None:
+        taken = taken * tensor(mask).reshape(n * moved, 1, taps * rows, columns)
+    taken = taken.reshape(n, groups, per * taps, rows * columns)
+    y = tensor(w).reshape(groups, outputs // groups, per * taps) @ taken
+    y = y.reshape(n, outputs, rows, columns)
+    return y if b is None else y + tensor(b).reshape(1, outputs, 1, 1)
