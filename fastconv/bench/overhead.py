@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -17,13 +18,15 @@ from fastconv.bench.record import Record
 from fastconv.measure import race, subject, timing
 from fastconv.measure.peers import PeerError
 from fastconv.measure.timing import Measurement, Variant
+from fastconv.train.model import save
 
 NOTE = ("call: a network of one ReLU on one value, from Python. step: what each of 64 more ReLUs adds. functional: one "
         "operator by itself, weights packed in the call, on (1, 8, 8, 8). import: in a fresh interpreter. compile: from a "
-        "module (a file, for ONNX Runtime and OpenVINO) until the first result. plan: compiling one layer of many taps or "
-        "phases, without a run. door: arrays of PyTorch's order into channels-last buffers (bordered: zeros around) and "
-        "out of them, so many times that 4 MB have moved; bytes read and written count; beside memcpy of one thread on the "
-        "same bytes.")
+        "module (a file, for ONNX Runtime and OpenVINO) until the first result. start: from the start of a process until the "
+        "first result of a network in a file (safetensors; ONNX for ONNX Runtime), with bytecode and file in memory. plan: "
+        "compiling one layer of many taps or phases, without a run. door: arrays of PyTorch's order into channels-last "
+        "buffers (bordered: zeros around) and out of them, so many times that 4 MB have moved; bytes read and written "
+        "count; beside memcpy of one thread on the same bytes.")
 MORE = 64
 IMPORTS = {
     "numpy": "import numpy",
@@ -81,7 +84,7 @@ def conclude(options, record: Record) -> dict:
 
 
 LABELS = {"call": "call", "step": "step of the tape", "functional": "functional call", "import": "import",
-          "compile": "compile", "plan": "plan of a layer", "door": "door"}
+          "compile": "compile", "start": "start of a process", "plan": "plan of a layer", "door": "door"}
 
 
 def todo(options, peers: dict) -> Iterator[tuple[str, str, Callable[[int, list], dict]]]:
@@ -95,6 +98,8 @@ def todo(options, peers: dict) -> Iterator[tuple[str, str, Callable[[int, list],
         yield "functional", name, taking(functional, name)
     for network, batch in itertools.product(options.networks, options.batch):
         yield "compile", f"{subjects.label(network)}, batch {batch}", taking(compiling, network, batch)
+    for network, batch in itertools.product(options.networks, options.batch):
+        yield "start", f"{subjects.label(network)}, batch {batch}", taking(starting, network, batch)
     for name, shape, kind in doors.doors():
         yield "door", name, taking(doors.timed, name, shape, kind)
 
@@ -163,6 +168,49 @@ def compiling(options, peers: dict, threads: int, network: str, batch: int,
                         raise
                     failed.append((m.peer, str(error)))
                     measured.remove(m)
+    return measured
+
+
+STARTS = {
+    "fastconv": "import numpy, fastconv; x = numpy.zeros({shape}, numpy.float32); "
+                "fastconv.compile(fastconv.load({file!r}), {shape}, threads={threads})(x)",
+    "onnxruntime": "import numpy, onnxruntime; x = numpy.zeros({shape}, numpy.float32); o = onnxruntime.SessionOptions(); "
+                   "o.intra_op_num_threads, o.inter_op_num_threads = {threads}, 1; "
+                   "s = onnxruntime.InferenceSession({file!r}, o, providers=['CPUExecutionProvider']); "
+                   "s.run(None, {{s.get_inputs()[0].name: x}})",
+}
+
+
+def starting(options, peers: dict, threads: int, network: str, batch: int, failed: list) -> list[Measurement]:
+    """Seconds from the start of a process until a network in a file has given its first result, in turns; the first of each
+    process, which writes bytecode, does not count."""
+    found = subjects.of(network)
+    with subjects.written(network, ["inference"]) as folder:
+        shape = (batch, *found.shape)
+        asked = race.job(folder, "inference", shape, threads, options.precision)
+        race.write_onnx(asked, peers)
+        files = dict.fromkeys(STARTS, found.source or os.path.join(folder, "model.onnx"))
+        if not found.source:
+            files["fastconv"] = os.path.join(folder, "own.safetensors")
+            save(found.make(), files["fastconv"])
+        measured = [Measurement(name, "start", {}) for name in STARTS if name in peers]
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(p or os.getcwd() for p in sys.path),
+                       "PYTHONPYCACHEPREFIX": os.path.join(folder, "bytecode")}
+        environment.pop("PYTHONDONTWRITEBYTECODE", None)
+        for counted in range(1 + min(options.rounds, 5)):
+            for m in list(measured):
+                code = STARTS[m.peer].format(shape=shape, threads=threads, file=files[m.peer])
+                begin = time.monotonic()  # of the whole machine
+                done = subprocess.run([sys.executable, "-c", f"{code}; import time; print(time.monotonic())"],
+                                      capture_output=True, text=True, env=environment)
+                if done.returncode == 0:
+                    m.seconds += [float(done.stdout.split()[-1]) - begin] if counted else []
+                    continue
+                last = (done.stderr.strip() or f"status {done.returncode}").splitlines()[-1]
+                if m.peer == "fastconv":
+                    raise PeerError(f"fastconv: start of {network}: {last}")
+                failed.append((m.peer, last))
+                measured.remove(m)
     return measured
 
 

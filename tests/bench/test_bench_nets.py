@@ -242,7 +242,7 @@ def test_overhead(tmp_path, capsys):
     said = bench(capsys, "overhead", *QUICK, "--peers", names, "--networks", "lenet5", "--json", target)
     rows = json.loads(target.read_text())["results"]
     assert [r["what"] for r in rows] == ["call", "step", *["functional"] * len(overhead.FUNCTIONAL), *["import"] * 3,
-                                         "compile", *["plan"] * len(plans.LAYERS), *["door"] * len(doors.doors())]
+                                         "compile", "start", *["plan"] * len(plans.LAYERS), *["door"] * len(doors.doors())]
     assert all(r["ratios"].keys() == {"memcpy"} for r in rows if r["what"] == "door") and "GB/s" in said.out
     assert all(len(c["seconds"]) == 1 for r in rows for c in r["cases"]) and "lenet5, batch 1" in said.out
     assert all(r["cases"][0]["peer"] == "fastconv" for r in rows)
