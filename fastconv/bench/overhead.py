@@ -21,12 +21,12 @@ from fastconv.measure.timing import Measurement, Variant
 from fastconv.train.model import save
 
 NOTE = ("call: a network of one ReLU on one value, from Python. step: what each of 64 more ReLUs adds. functional: one "
-        "operator by itself, weights packed in the call, on (1, 8, 8, 8). import: in a fresh interpreter. compile: from a "
-        "module (a file, for ONNX Runtime and OpenVINO) until the first result. start: from the start of a process until "
-        "the first result of a network in a file (safetensors; ONNX for ONNX Runtime), with bytecode and file in memory. plan: "
-        "compiling one layer of many taps or phases, without a run. door: arrays of PyTorch's order into channels-last "
-        "buffers (bordered: zeros around) and out of them, so many times that 4 MB have moved; bytes read and written "
-        "count; beside memcpy of one thread on the same bytes.")
+        "operator by itself, weights packed in the call, on (1, 8, 8, 8). import: in a fresh interpreter. compile: from a"
+        " module (a file, for ONNX Runtime and OpenVINO) until the first result. start: from the start of a process until"
+        " the first result of a network in a file (safetensors; ONNX for ONNX Runtime), with bytecode and file in memory."
+        " plan: compiling one layer of many taps or phases, without a run. door: arrays of PyTorch's order into channels-"
+        "last buffers (bordered: zeros around) and out of them, so many times that 4 MB have moved; bytes read and "
+        "written count; beside memcpy of one thread on the same bytes.")
 MORE = 64
 IMPORTS = {
     "numpy": "import numpy",
