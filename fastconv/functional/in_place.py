@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from inspect import signature
 
 from fastconv.functional.activation import elu, hardtanh, leaky_relu, relu
 from fastconv.functional.activations import celu, into, rrelu, selu, threshold
@@ -13,6 +14,8 @@ def _underscored(function: Callable) -> Callable:
         return into(input, True, function(input, *args, **kwargs))
 
     call.__name__ = call.__qualname__ = f"{function.__name__}_"
+    taken = signature(function)
+    call.__signature__ = taken.replace(parameters=[p for p in taken.parameters.values() if p.name != "inplace"])  # type: ignore
     call.__doc__ = f":func:`{function.__name__}`, written into ``input`` where that is an array, and returned."
     return call
 

@@ -272,7 +272,8 @@ def arguments_of(function):
 FUNCTIONS = [getattr(F, name) for name in F.__all__ if inspect.isfunction(getattr(F, name)) and
              name not in ("gradcheck", "vjp") and not hasattr(getattr(F, name), "record") and  # those: test_records.py
              getattr(F, name).__module__.rpartition(".")[2] not in
-             ("dependent", "advanced", "tables", "activations", "pointwise", "constants")]  # test_indexing.py, test_map.py
+             ("dependent", "advanced", "tables", "activations", "in_place", "pointwise", "constants")]
+# of which test_indexing.py, test_map.py and test_in_place.py are
 
 
 @pytest.mark.parametrize("function", FUNCTIONS, ids=lambda f: f.__name__)
