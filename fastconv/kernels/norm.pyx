@@ -178,7 +178,7 @@ def backward_data(size_t gy, size_t stats, size_t gx, *, channels, pixels, ldg, 
 
 # ---- rows ---------------------------------------------------------------------------------------------------------------
 
-LONGEST_ROW = 1 << 15  # values: of two rows that stay in the second-level cache
+LONGEST_ROW = 1 << 17  # values: of a row that stays in the second-level cache
 
 
 def cut_rows(rows, channels) -> tuple:
@@ -196,11 +196,14 @@ cdef Step _rows(str kernel, size_t x, size_t y, size_t mean, size_t rstd, size_t
     return step
 
 
-def rows(size_t x, size_t y, size_t rstd, *, rows, channels, ldx, ldy, eps, size_t mean=0, size_t weight=0, size_t bias=0) -> Step:
-    """Each of `rows` rows per image normalised; without `mean` (of a value per row, as rstd) only by the mean of its squares."""
+def rows(size_t x, size_t y, size_t rstd, *, rows, channels, ldx, ldy, eps, size_t mean=0, size_t weight=0, size_t bias=0, run=1,
+         cycle=1) -> Step:
+    """Each of `rows` rows per image normalised; without `mean` (of a value per row, as rstd) only by the mean of its squares.
+
+    A weight and a bias are of ``run`` values behind one another, and there are as many as ``cycle`` rows have."""
     cdef Step step = _rows("f32_row_norm", x, y, mean, rstd, weight, rows, channels, ldx, ldy)
     cdef RowNormArgs* a = <RowNormArgs*> step.c.args
-    a.bias, a.eps = <const float*> bias, eps
+    a.bias, a.eps, a.run, a.cycle = <const float*> bias, eps, run, cycle
     return step
 
 

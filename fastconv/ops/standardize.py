@@ -138,10 +138,20 @@ class Grouped:
     def images(self) -> int | None:
         return None if self.steps.batched else 1
 
+    @property
+    def affine(self) -> tuple[int, int] | None:
+        """(values in a run with one weight, rows after which weights begin anew), where dimensions without weights are the
+        last ones, or the first ones that are kept."""
+        last = max(self.weighted, default=len(self.shape) - 1) + 1
+        first = min(self.weighted, default=last)
+        if tuple(self.weighted) != tuple(range(first, last)) or last < len(self.kept):
+            return None
+        return prod(self.shape[last:]), prod(self.shape[d] for d in self.kept if d >= first)
+
     def row(self, t: Operand) -> int | None:
-        """The stride between what is normalised, where each is a run in memory with a weight per value; else None."""
+        """The stride between what is normalised, where each is a run in memory; else None."""
         axes, at = [(self.shape[d], t[1][d]) for d in (*self.kept, *self.reduced)], len(self.kept)
-        whole = self.groups == 0 and self.reduced == self.weighted == tuple(range(at, len(self.shape)))
+        whole = tuple(self.reduced) == tuple(range(at, len(self.shape))) and self.affine is not None
         if not whole or not 1 < self.count <= norm_kernels.LONGEST_ROW:
             return None
         run, stride = 1, None
@@ -203,9 +213,11 @@ def lower(node: Node, cx: Lowering) -> None:
     ld = None if running else [p.row(t) for t in (source, target)]
     if ld and None not in ld:
         w, b = p.parameter(weight), p.parameter(bias)
+        run, cycle = p.affine or (1, 1)
         step = cx.step(norm_kernels.rows, source[0], target[0], scale[0], mean=mean[0] if centred else 0,
                        weight=w[0] if w else 0, bias=b[0] if b else 0, channels=p.count, rows=p.rows,
-                       ldx=ld[0], ldy=ld[1], eps=node.attrs["eps"], info={"input": p.shape, "output": p.shape})
+                       run=run, cycle=cycle, ldx=ld[0], ldy=ld[1], eps=node.attrs["eps"],
+                       info={"input": p.shape, "output": p.shape})
         step.images = p.images
         return
     if centred:
@@ -282,7 +294,7 @@ def lower_backward(node: Node, cx: Lowering) -> None:
         return
     mean, r, w = p.statistics(mean_), p.statistics(scale_), p.parameter(weight)
     ld = [p.row(t) for t in (g, v, gx) if t]
-    if None not in ld:
+    if None not in ld and p.affine == (1, 1):
         of_rows = {"rows": p.rows, "channels": p.count}
         per_part, parts = norm_kernels.cut_rows(p.rows * (p.shape[0] if x.batched else 1), p.count)
         part = cx.temp(8 * parts * p.count, "gradients of ranges of rows") if gw or gb else 0

@@ -27,7 +27,7 @@ def address(array):
     return 0 if array is None else array.ctypes.data
 
 
-def run(steps, threads):
+def run_steps(steps, threads):
     steps = StepList(steps, 1)
     steps.set_batch(1)
     steps.run(threads)
@@ -54,9 +54,10 @@ class Problem:
         """(y, mean, 1 / deviation)"""
         flat, y = matrix((self.rows, self.count), self.ld)
         mean, rstd = guarded(self.rows) if self.centred else None, guarded(self.rows)
-        run([norm.rows(self.source.ctypes.data, flat.ctypes.data, rstd.ctypes.data, rows=self.rows, channels=self.count,
-                       ldx=self.ld, ldy=self.ld, eps=EPS, mean=address(mean), weight=address(self.weight),
-                       bias=address(self.bias))], threads)
+        step = norm.rows(self.source.ctypes.data, flat.ctypes.data, rstd.ctypes.data, rows=self.rows, channels=self.count,
+                         ldx=self.ld, ldy=self.ld, eps=EPS, mean=address(mean), weight=address(self.weight),
+                         bias=address(self.bias))
+        run_steps([step], threads)
         assert np.isnan(gaps(flat, self.rows, self.count, self.ld)).all()
         self.mean, self.rstd = mean, rstd
         return y.copy(), None if mean is None else mean.copy(), rstd.copy()
@@ -74,7 +75,7 @@ class Problem:
                                     weight=address(self.weight), part=address(part), **size)]
         if sums:
             steps.append(norm.rows_merge(part.ctypes.data, grad_weight=gw.ctypes.data, grad_bias=gb.ctypes.data, **size))
-        run(steps, threads)
+        run_steps(steps, threads)
         if data:
             assert np.isnan(gaps(flat, self.rows, self.count, self.ld)).all()
         return [None if t is None else t.copy() for t in (gx, gw, gb)]
@@ -124,6 +125,35 @@ def test_forward_and_backward(shape, weight, bias, extra, centred):
     np.testing.assert_array_equal(p.backward(sums=False)[0], gx)
     for a, b in zip(p.backward(data=False)[1:], (gw, gb), strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("rows, weights, run, cycle", [(6, 4, 49, 3), (8, 1, 30, 4), (5, 3, 1, 5), (2, 17, 16, 1),
+                                                       (4, 2, 65, 2), (3, 5, 300, 1), (8, 8, 2, 8)])
+def test_weights_of_runs(rows, weights, run, cycle):
+    """Groups of channels that lie behind one another: a weight for each run of pixels, anew after `cycle` rows."""
+    rng, count = np.random.default_rng(6), weights * run
+    x = rng.normal(0.5, 2, (rows, count)).astype(np.float32)
+    weight, bias = (vector(rng.uniform(0.5, 2, weights * cycle)) for _ in range(2))
+    want, _, r = truth(Problem(x, weight=False, bias=False))
+    of = np.arange(rows) % cycle
+    for w, b in ((weight, bias), (None, bias), (weight, None), (None, None)):
+        full = want.reshape(rows, weights, run)
+        full = full * (1 if w is None else w.astype(np.float64).reshape(cycle, weights, 1)[of])
+        full = full + (0 if b is None else b.astype(np.float64).reshape(cycle, weights, 1)[of])
+        found = []
+        for threads in (1, 2):
+            p = Problem(x)
+            flat, y = matrix((rows, count), p.ld)
+            mean, rstd = guarded(rows), guarded(rows)
+            step = norm.rows(p.source.ctypes.data, flat.ctypes.data, rstd.ctypes.data, rows=rows, channels=count, ldx=p.ld,
+                             ldy=p.ld, eps=EPS, mean=mean.ctypes.data, weight=address(w), bias=address(b), run=run,
+                             cycle=cycle)
+            run_steps([step], threads)
+            assert np.isnan(gaps(flat, rows, count, p.ld)).all()
+            found.append(y.copy())
+        close(found[0], full.reshape(rows, count), 2e-6)
+        np.testing.assert_array_equal(found[0], found[1])
+        close(rstd, r[:, 0], 1e-6)
 
 
 @pytest.mark.parametrize("offset", [1e3, -1e6, 1e-3])

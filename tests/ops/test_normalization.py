@@ -108,6 +108,25 @@ def test_an_image_does_not_depend_on_its_batch(name):
         np.testing.assert_array_equal(engine(x[i : i + 1]), whole[i : i + 1])
 
 
+@pytest.mark.parametrize("shape, groups", [((3, 8), 2), ((3, 8, 7, 7), 8), ((3, 8, 7, 7), 1), ((2, 6, 20, 33), 2),
+                                           ((1, 4, 2, 3, 5), 4), ((2, 64, 48, 48), 1)])
+@pytest.mark.parametrize("affine", [False, True])
+def test_groups_of_arrays(shape, groups, affine):
+    """As arrays lie, groups are rows behind one another, or more than a row may be; with gradients."""
+    random = np.random.default_rng(5)
+    x, g = random.normal(1, 2, shape).astype(np.float32), random.standard_normal(shape).astype(np.float32)
+    parts = [random.uniform(0.5, 2, shape[1]).astype(np.float32) for _ in range(2)] if affine else []
+    y, grads = vjp(lambda x, *p: F.group_norm(x, groups, *p), (x, *parts), g)
+    t = torch()
+    given = [t.from_numpy(a.astype(np.float64)).requires_grad_() for a in (x, *parts)]
+    want = t.nn.functional.group_norm(given[0], groups, *given[1:])
+    close(y, want.detach().numpy())
+    np.testing.assert_array_equal(F.group_norm(x, groups, *parts), y)
+    want.backward(t.from_numpy(g.astype(np.float64)))
+    for mine, theirs in zip(grads, given, strict=True):
+        close(mine, theirs.grad.numpy(), np.sqrt(x[:, 0].size) / 10)
+
+
 @pytest.mark.parametrize("shape, groups", [((2, 8, 5), 2), ((3, 6, 4, 5), 3)])
 def test_bias_alone(shape, groups):
     x, bias = rng.standard_normal(shape).astype(np.float32), rng.standard_normal(shape[1]).astype(np.float32)

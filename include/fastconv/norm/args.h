@@ -68,6 +68,7 @@ typedef struct RowNormArgs {
     float* part;                          // backward: per range of rows the sums of gy * x^ and of gy, [2][C]; or null
     float *gweight, *gbias;               // of the merge; either may be null
     int64_t rows, C, ldx, ldg, ldy, per_part;
+    int64_t run, cycle;                   // forward: values in a run with one weight; rows after which the weights begin anew
     int64_t centred;                      // not 0: the mean is taken away
     double eps;
 } RowNormArgs;

@@ -1,4 +1,5 @@
-// Normalisation of rows of C values by their own statistics (layer and RMS normalisation), and its gradients.
+// Normalisation of rows of C values by their own statistics (layer and RMS normalisation; groups that lie behind one another,
+// whose weights are those of runs of values), and the gradients of the first two.
 //
 //   forward    y = (x - mean) * r * weight + bias       r = 1 / sqrt(variance + eps), of RMS 1 / sqrt(mean of squares + eps)
 //   backward   gx = r * (g - mean(g) - x^ * mean(g * x^))     g = gy * weight, x^ = (x - mean) * r
@@ -94,13 +95,24 @@ inline void f32_row_norm_run(const RowNormArgs* a, int64_t begin, int64_t end, v
         const float r = 1.0f / __builtin_sqrtf(variance + eps);
         a->rstd[row] = r;
         const V scale = splat<kWidth>(r), shift = splat<kWidth>(-low * r);
-        row_vectors(C, [&](int64_t c, int, int n) __attribute__((always_inline)) {
-            V v = row_load(x + c, n) - mean;
-            v = mul_add<kWidth>(v, scale, shift);
-            if (a->weight) v *= row_load(a->weight + c, n);
-            if (a->bias) v += row_load(a->bias + c, n);
-            row_store(y + c, v, n);
-        });
+        const int64_t first = row % a->cycle * (C / a->run);
+        const float *weight = a->weight ? a->weight + first : nullptr, *bias = a->bias ? a->bias + first : nullptr;
+        if (a->run == 1) {
+            row_vectors(C, [&](int64_t c, int, int n) __attribute__((always_inline)) {
+                V v = row_load(x + c, n) - mean;
+                v = mul_add<kWidth>(v, scale, shift);
+                if (weight) v *= row_load(weight + c, n);
+                if (bias) v += row_load(bias + c, n);
+                row_store(y + c, v, n);
+            });
+            continue;
+        }
+        for (int64_t i = 0; i < C / a->run; ++i, x += a->run, y += a->run) {
+            const V w = splat<kWidth>(weight ? weight[i] : 1.0f), b = splat<kWidth>(bias ? bias[i] : 0.0f);
+            row_vectors(a->run, [&](int64_t c, int, int n) __attribute__((always_inline)) {
+                row_store(y + c, mul_add<kWidth>(row_load(x + c, n) - mean, scale, shift) * w + b, n);
+            });
+        }
     }
 }
 
