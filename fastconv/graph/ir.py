@@ -331,10 +331,9 @@ def apply(name: str, inputs: Sequence, **attrs) -> Any:
     watching, graph.batch = graph.batch, None  # a shape rule does not read it for the user
     try:
         if not op.general:
-            for i in op.activations:
-                given = tensors[i] if i < len(tensors) else None
-                if given is not None and given.dtype != "float32":
-                    fail(name, f"input has dtype {given.dtype}: expected float32", TypeError)
+            given = tensors[0] if 0 in op.activations and tensors else None  # others have names, which the shape rules know
+            if given is not None and given.dtype != "float32":
+                fail(name, f"input has dtype {given.dtype}: expected float32", TypeError)
             tensors = [as_pixels(name, t, i in op.activations) for i, t in enumerate(tensors)]
         types = op.infer(tensors, attrs)
         if not op.general and any(t is not None and t.type.fixed for t in tensors):

@@ -5,6 +5,7 @@ import pytest
 import reference as ref
 from gradients import float32, run
 
+import fastconv.functional  # noqa: F401  (methods of tensors)
 import fastconv.ops  # noqa: F401  (registers the operators)
 from fastconv.graph.ir import apply
 from fastconv.graph.random import manual_seed, random_state
