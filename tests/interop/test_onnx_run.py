@@ -153,6 +153,12 @@ def test_attributes_and_axes_that_are_wrong():
             built(model([bad], {"x": [2, 3]}, {"y": [None]}))
 
 
+def test_split_claims_more_than_it_has():
+    net = built(model([node("Split", ["x"], ["y", "z"], num_outputs=1 << 40)], {"x": [4]}, {"y": [2], "z": [2]}))
+    with pytest.raises(ValueError, match="Split 'y': num_outputs=1099511627776: the node has 2"):
+        net.run(np.zeros(4, np.float32))
+
+
 def test_an_empty_batch():
     made = model([node("Conv", ["x", "w"], ["c"], pads=[1] * 4), node("Shape", ["c"], ["s"], end=2),
                   node("Concat", ["s", "size"], ["all"], axis=0),

@@ -98,7 +98,9 @@ def split(node: Node, x, sizes=None):
     x, axis = tensor(x), node.get("axis", 0)
     given = node.get("split") if sizes is None else node.integers(sizes, "split")
     if given is None:
-        count = node.get("num_outputs") or len(node.outputs)
+        count = len(node.outputs)
+        if node.get("num_outputs", count) != count:
+            raise node.fail(f"num_outputs={node.get('num_outputs')}: the node has {count}")
         whole = int(x.shape[axis])
         each = -(-whole // count)
         given = [min(each, whole - i * each) for i in range(count)]
