@@ -18,7 +18,7 @@ def main():
     print(f"{sys.argv[1].rpartition('/')[2]}: {total} bytes, of which {data} are sample data")
     faults = [f"{total - data} bytes without sample data: more than {MOST}"] if total - data > MOST else []
     for needed in ("fastconv/py.typed", "fastconv/include/fastconv/kernels.def", "fastconv/include/fastconv/kernels.cmake",
-                   "fastconv/kernels/_runtime.pxd", "fastconv/kernels/_args.pxd", "fastconv/bench/conv.py",
+                   "fastconv/kernels/_runtime.pxd", "fastconv/kernels/_args_conv.pxd", "fastconv/bench/conv.py",
                    "fastconv/data/samples/mnist_sample.npz"):
         if needed not in sizes:
             faults.append(f"{needed} is missing")
