@@ -5,7 +5,6 @@ from cpython.buffer cimport PyBuffer_FillInfo
 from cython.parallel cimport parallel
 from libc.stdint cimport int32_t, int64_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc
-from libc.string cimport memset
 
 import os
 import warnings
@@ -14,17 +13,43 @@ import warnings
 cdef extern from *:
     """
     #include <stdlib.h>
+    #include <string.h>
     #if defined(__linux__)
     #include <sys/mman.h>
+    #include <unistd.h>
     #endif
+    #define FC_HUGE ((size_t)2 << 20)
+    /* Zeros. Much memory is a mapping of its own: the pages that nobody touches cost nothing, as those of buffers whose place
+       arrays take, and the others are first touched by the threads that use them. */
     static void* fc_allocate(size_t nbytes) {
-        const size_t huge = (size_t)2 << 20;
         void* p = NULL;
-        if (posix_memalign(&p, nbytes >= 2 * huge ? huge : 64, nbytes ? nbytes : 64)) return NULL;
-    #if defined(__linux__) && defined(MADV_HUGEPAGE)
-        if (nbytes >= 2 * huge) madvise(p, nbytes, MADV_HUGEPAGE);
+    #if defined(__linux__)
+        if (nbytes >= 2 * FC_HUGE) {
+            if (nbytes > (size_t)-1 - FC_HUGE) return NULL;
+            char* base = (char*)mmap(NULL, nbytes + FC_HUGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+            if (base == (char*)MAP_FAILED) return NULL;
+            const size_t page = (size_t)sysconf(_SC_PAGESIZE), before = (FC_HUGE - (size_t)base % FC_HUGE) % FC_HUGE;
+            char* begin = base + before;
+            char* end = begin + (nbytes + page - 1) / page * page;
+            if (before) munmap(base, before);
+            if (end < base + nbytes + FC_HUGE) munmap(end, (size_t)(base + nbytes + FC_HUGE - end));
+    #if defined(MADV_HUGEPAGE)
+            madvise(begin, nbytes, MADV_HUGEPAGE);
     #endif
-        return p;
+            return begin;
+        }
+    #endif
+        if (posix_memalign(&p, nbytes >= 2 * FC_HUGE ? FC_HUGE : 64, nbytes ? nbytes : 64)) return NULL;
+        return memset(p, 0, nbytes);
+    }
+    static void fc_release(void* p, size_t nbytes) {
+    #if defined(__linux__)
+        if (nbytes >= 2 * FC_HUGE) {
+            munmap(p, nbytes);
+            return;
+        }
+    #endif
+        free(p);
     }
     #include <time.h>
     static double fc_now(void) {
@@ -39,6 +64,7 @@ cdef extern from *:
     #endif
     """
     void* fc_allocate(size_t nbytes) nogil
+    void fc_release(void* p, size_t nbytes) nogil
     double fc_now() nogil
     const int FC_OPENMP
 
@@ -125,10 +151,10 @@ cdef class Memory:
         if self.base == NULL:
             raise MemoryError(f"{nbytes} bytes could not be allocated")
         self.nbytes = nbytes
-        memset(self.base, 0, nbytes)
 
     def __dealloc__(self):
-        free(self.base)
+        if self.base != NULL:
+            fc_release(self.base, self.nbytes)
 
     @property
     def address(self) -> int:
