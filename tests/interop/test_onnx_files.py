@@ -61,6 +61,24 @@ def test_a_run_looks_through_nothing_of_the_model(tmp_path):
         assert not run._current[0].graph.traced.stale()
 
 
+LARGE = {"ConstantOfShape": ([np.array([10**6, 10**6])], {}), "Range": ([np.array(0), np.array(10**12), np.array(1)], {}),
+         "Tile": ([np.zeros((3, 1), np.float32), np.array([10**6, 10**6])], {}),
+         "Expand": ([np.zeros((3, 1), np.int64), np.array([10**6, 3, 10**6])], {}),
+         "OneHot": ([np.zeros(1000, np.int64), np.array(10**9), np.array([0.0, 1.0], np.float32)], {}),
+         "RandomNormal": ([], {"shape": [10**6, 10**6]}), "HannWindow": ([np.array(10**12)], {})}
+
+
+@pytest.mark.parametrize("op", LARGE)
+def test_a_small_file_makes_no_large_constant(tmp_path, op):
+    values, attributes = LARGE[op]
+    names = [f"v{i}" for i in range(len(values))]
+    made = model([node(op, names, ["c"], "large", **attributes), node("Cast", ["c"], ["f"], to=1),
+                  node("ReduceSum", ["f"], ["s"], keepdims=0), node("Add", ["x", "s"], ["y"])],
+                 {"x": ["N", 4]}, {"y": ["N", 4]}, dict(zip(names, values, strict=True)))
+    with pytest.raises(ValueError, match=rf"{op} 'large': its result has [\d,]+ elements: at most"):
+        fc.compile(fc.load(saved(tmp_path, made)), (2, 4))
+
+
 @pytest.mark.parametrize("content", [b"", b"\x00" * 64, b"PK\x03\x04zip", b"not a model at all", b"\x08\x07" * 40,
                                      b"\xff" * 1000])
 def test_files_of_something_else(tmp_path, content):

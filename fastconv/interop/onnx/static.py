@@ -4,6 +4,7 @@ package's own reference where an operator is not among those that shapes need.""
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from fastconv.interop.onnx.table import Node, numbers
 # Needs no input, or says something about one that is not known itself.
 ALWAYS = ("Constant", "ConstantOfShape", "Range", "EyeLike", "RandomNormal", "RandomUniform", "HannWindow", "HammingWindow",
           "BlackmanWindow", "MelWeightMatrix")
+MOST = 2**31  # bytes of what a node says of a few numbers: as much as a file can hold itself
 NEVER = ("Shape", "Size", "Dropout", "If", "BitwiseNot", "BitShift")
 
 
@@ -30,10 +32,32 @@ def evaluate(node: Node, values: Sequence) -> list | None:
         return None
     if sum(v.size for v in values if v is not None) > 1 << 20:
         return None  # weights: what computes them is planned like the rest
+    check_size(node, values)
     try:
         return reference(node, values)
     except NotImplementedError:  # in this version of the operator: ours has all of them
         return None
+
+
+def check_size(node: Node, values: Sequence) -> None:
+    """Refuses what a small file makes large: no constant is larger than files can be. Other faults are told elsewhere."""
+    given = [[float(v) for v in numbers(np.asarray(x)).reshape(-1)[:64]] for x in values if x is not None]
+    count = 0.0
+    if node.op == "ConstantOfShape" and given:
+        count = prod(given[0])
+    elif node.op == "Range" and len(given) == 3 and all(given) and given[2][0]:
+        count = (given[1][0] - given[0][0]) / given[2][0]
+    elif node.op in ("Expand", "Tile") and len(given) == 2:
+        shape = (1,) * (len(given[1]) - values[0].ndim) + values[0].shape
+        count = prod(s * n if node.op == "Tile" or s == 1 else s for s, n in zip(shape, given[1], strict=False))
+    elif node.op == "OneHot" and len(given) > 1 and given[1]:
+        count = values[0].size * given[1][0]
+    elif node.op in ("HannWindow", "HammingWindow", "BlackmanWindow") and given and given[0]:
+        count = given[0][0]
+    elif node.op in ("RandomNormal", "RandomUniform"):
+        count = prod(map(float, node.get("shape", ())))
+    if count > MOST // 8:
+        raise node.fail(f"its result has {count:,.0f} elements: at most {MOST // 8:,} are computed while a model is read")
 
 
 def tidy(array: np.ndarray) -> np.ndarray:
