@@ -6,7 +6,7 @@ import os
 from typing import Any, NamedTuple
 
 from fastconv._arguments import UsageError
-from fastconv.zoo.recipes import recipe
+from fastconv._recipes import recipe
 
 MOST_PIXELS = 4096  # the longest side to which an image is resized because a model file says so
 MOST_CHANNELS = 4096

@@ -14,11 +14,11 @@ from typing import NamedTuple
 from fastconv import zoo
 from fastconv._arguments import UsageError, extent
 from fastconv._model import open_model
+from fastconv._recipes import recipe
 from fastconv.bench.unet import UNet
 from fastconv.graph.random import manual_seed
 from fastconv.graph.trace import trace
 from fastconv.measure import subject
-from fastconv.zoo.recipes import recipe
 
 
 class Subject(NamedTuple):

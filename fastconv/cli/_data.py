@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from fastconv._recipes import Recipe
 from fastconv.data import ArrayDataset, DataLoader, ImageFolder, load_image_dataset, mnist_sample, to_float
 from fastconv.data.folder import class_folders
 from fastconv.data.image_file import has_colours, open_image
-from fastconv.zoo.recipes import Recipe
 
 IN_MEMORY = 2**30  # bytes: larger image folders are read from the disk again in each epoch
 AS_FLOATS = 2**28  # bytes: larger arrays are converted batch by batch

@@ -76,7 +76,7 @@ def _network(arguments, ending: str):
     weights = read_weights(source)
     classes = arguments.num_classes or list(weights.values())[-1].shape[0]
     from fastconv._model import Model
-    from fastconv.zoo.recipes import recipe
+    from fastconv._recipes import recipe
 
     network = zoo.create(arguments.network, num_classes=int(classes))
     if ending in KERAS:

@@ -135,7 +135,7 @@ def picture_shape(network, resize: tuple[int, int] | None) -> tuple[bool, int, t
     """Whether a model takes channels last, how many, and the height and width of its pictures."""
     inputs = getattr(network, "inputs", None)
     if not inputs:
-        from fastconv.zoo.recipes import recipe
+        from fastconv._recipes import recipe
 
         known = recipe(getattr(network, "network", {}).get("name", type(network).__name__))
         channels = next((m.in_channels for m in network.modules() if hasattr(m, "in_channels")), 3)

@@ -11,8 +11,8 @@ import time
 from collections.abc import Callable
 
 from fastconv._arguments import UsageError, choices_of, command, exif, extent, positive, seed, share, whole
+from fastconv._recipes import fill, recipe
 from fastconv._text import note, printable
-from fastconv.zoo.recipes import fill, recipe
 
 SETTINGS = ("network", "epochs", "batch_size", "lr", "seed", "precision", "augment", "input_size", "validation_split",
             "exif", "init", "freeze")

@@ -10,8 +10,8 @@ import pytest
 import fastconv as fc
 from cli.helpers import WITHOUT, arrays, call, command, done, refused, save, save_folder
 from cli.test_resume import interrupt_after
+from fastconv._recipes import fill, recipe
 from fastconv.cli.train import _best
-from fastconv.zoo.recipes import fill, recipe
 
 FILES = ["lenet5-curve.png", "lenet5.safetensors"]
 

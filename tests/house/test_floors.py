@@ -32,6 +32,7 @@ FLOORS = {
     "fastconv.optim": 4,
     "fastconv._arguments": 5,
     "fastconv._model": 5,
+    "fastconv._recipes": 5,
     "fastconv._targets": 5,
     "fastconv.bench": 5,
     "fastconv.measure": 5,
