@@ -3,12 +3,14 @@
 
 step "the zoo beside PyTorch"
 python3 -m venv "$work/torch"
-"$work/torch/bin/python" -m pip install --quiet "$wheel" pytest onnx onnxruntime scikit-learn torch==2.13.0
+"$work/torch/bin/python" -m pip install --quiet "$wheel" pytest onnx onnxruntime scikit-learn expecttest torch==2.13.0
 (cd "$work" && timeout 900 "$work/torch/bin/python" -m pytest -p no:cacheprovider -c "$root/pyproject.toml" -k beside_pytorch \
   "$root/tests/zoo/test_zoo_whole.py") | tee "$work/zoo.log"
 if grep -q skipped "$work/zoo.log"; then echo "the zoo was not compared with PyTorch"; exit 1; fi
 
-step "functions, and networks written for PyTorch, beside it"
-(cd "$work" && timeout 900 "$work/torch/bin/python" -m pytest -p no:cacheprovider -c "$root/pyproject.toml" \
-  -k "not instruction_sets" "$root/tests/functional/test_records.py" "$root/tests/day" "$root/tests/interop")
+step "all that is compared with PyTorch, ONNX's own cases, scikit-learn's"
+mapfile -t beside < <(cd tests && grep -rlE 'importorskip\("torch|^ *import torch|find_spec\("torch' --include='test_*.py' . \
+  | grep -vE '/(cli|interop|measure)/|test_affinity|test_zoo_whole')
+(cd "$work" && timeout 1200 "$work/torch/bin/python" -m pytest -p no:cacheprovider -c "$root/pyproject.toml" \
+  -k "not instruction_sets" "$root/tests/interop" "${beside[@]/#/$root/tests/}")
 rm -rf "$work/torch"
