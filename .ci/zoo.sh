@@ -3,7 +3,7 @@
 
 step "the zoo beside PyTorch"
 python3 -m venv "$work/torch"
-"$work/torch/bin/python" -m pip install --quiet "$wheel" pytest onnx onnxruntime scikit-learn expecttest torch==2.13.0
+"$work/torch/bin/python" -m pip install --quiet "$wheel[test]" onnx onnxruntime scikit-learn expecttest torch==2.13.0
 (cd "$work" && timeout 900 "$work/torch/bin/python" -m pytest -p no:cacheprovider -c "$root/pyproject.toml" -k beside_pytorch \
   "$root/tests/zoo/test_zoo_whole.py") | tee "$work/zoo.log"
 if grep -q skipped "$work/zoo.log"; then echo "the zoo was not compared with PyTorch"; exit 1; fi
