@@ -12,6 +12,7 @@ from onnx import helper  # noqa: E402
 from onnx.reference import ReferenceEvaluator  # noqa: E402
 
 from fastconv.interop.onnx.building import Builder  # noqa: E402
+from fastconv.interop.onnx.table import Node  # noqa: E402
 
 from .onnx_models import model, node  # noqa: E402
 
@@ -151,6 +152,21 @@ def test_attributes_and_axes_that_are_wrong():
                          (node("Conv", ["x", ""], ["y"]), "the input W is not given")):
         with pytest.raises(ValueError, match=f"{bad.op_type} 'y': {message}"):
             built(model([bad], {"x": [2, 3]}, {"y": [None]}))
+
+
+def test_operators_newer_than_the_set_of_the_model_are_held_against_the_standard_too():
+    with pytest.raises(ValueError, match="BitCast 't': the input input is not given"):
+        built(model([node("BitCast", [""], ["y"], "t", to=1)], {"x": [2, 3]}, {"y": [None]}, opset=17))
+
+
+@pytest.mark.parametrize("error", (ValueError, TypeError, AttributeError, IndexError, ZeroDivisionError))
+def test_errors_name_the_node_whatever_its_name(error):
+    def fails(node, x):
+        raise error("'NoneType' object has no attribute 'dtype'")
+
+    for name in ("t", "object", "y"):  # which the message has in it
+        with pytest.raises((ValueError, TypeError), match=f"BitCast '{name}': .*has no attribute"):
+            Node("BitCast", name, {}, ["x"], ["y"], 26).call(fails, [None])
 
 
 def test_split_claims_more_than_it_has():

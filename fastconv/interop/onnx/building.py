@@ -230,16 +230,21 @@ class Builder:
                 return np.array(a.i if a.name == "value_int" else list(a.ints), np.int64)
         raise ValueError(f"Constant {proto.name or proto.output[0]!r} has no value of numbers")
 
+    def schema(self, proto):
+        """What the standard says of an operator: in the model's set, or in the newest where that does not have it yet."""
+        own = proto.domain in reading.DOMAINS
+        for version in (self.opset, self.onnx.defs.onnx_opset_version()) if own else (1,):
+            try:
+                return self.onnx.defs.get_schema(proto.op_type, version, "" if own else proto.domain)
+            except self.onnx.defs.SchemaError:
+                pass
+        return None
+
     def fits(self, proto) -> None:
         """Holds a node against the standard: the inputs and attributes that it must have, and their kinds."""
         key = proto.domain, proto.op_type
         if key not in self.schemas:
-            try:
-                version = self.opset if proto.domain in reading.DOMAINS else 1
-                self.schemas[key] = self.onnx.defs.get_schema(proto.op_type, version, proto.domain.removeprefix("ai.onnx")
-                                                              if proto.domain in reading.DOMAINS else proto.domain)
-            except self.onnx.defs.SchemaError:  # newer than the set that the model says: taken as it is
-                self.schemas[key] = None
+            self.schemas[key] = self.schema(proto)
         schema = self.schemas[key]
         if schema is None:
             return

@@ -74,9 +74,4 @@ HOST: dict[str, Host] = {
 
 def on_host(node: Node, values: Sequence) -> Sequence:
     """The outputs of one of these operators."""
-    try:
-        return HOST[node.op](node, *values)
-    except (ValueError, TypeError, LookupError, ArithmeticError, AttributeError) as error:
-        if node.name in str(error):
-            raise
-        raise node.fail(f"inputs and attributes that do not fit together ({error})") from error
+    return node.call(HOST[node.op], values)

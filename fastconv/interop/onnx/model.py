@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -191,7 +191,7 @@ def apply(node: Node, values: list, known: dict[str, Any]) -> Sequence:
     if node.op == "If":
         return _if(node, values, known)
     if node.op in FOLDED and all(map(is_static, values)):
-        return [np.asarray(y) for y in named(node, FOLDED[node.op], values)]
+        return [np.asarray(y) for y in node.call(FOLDED[node.op], values)]
     if all(map(is_static, values)) and node.op in static.ALWAYS or \
             all(map(is_static, values)) and values and node.op not in static.NEVER:
         result = static.evaluate(node, values)
@@ -208,20 +208,8 @@ def apply(node: Node, values: list, known: dict[str, Any]) -> Sequence:
     if row is None:
         raise node.fail("its inputs depend on the values of the input: expected constants", DependsOnValues)
     with scope(_path(node)):
-        result = named(node, row.function, values)
+        result = node.call(row.function, values)
     return result if isinstance(result, (tuple, list)) else (result,)
-
-
-def named(node: Node, function: Callable, values: Sequence) -> Any:
-    """Calls the function of an operator; its errors name the node."""
-    try:
-        return function(node, *values)
-    except (AttributeError, LookupError, ArithmeticError, AssertionError, RecursionError) as error:
-        raise node.fail(f"inputs and attributes that do not fit together ({type(error).__name__}: {error})") from error
-    except (ValueError, TypeError) as error:
-        if node.name in str(error) or type(error) not in (ValueError, TypeError):
-            raise
-        raise node.fail(str(error), type(error)) from error
 
 
 def _path(node: Node) -> str:

@@ -47,7 +47,21 @@ class Node:
 
     def fail(self, message: str, error: type[Exception] = ValueError) -> Exception:
         """The error to raise: the operator and the node's name in front."""
-        return error(f"{self.op} {self.name!r}: {message}")
+        return error(f"{self._front()} {message}")
+
+    def _front(self) -> str:
+        return f"{self.op} {self.name!r}:"
+
+    def call(self, function: Callable, values: Sequence) -> Any:
+        """Calls the function of an operator; its errors name the node."""
+        try:
+            return function(self, *values)
+        except (AttributeError, LookupError, ArithmeticError, AssertionError, RecursionError) as error:
+            raise self.fail(f"inputs and attributes that do not fit together ({type(error).__name__}: {error})") from error
+        except (ValueError, TypeError) as error:
+            if self._front() in str(error) or type(error) not in (ValueError, TypeError):
+                raise
+            raise self.fail(str(error), type(error)) from error
 
     def static(self, value: Value, what: str) -> np.ndarray:
         """An input that must be known while tracing, as an array."""
