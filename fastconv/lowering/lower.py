@@ -241,6 +241,11 @@ class Lowering:
             self.step(copy_kernels.copy, x=tuple(source), y=tuple(target), shape=tuple(shape), batched=batched, op=op,
                       info={"input": tuple(shape), "output": tuple(shape)}).images = None
 
+    def fill(self, tensor: Tensor, value: float) -> None:
+        """Emits what makes every element of an output this number."""
+        one = Strided(self.constant(np.array([value], tensor.dtype)), (0,) * tensor.ndim, tensor.dtype)
+        self.copy(one, self.view(tensor, True), tensor.shape, tensor.batched, op="fill")
+
     def constant(self, array: np.ndarray) -> Ref:
         """Where numbers lie that the plan brings along."""
         buffer = Buffer(array.nbytes, CONSTANT, "constant", value=array)
@@ -428,7 +433,11 @@ class Lowering:
             self._node, self.choice = node, None
             self._images = None if node.op.general and not node.op.pointwise else next(
                 (t.shape[0] for t in (*node.outputs, *node.inputs) if t is not None and t.type.fixed), None)
-            node.op.lower(node, self)
+            if node.outputs and all(prod(t.shape) == 0 for t in node.outputs) and not node.attrs.get("effect"):
+                for tensor in node.outputs:  # there is nothing to compute
+                    self.write(tensor)
+            else:
+                node.op.lower(node, self)
         self._node = self.choice = self._images = None
         return self
 
@@ -437,6 +446,8 @@ class Lowering:
         self._node = None
         view = self.read(tensor)
         slot = self.slots.setdefault(name, layout_kernels.Slot())
+        if prod(tensor.shape) == 0:
+            return
         if tensor.layout != PIXELS:
             step = self.step(copy_kernels.strided, slot, view.ref, shape=slot_shape(tensor), reverse=True,
                              op="output", segment=segment)
@@ -539,15 +550,18 @@ class Lowering:
             self.given.add(view.ref.buffer)
         else:
             segment = self._door_segment(tensor)
+            slot = self.slot(tensor)
             (node, images), (self._node, self._images) = (self._node, self._images), (None, None)
             view = self.write(tensor)
+            if prod(tensor.shape) == 0:
+                self._node, self._images = node, images
+                return view
             if tensor.layout != PIXELS:
-                step = self.step(copy_kernels.strided, self.slot(tensor), view.ref, shape=slot_shape(tensor),
-                                 op="input", segment=segment)
+                step = self.step(copy_kernels.strided, slot, view.ref, shape=slot_shape(tensor), op="input", segment=segment)
             else:
-                step = self.step(layout_kernels.to_channels_last, self.slot(tensor), view.ref, ld=view.ld, op="input",
+                step = self.step(layout_kernels.to_channels_last, slot, view.ref, ld=view.ld, op="input",
                                  channels=channels(tensor.shape), size=spatial3(tensor.shape), segment=segment)
-            self._doors.append((tensor, view, DoorSpec(self.slot(tensor), step, view.ref.buffer, True)))
+            self._doors.append((tensor, view, DoorSpec(slot, step, view.ref.buffer, True)))
             self._node, self._images = node, images
         self._views[tensor] = view
         return view

@@ -303,7 +303,7 @@ def lower_concat(node: Node, cx: Lowering) -> None:
 
 def infer_slice(inputs: list, attrs: dict) -> list[Type]:
     x, start, count = inputs[0], attrs["start"], attrs["count"]
-    if not 0 <= start < start + count <= channels(x.shape):
+    if not 0 <= start <= start + count <= channels(x.shape):
         fail("channel_slice", f"start={start}, count={count}: input of shape {x.shape} has {channels(x.shape)} channels")
     return [Type((x.shape[0], count, *x.shape[2:]))]
 
@@ -315,7 +315,7 @@ def lower_slice(node: Node, cx: Lowering) -> None:
 
 def infer_spatial_slice(inputs: list, attrs: dict) -> list[Type]:
     x, dim, start, count = inputs[0], attrs["dim"], attrs["start"], attrs["count"]
-    if not 2 <= dim < x.ndim or not 0 <= start < start + count <= x.shape[dim]:
+    if not 2 <= dim < x.ndim or not 0 <= start <= start + count <= x.shape[dim]:
         fail("slice", f"dim={dim}, start={start}, count={count}: input of shape {x.shape} has no such elements")
     return [Type((*x.shape[:dim], count, *x.shape[dim + 1:]))]
 

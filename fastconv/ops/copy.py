@@ -254,8 +254,7 @@ def lower_assemble(node: Node, cx: Lowering) -> None:
     y, attrs = node.output, node.attrs
     whole = cx.view(y, True)
     if attrs["fill"] is not None and 0 not in y.shape:
-        background = Strided(cx.constant(np.array([attrs["fill"]], y.dtype)), (0,) * y.ndim, y.dtype)
-        cx.copy(background, whole, y.shape, y.batched, op="fill")
+        cx.fill(y, attrs["fill"])
     found = [cx.view(t) for t in node.inputs]
     parts: list[tuple] = []
     for p in attrs["parts"]:

@@ -64,7 +64,7 @@ def padded_shape(op: str, x: tuple[int, ...], attrs: dict, everything: bool = Fa
         where = f"pad=({low}, {high}) of dimension {i} with {size} elements"
         if size + low + high >= LIMIT:
             fail(op, f"{where}: 2**31 elements or more")
-        if i and size + low + high < 1 and not everything:
+        if i and size and size + low + high < 1 and not everything:
             fail(op, f"{where}: nothing would be left")
         if mode == "constant" and kept(size, low, high) < 0:
             fail(op, f"{where}: cropping takes away more than there is")

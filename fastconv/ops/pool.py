@@ -107,6 +107,8 @@ def adaptive_shape(op: str, x: tuple[int, ...], attrs: dict) -> tuple[int, ...]:
     if len(size) == dims:
         size = tuple(have if want is None else want for want, have in zip(size, x[2:], strict=True))
     attrs["output_size"] = ints(op, "output_size", size, dims, 1)
+    if 0 in x[2:] and 0 not in (*x[:2], *attrs["output_size"]):
+        fail(op, f"input of shape {x}: expected spatial extents of at least 1")
     if prod(x[2:]) >= LIMIT:
         fail(op, f"input of shape {x}: an image of 2**31 elements or more")
     return (*x[:2], *attrs["output_size"])

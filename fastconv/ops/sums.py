@@ -21,7 +21,7 @@ def cut(rows: int, width: int, tiles: int) -> tuple[int, int]:
     """
     if tiles >= MOST:
         return 1, rows
-    per = max(-(-WORK // min(width, GROUP)), -(-rows // MOST))
+    per = max(-(-WORK // max(1, min(width, GROUP))), -(-rows // MOST))
     per = -(-per // RUN) * RUN
     return max(1, -(-rows // per)), per
 

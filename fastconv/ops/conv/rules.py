@@ -106,6 +106,9 @@ def lower_backward_data(node: Node, cx: Lowering) -> None:
 
 def lower_backward_weight(node: Node, cx: Lowering) -> None:
     gy, x = node.inputs
+    if 0 in x.shape or 0 in gy.shape:  # a sum over no pixels
+        cx.fill(node.output, 0)
+        return
     p = Problem(x.shape, node.output.shape, gy.shape, node.attrs)
     choose("backward_weight", node, p, cx).lower_backward_weight(node, p, cx)
 

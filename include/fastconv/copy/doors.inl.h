@@ -83,7 +83,7 @@ FC_INLINE DoorCut door_cut(const DoorArgs* a) {
     DoorCut cut{};
     const int64_t most = Out ? 64 : 256;  // long runs on the side that is written
     cut.parts = max64(1, ceil_div(a->C, most));
-    cut.channels = ceil_div(ceil_div(a->C, cut.parts), 16) * 16;
+    cut.channels = max64(1, ceil_div(ceil_div(a->C, cut.parts), 16)) * 16;
     cut.parts = ceil_div(a->C, cut.channels);
     cut.all = a->n * a->D * a->H * a->W;
     const int64_t least = cut.all >= 8192 ? 1024 : 256;

@@ -52,7 +52,7 @@ struct SumRows {
     int64_t image, pixel;
 
     FC_INLINE SumRows(const SumArgs* args, int64_t output, int64_t row) : a(args) {
-        const int64_t out_pixels = a->keep_pixels ? a->pixels : 1, row_pixels = a->keep_pixels ? 1 : a->pixels;
+        const int64_t out_pixels = a->keep_pixels ? a->pixels : 1, row_pixels = a->keep_pixels ? 1 : max64(1, a->pixels);
         image = a->keep_images ? output / out_pixels : row / row_pixels;
         pixel = a->keep_pixels ? output % out_pixels : row % row_pixels;
     }
