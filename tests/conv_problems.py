@@ -18,8 +18,8 @@ from gradients import run
 from kernels.guarded import guarded
 
 import fastconv.functional as F
-from fastconv.lowering.lower import Buffer
 from fastconv.lowering.memory import PARAMETER
+from fastconv.lowering.places import Buffer
 from fastconv.lowering.program import Program
 from fastconv.ops.conv import choose
 from fastconv.ops.conv.problem import Problem

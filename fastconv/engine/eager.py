@@ -21,7 +21,8 @@ from fastconv.graph.limits import check_memory
 from fastconv.kernels.call import Call, IdleCalls, problem_key
 from fastconv.kernels.locks import Lock
 from fastconv.kernels.threads import get_num_threads, reset_in_children
-from fastconv.lowering.lower import Lowering, Ref
+from fastconv.lowering.lower import Lowering
+from fastconv.lowering.places import Ref
 from fastconv.lowering.program import Program
 
 KEEP_PROGRAM = 4 << 20  # bytes: memory of a larger program is given back after the call; its plan is kept

@@ -23,8 +23,8 @@ from fastconv.graph.trace import trace
 from fastconv.kernels.locks import Lock
 from fastconv.kernels.threads import threads_for
 from fastconv.lowering.choices import Choices
-from fastconv.lowering.lower import SEGMENTS
 from fastconv.lowering.program import Program, Snapshot
+from fastconv.lowering.steps import SEGMENTS
 from fastconv.ops.conv.choose import names
 from fastconv.report.listing import StepInfo, list_memory, list_steps
 from fastconv.report.profile import Profile, profile, times

@@ -14,7 +14,8 @@ from fastconv.graph.trace import Structure
 from fastconv.kernels.call import Call
 from fastconv.kernels.layout import distinct
 from fastconv.kernels.threads import MOST
-from fastconv.lowering.lower import Lowering, Ref
+from fastconv.lowering.lower import Lowering
+from fastconv.lowering.places import Ref
 from fastconv.lowering.program import Program
 
 

@@ -7,141 +7,35 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from math import prod
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-from fastconv.graph.ir import DENSE, ITEMSIZE, PIXELS, Graph, Node, Tensor, building, fail
+from fastconv.graph.ir import DENSE, ITEMSIZE, PIXELS, Graph, Tensor, building, fail
 from fastconv.graph.parameter import Parameter
 from fastconv.kernels import copy as copy_kernels
 from fastconv.kernels import layout as layout_kernels
 from fastconv.lowering.choices import Choices
 from fastconv.lowering.memory import ARENA, CONSTANT, HANDED, PARAMETER, WEIGHTS, place
+from fastconv.lowering.places import (
+    Buffer,
+    Ref,
+    Strided,
+    View,
+    alike,
+    channels,
+    pixel_strides,
+    pixels_like,
+    pixels_per_image,
+    row_major,
+    slot_extents,
+    slot_shape,
+    spatial3,
+)
+from fastconv.lowering.steps import SEGMENTS, Choice, DoorSpec, StepSpec
 
 PRECISIONS = ("highest", "high", "medium")  # what a convolution may promise, the strictest first
-SEGMENTS = ("prepare", "forward", "backward", "perturb", "accumulate", "update")
-
-
-@dataclass(eq=False)
-class Buffer:
-    """Bytes at an address that is known when the plan is bound.
-
-    kind: ``arena`` (lives between its first and last step), ``weights`` (made from parameters, kept; shared by clones),
-    ``parameter`` (the module's own array), ``constant`` (an array of the graph's, ``value``), ``handed out`` (an array of
-    its own, which the user may keep: a gradient).
-    """
-
-    nbytes: int
-    kind: str
-    name: str = ""
-    parameter: Parameter | None = None
-    value: np.ndarray | None = None
-    first: int = -1
-    last: int = -1
-    offset: int = 0
-
-    def at(self, offset: int = 0) -> Ref:
-        return Ref(self, offset)
-
-
-class Ref(NamedTuple):
-    """An address to be: a buffer and an offset in bytes."""
-
-    buffer: Buffer
-    offset: int = 0
-
-    def plus(self, elements: int, size: int = 4) -> Ref:
-        """So many elements further on; ``size`` bytes each."""
-        return Ref(self.buffer, self.offset + size * elements)
-
-
-class View(NamedTuple):
-    """Where a tensor lies: the reference of its first element and, for activations, the pixel stride in floats."""
-
-    ref: Ref
-    ld: int
-
-
-class Strided(NamedTuple):
-    """Where a tensor of any layout lies, as steps over strided arrays take it: strides in elements, one per dimension."""
-
-    ref: Ref
-    strides: tuple[int, ...]
-    dtype: str = "float32"
-
-
-class Choice(NamedTuple):
-    """The algorithm of one convolution or one gradient of it: ``which`` pass of which ``problem``, and ``why``; whether it
-    keeps the promise of the ``precision``."""
-
-    which: str
-    problem: str
-    precision: str
-    algorithm: str
-    why: str
-    keeps: bool = True
-
-
-class DoorSpec(NamedTuple):
-    """A step that copies between the array of a slot and a buffer, whose place the array can take: into it, or out of it."""
-
-    slot: layout_kernels.Slot
-    step: StepSpec
-    buffer: Buffer
-    into: bool
-
-
-@dataclass(eq=False)
-class StepSpec:
-    """A step to be bound: the factory of its kernel family and keyword arguments, references in them unresolved."""
-
-    factory: Callable
-    arguments: tuple
-    keywords: dict
-    segment: str
-    path: str
-    op: str
-    algorithm: str
-    info: dict = field(default_factory=dict)
-    choice: Choice | None = None
-    node: Node | None = None
-    images: int | None = None  # for how many it runs whatever the batch of the run
-
-    @property
-    def why(self) -> str:
-        """Why its algorithm was chosen; of the step that does the work, not of those that prepare it."""
-        return self.choice.why if self.choice and self.info else ""
-
-    def refs(self) -> list[Ref]:
-        found: list[Ref] = []
-        _collect(self.arguments, found)
-        _collect(tuple(self.keywords.values()), found)
-        return found
-
-
-def _collect(values: Sequence, found: list[Ref]) -> None:
-    """References among the values and in lists and tuples of them."""
-    for value in values:
-        if isinstance(value, Ref):
-            found.append(value)
-        elif isinstance(value, (list, tuple)):
-            _collect(value, found)
-
-
-def spatial3(shape: Sequence[int]) -> tuple[int, int, int]:
-    """(D, H, W) of a logical (N, C, spatial...) shape; what is not there is 1."""
-    spatial = tuple(shape[2:])
-    return (1,) * (3 - len(spatial)) + spatial  # type: ignore[return-value]
-
-
-def channels(shape: Sequence[int]) -> int:
-    return shape[1] if len(shape) > 1 else 1
-
-
-def pixels_per_image(shape: Sequence[int]) -> int:
-    return prod(shape[2:])
 
 
 class Lowering:
@@ -222,7 +116,7 @@ class Lowering:
     def _natural(self, tensor: Tensor, strides: tuple[int, ...]) -> int | None:
         """The pixel stride under which these strides are those of the tensor's layout; None where they are not."""
         if tensor.layout != PIXELS:
-            return 0 if _same(tensor.shape, strides, row_major(tensor.shape)) else None
+            return 0 if alike(tensor.shape, strides, row_major(tensor.shape)) else None
         return pixels_like(tensor.shape, strides)
 
     def _settle(self, tensor: Tensor) -> View:
@@ -565,55 +459,6 @@ class Lowering:
             self._node, self._images = node, images
         self._views[tensor] = view
         return view
-
-
-def row_major(shape: Sequence[int]) -> tuple[int, ...]:
-    """Strides of a dense array in C order, in elements."""
-    return tuple(prod(shape[i + 1:]) for i in range(len(shape)))
-
-
-def pixel_strides(shape: Sequence[int], ld: int) -> tuple[int, ...]:
-    """Strides of an activation of pixels, ``ld`` elements apart."""
-    return (ld * prod(shape[2:]), 1, *(ld * prod(shape[i + 1:]) for i in range(2, len(shape))))[: len(shape)]
-
-
-def _same(shape: Sequence[int], a: Sequence[int], b: Sequence[int]) -> bool:
-    """Whether two sets of strides find the same elements: those of extents of 1 do not matter."""
-    return all(x == y or extent == 1 for extent, x, y in zip(shape, a, b, strict=True)) or prod(shape) == 0
-
-
-def pixels_like(shape: Sequence[int], strides: Sequence[int]) -> int | None:
-    """The pixel stride under which these are the strides of pixels; None where they are not."""
-    if not 2 <= len(shape) <= 5:
-        return None
-    ld = next((strides[i] // max(1, prod(shape[i + 1:])) for i in range(len(shape) - 1, 1, -1) if shape[i] > 1),
-              strides[0] // max(1, prod(shape[2:])) if shape[0] > 1 else channels(shape))
-    return ld if ld >= channels(shape) and _same(shape, strides, pixel_strides(shape, ld)) else None
-
-
-def shape5(shape: Sequence[int]) -> tuple[int, ...]:
-    """A dense shape as exactly five extents, leading ones added, excess leading dimensions merged."""
-    shape = tuple(shape)
-    if len(shape) > 5:
-        shape = (prod(shape[:-4]), *shape[-4:])
-    return (1,) * (5 - len(shape)) + shape
-
-
-def slot_extents(tensor: Tensor) -> tuple[int, ...]:
-    """The shape in which an array of the user's is seen through a slot: of more than five dimensions, as one or two."""
-    shape = tensor.shape
-    if len(shape) <= 5:
-        return shape
-    return (shape[0], prod(shape[1:])) if tensor.batched else (prod(shape),)
-
-
-def slot_shape(tensor: Tensor) -> tuple[int, ...]:
-    """The same as exactly five extents, the first 0 where it is the batch of the run."""
-    shape = slot_extents(tensor)
-    if not tensor.batched:
-        return shape5(shape) if prod(shape) else (1, 1, 1, 1, 0)
-    ones = (1,) * (5 - len(shape))
-    return (0, *shape[1:2], *ones, *shape[2:])
 
 
 def _pad(source: int, target: int, *, source_ld: int, channels: int, size, ld: int, halo, padded):

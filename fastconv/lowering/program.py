@@ -15,8 +15,10 @@ from fastconv.kernels._runtime import Memory, StepList
 from fastconv.kernels.call import Door
 from fastconv.kernels.locks import Lock
 from fastconv.kernels.threads import threads_for
-from fastconv.lowering.lower import SEGMENTS, Buffer, DoorSpec, Lowering, Ref, Strided
+from fastconv.lowering.lower import Lowering
 from fastconv.lowering.memory import ARENA, CONSTANT, HANDED, WEIGHTS
+from fastconv.lowering.places import Buffer, Ref, Strided
+from fastconv.lowering.steps import SEGMENTS, DoorSpec
 
 # Upper 24 bits of addresses that stand for buffers, and how many there are: of no memory, and, seen as the constants that
 # lie among a step's addresses, of no number either, but of signalling NaNs, which neither arithmetic nor conversions give.

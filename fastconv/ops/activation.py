@@ -9,7 +9,8 @@ from fastconv._values import shown
 from fastconv.graph.ir import DENSE, FLAT, PIXELS, Node, Operator, Tensor, Type, apply, fail, register
 from fastconv.graph.programs import write
 from fastconv.kernels import elementwise as kernels
-from fastconv.lowering.lower import Lowering, channels, pixels_per_image
+from fastconv.lowering.lower import Lowering
+from fastconv.lowering.places import channels, pixels_per_image
 from fastconv.ops import views
 
 

@@ -11,7 +11,8 @@ from math import prod
 from fastconv._values import shown
 from fastconv.graph.ir import DENSE, FLAT, PIXELS, Node, Operator, Tensor, Type, apply, fail, register
 from fastconv.kernels import elementwise as kernels
-from fastconv.lowering.lower import Lowering, channels, pixels_per_image
+from fastconv.lowering.lower import Lowering
+from fastconv.lowering.places import channels, pixels_per_image
 from fastconv.ops import views
 from fastconv.ops.activation import extent, infer, pixel_stride, want_float
 from fastconv.ops.shape import slice_of, strided

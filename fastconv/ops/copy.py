@@ -20,7 +20,8 @@ import numpy as np
 
 from fastconv.graph.ir import DENSE, FLAT, PIXELS, RANK, Node, Operator, Tensor, Type, apply, fail, register
 from fastconv.kernels import copy as kernels
-from fastconv.lowering.lower import Lowering, Strided, row_major
+from fastconv.lowering.lower import Lowering
+from fastconv.lowering.places import Strided, row_major
 from fastconv.ops import views
 
 

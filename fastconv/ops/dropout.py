@@ -5,7 +5,8 @@ from __future__ import annotations
 from fastconv.graph.ir import FLAT, Node, Operator, Type, apply, fail, register
 from fastconv.graph.random import random_state
 from fastconv.kernels import elementwise as kernels
-from fastconv.lowering.lower import Lowering, channels, pixels_per_image
+from fastconv.lowering.lower import Lowering
+from fastconv.lowering.places import channels, pixels_per_image
 from fastconv.ops.activation import number, want_float
 
 STREAMS = 1 << 16

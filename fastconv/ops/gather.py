@@ -18,7 +18,8 @@ import numpy as np
 from fastconv.graph.ir import DENSE, FLAT, PIXELS, Node, Operator, Tensor, Type, apply, fail, register, shown_name
 from fastconv.kernels import copy as copy_kernels
 from fastconv.kernels import gather as kernels
-from fastconv.lowering.lower import Lowering, Ref, Strided
+from fastconv.lowering.lower import Lowering
+from fastconv.lowering.places import Ref, Strided
 from fastconv.ops import views
 from fastconv.ops.map import fused
 

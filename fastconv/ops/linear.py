@@ -12,7 +12,8 @@ from fastconv.graph.ir import FLAT, Node, Operator, Tensor, Type, apply, fail, r
 from fastconv.kernels import conv as kernels
 from fastconv.kernels import layout, linear
 from fastconv.kernels import planes as plane_kernels
-from fastconv.lowering.lower import Lowering, View, channels
+from fastconv.lowering.lower import Lowering
+from fastconv.lowering.places import View, channels
 from fastconv.ops.conv import planes
 from fastconv.ops.conv.problem import cut_parts, epilogue
 

@@ -6,7 +6,8 @@ from __future__ import annotations
 from fastconv._values import shown
 from fastconv.graph.ir import FLAT, PIXELS, Node, Operator, Tensor, Type, apply, fail, register
 from fastconv.kernels import loss as kernels
-from fastconv.lowering.lower import Lowering, Ref, channels, pixels_per_image
+from fastconv.lowering.lower import Lowering
+from fastconv.lowering.places import Ref, channels, pixels_per_image
 from fastconv.ops.activation import number, want_float
 from fastconv.ops.shape import row_major, strided
 

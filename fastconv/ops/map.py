@@ -11,7 +11,8 @@ from fastconv.graph.programs import Program, write
 from fastconv.graph.random import random_state
 from fastconv.kernels import elementwise
 from fastconv.kernels import map as kernels
-from fastconv.lowering.lower import Lowering, Ref, row_major
+from fastconv.lowering.lower import Lowering
+from fastconv.lowering.places import Ref, row_major
 from fastconv.ops import derivatives, views
 
 STREAMS = 1 << 16

@@ -16,7 +16,8 @@ import numpy as np
 
 from fastconv.graph.ir import DENSE, FLAT, Node, Operator, Tensor, Type, apply, fail, register
 from fastconv.kernels import matmul as kernels
-from fastconv.lowering.lower import Lowering, Ref, Strided, row_major
+from fastconv.lowering.lower import Lowering
+from fastconv.lowering.places import Ref, Strided, row_major
 from fastconv.ops import views
 
 

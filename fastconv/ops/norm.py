@@ -19,7 +19,8 @@ from fastconv._values import shown
 from fastconv.graph.ir import FLAT, Node, Operator, Tensor, Type, apply, fail, register
 from fastconv.kernels import layout
 from fastconv.kernels import norm as kernels
-from fastconv.lowering.lower import Lowering, Ref, channels, pixels_per_image
+from fastconv.lowering.lower import Lowering
+from fastconv.lowering.places import Ref, channels, pixels_per_image
 
 VECTORS = ("weight", "bias", "running_mean", "running_var")
 

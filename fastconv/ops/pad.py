@@ -12,7 +12,8 @@ import operator
 from fastconv._values import shown
 from fastconv.graph.ir import Node, Operator, Type, apply, fail, register
 from fastconv.kernels import pad as kernels
-from fastconv.lowering.lower import Lowering, channels, spatial3
+from fastconv.lowering.lower import Lowering
+from fastconv.lowering.places import channels, spatial3
 from fastconv.ops.geometry import LIMIT, to3
 
 MODES = ("constant", "reflect", "replicate", "circular")

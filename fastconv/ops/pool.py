@@ -14,7 +14,8 @@ from math import prod
 from fastconv._values import shown
 from fastconv.graph.ir import PIXELS, Node, Operator, Tensor, Type, apply, fail, register
 from fastconv.kernels import pool as kernels
-from fastconv.lowering.lower import Lowering, View, channels, spatial3
+from fastconv.lowering.lower import Lowering
+from fastconv.lowering.places import View, channels, spatial3
 from fastconv.ops.geometry import LIMIT, ints, pads, to3
 
 # ---- shape rules ----------------------------------------------------------------------------------------------------

@@ -15,7 +15,8 @@ import numpy as np
 from fastconv.graph.ir import DENSE, FLAT, PIXELS, Node, Operator, Tensor, Type, apply, register
 from fastconv.kernels import reduce as kernels
 from fastconv.kernels.reduce_way import ALL, RESULTS, TWO_RESULTS, WHOLE, way
-from fastconv.lowering.lower import Lowering, Strided
+from fastconv.lowering.lower import Lowering
+from fastconv.lowering.places import Strided
 from fastconv.ops import views
 from fastconv.ops.map import fused
 

@@ -14,7 +14,8 @@ from fastconv.graph.merge import FOLDS
 from fastconv.kernels import map as map_kernels
 from fastconv.kernels import reduce as kernels
 from fastconv.kernels.reduce_way import way
-from fastconv.lowering.lower import Lowering, pixel_strides, row_major
+from fastconv.lowering.lower import Lowering
+from fastconv.lowering.places import pixel_strides, row_major
 from fastconv.ops import views
 from fastconv.ops.reduce import CONSTANTS, under
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 from fastconv.graph.ir import FLAT, Node, Operator, Type, apply, fail, register
 from fastconv.kernels import resample as kernels
 from fastconv.kernels.taps import Taps
-from fastconv.lowering.lower import Lowering, Strided
+from fastconv.lowering.lower import Lowering
+from fastconv.lowering.places import Strided
 from fastconv.ops import resampling, views
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from fastconv.graph.ir import DENSE, FLAT, Node, Operator, Tensor, Type, apply, fail, register
 from fastconv.kernels import select as kernels
-from fastconv.lowering.lower import Lowering, Strided
+from fastconv.lowering.lower import Lowering
+from fastconv.lowering.places import Strided
 from fastconv.ops import views
 from fastconv.ops.gather import layout_like, one_batch, spread, table_of
 

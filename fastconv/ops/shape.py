@@ -13,7 +13,8 @@ from math import prod
 from fastconv._values import shown
 from fastconv.graph.ir import Node, Operator, Type, apply, fail, register
 from fastconv.kernels import layout
-from fastconv.lowering.lower import Lowering, Ref, View, channels, spatial3
+from fastconv.lowering.lower import Lowering
+from fastconv.lowering.places import Ref, View, channels, spatial3
 
 # ---- copies -------------------------------------------------------------------------------------------------------------
 

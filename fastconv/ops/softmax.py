@@ -8,7 +8,8 @@ from math import prod
 from fastconv._values import shown
 from fastconv.graph.ir import FLAT, Node, Operator, Type, apply, fail, register
 from fastconv.kernels import loss as kernels
-from fastconv.lowering.lower import Lowering, View, channels, pixels_per_image
+from fastconv.lowering.lower import Lowering
+from fastconv.lowering.places import View, channels, pixels_per_image
 from fastconv.ops.activation import infer_backward, want_float
 from fastconv.ops.shape import swap, swapped
 

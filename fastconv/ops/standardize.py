@@ -24,7 +24,8 @@ from fastconv.kernels import map as map_kernels
 from fastconv.kernels import norm as norm_kernels
 from fastconv.kernels import reduce as kernels
 from fastconv.kernels.reduce_way import way
-from fastconv.lowering.lower import Lowering, Ref, Strided, row_major
+from fastconv.lowering.lower import Lowering
+from fastconv.lowering.places import Ref, Strided, row_major
 from fastconv.ops import views
 
 Operand = Any  # (reference, strides, dtype), as step factories take it

@@ -6,7 +6,8 @@ from math import prod
 
 from fastconv.graph.ir import FLAT, Node, Operator, Type, register
 from fastconv.kernels import elementwise as kernels
-from fastconv.lowering.lower import Lowering, channels, pixels_per_image
+from fastconv.lowering.lower import Lowering
+from fastconv.lowering.places import channels, pixels_per_image
 
 WORK = 16384  # elements of a range of rows, at least
 GROUP = 64  # channels that one tile may take at once

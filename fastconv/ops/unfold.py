@@ -9,7 +9,8 @@ from math import prod
 
 from fastconv.graph.ir import Node, Operator, Tensor, Type, apply, fail, register
 from fastconv.kernels import im2col
-from fastconv.lowering.lower import Lowering, channels, spatial3
+from fastconv.lowering.lower import Lowering
+from fastconv.lowering.places import channels, spatial3
 from fastconv.ops.geometry import ints, output_size, pads, to3, window_taps
 
 

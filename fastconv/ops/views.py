@@ -21,7 +21,8 @@ from fastconv.graph.ir import (
     register,
 )
 from fastconv.graph.parameter import Parameter
-from fastconv.lowering.lower import Lowering, Strided
+from fastconv.lowering.lower import Lowering
+from fastconv.lowering.places import Strided
 
 __all__ = ["as_pixels", "broadcast", "fixed", "laid_out", "layout_of", "sum_to", "tensor"]
 

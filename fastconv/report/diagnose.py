@@ -8,7 +8,8 @@ import numpy as np
 
 from fastconv.graph.ir import PIXELS, Graph, Tensor
 from fastconv.kernels.threads import threads_for
-from fastconv.lowering.lower import Lowering, channels, pixels_per_image
+from fastconv.lowering.lower import Lowering
+from fastconv.lowering.places import channels, pixels_per_image
 from fastconv.lowering.program import Program
 
 

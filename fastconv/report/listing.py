@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from fastconv.lowering.lower import SEGMENTS
 from fastconv.lowering.memory import ARENA, HANDED, WEIGHTS
 from fastconv.lowering.program import Program
+from fastconv.lowering.steps import SEGMENTS
 
 
 class StepInfo(NamedTuple):

@@ -12,8 +12,10 @@ import numpy as np
 
 from fastconv.kernels import conv as kernels
 from fastconv.kernels._runtime import StepList, isa_info
-from fastconv.lowering.lower import SEGMENTS, Lowering, Ref
+from fastconv.lowering.lower import Lowering
+from fastconv.lowering.places import Ref
 from fastconv.lowering.program import Program, Snapshot
+from fastconv.lowering.steps import SEGMENTS
 
 PEAK_TILES, PEAK_ITERATIONS, PEAK_BURSTS = 64, 4000, 8
 

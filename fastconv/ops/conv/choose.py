@@ -15,7 +15,8 @@ from fastconv._values import shown
 from fastconv.graph.ir import Node
 from fastconv.kernels.cpu import Cpu, cpu
 from fastconv.lowering.choices import Choices
-from fastconv.lowering.lower import PRECISIONS, Choice, Lowering
+from fastconv.lowering.lower import PRECISIONS, Lowering
+from fastconv.lowering.steps import Choice
 from fastconv.ops.conv.problem import Problem
 
 PASSES = ("forward", "backward_data", "backward_weight")

@@ -12,7 +12,8 @@ from fastconv.graph.ir import Node, Tensor
 from fastconv.kernels import depthwise as kernels
 from fastconv.kernels import layout
 from fastconv.kernels.cpu import Cpu
-from fastconv.lowering.lower import Lowering, View, channels
+from fastconv.lowering.lower import Lowering
+from fastconv.lowering.places import View, channels
 from fastconv.ops.conv.choose import Algorithm, offer
 from fastconv.ops.conv.problem import Problem, epilogue
 

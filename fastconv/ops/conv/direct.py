@@ -9,7 +9,8 @@ from fastconv.kernels import conv as kernels
 from fastconv.kernels import layout
 from fastconv.kernels.cpu import Cpu
 from fastconv.kernels.many import each
-from fastconv.lowering.lower import Lowering, View, channels
+from fastconv.lowering.lower import Lowering
+from fastconv.lowering.places import View, channels
 from fastconv.ops.conv.choose import Algorithm, offer
 from fastconv.ops.conv.problem import Problem, cut_parts, epilogue, pack_phases, phases, runs_of_taps, source
 

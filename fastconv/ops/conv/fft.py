@@ -15,7 +15,8 @@ from fastconv.graph.ir import Node, Tensor
 from fastconv.kernels import conv as conv_kernels
 from fastconv.kernels import fft, layout
 from fastconv.kernels.cpu import Cpu, cpu
-from fastconv.lowering.lower import Lowering, Ref, View, channels
+from fastconv.lowering.lower import Lowering
+from fastconv.lowering.places import Ref, View, channels
 from fastconv.ops.conv.choose import Algorithm, offer, promise
 from fastconv.ops.conv.problem import SPREAD, Problem, cut_parts, epilogue, loud_edges, taps_see_most
 

@@ -10,7 +10,8 @@ from math import prod
 from fastconv.graph.ir import Node, Tensor
 from fastconv.kernels import im2col, layout
 from fastconv.kernels.cpu import Cpu
-from fastconv.lowering.lower import Lowering, Ref
+from fastconv.lowering.lower import Lowering
+from fastconv.lowering.places import Ref
 from fastconv.ops.conv.choose import Algorithm, offer
 from fastconv.ops.conv.problem import Problem, cut_parts, epilogue
 from fastconv.ops.geometry import window_taps

@@ -8,7 +8,9 @@ from typing import NamedTuple
 from fastconv.graph.ir import Node, Tensor
 from fastconv.kernels import layout, planes
 from fastconv.kernels.many import each
-from fastconv.lowering.lower import Lowering, Ref, StepSpec, View, channels, spatial3
+from fastconv.lowering.lower import Lowering
+from fastconv.lowering.places import Ref, View, channels, spatial3
+from fastconv.lowering.steps import StepSpec
 from fastconv.ops.conv.problem import SMALL, Problem, cut_parts, epilogue, pack_phases, phases
 from fastconv.ops.geometry import window_taps
 

@@ -9,7 +9,8 @@ from math import prod
 
 from fastconv.graph.ir import Node, Tensor
 from fastconv.kernels import winograd
-from fastconv.lowering.lower import Lowering, Ref, View, spatial3
+from fastconv.lowering.lower import Lowering
+from fastconv.lowering.places import Ref, View, spatial3
 from fastconv.ops.geometry import to3, window_taps
 
 SPREAD = 3.0  # a tile's root mean square may be so many times that of a window in it (docs/convolution.md, "Local")

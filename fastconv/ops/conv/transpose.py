@@ -19,7 +19,8 @@ from math import prod
 from fastconv._values import shown
 from fastconv.graph.ir import FLAT, Node, Operator, Type, apply, fail, register
 from fastconv.kernels import im2col
-from fastconv.lowering.lower import PRECISIONS, Lowering, channels
+from fastconv.lowering.lower import PRECISIONS, Lowering
+from fastconv.lowering.places import channels
 from fastconv.ops.conv.choose import choose
 from fastconv.ops.conv.problem import Problem, epilogue
 from fastconv.ops.conv.rules import lower_backward_weight, lower_conv

@@ -15,7 +15,8 @@ from fastconv.kernels import layout
 from fastconv.kernels import winograd as steps
 from fastconv.kernels.cpu import Cpu
 from fastconv.kernels.cpu import cpu as machine
-from fastconv.lowering.lower import Lowering, Ref, channels
+from fastconv.lowering.lower import Lowering
+from fastconv.lowering.places import Ref, channels
 from fastconv.ops.conv.choose import Algorithm, offer, promise
 from fastconv.ops.conv.problem import SPREAD, Problem, epilogue, loud_edges, taps_see_most
 
