@@ -11,7 +11,8 @@ from fastconv.graph.ir import DENSE, FLAT, PIXELS, Graph, Node, Tensor, Type, op
 from fastconv.graph.merge import merge
 
 # operators whose kernels add a residual and apply an activation, and how many inputs they have without a residual
-FUSES_EPILOGUE = {"conv": 3, "conv_transpose": 3, "linear": 3, "batch_norm": 5}
+FUSES_EPILOGUE = {"conv": 3, "conv_transpose": 3, "linear": 3, "batch_norm": 5, "group_norm": 3}
+NORMS = ("batch_norm", "group_norm")  # whose gradients take that of an activation along
 FOLDS_BATCHNORM = ("conv", "conv_transpose", "linear")
 ACTIVATIONS = {"relu": lambda a: ("relu", 0.0, 0.0), "leaky_relu": lambda a: ("leaky_relu", a["negative_slope"], 0.0),
                "clip": lambda a: ("clip", a["low"], a["high"])}
@@ -138,11 +139,11 @@ def fuse_gradient(graph: Graph) -> None:
             continue
         gradient, output = node.inputs
         norm, readers = output.node, users.get(node.output, [])
-        if norm is None or norm.op.name != "batch_norm" or norm.attrs.get("act") != ACTIVATIONS[activation](node.attrs) or \
-                len(norm.inputs) > FUSES_EPILOGUE["batch_norm"]:  # with a residual, its gradient is wanted as well
+        if norm is None or norm.op.name not in NORMS or norm.attrs.get("act") != ACTIVATIONS[activation](node.attrs) or \
+                len(norm.inputs) > FUSES_EPILOGUE[norm.op.name]:  # with a residual, its gradient is wanted as well
             continue
-        if len(readers) == 1 and readers[0].op.name == "batch_norm_backward" and readers[0].attrs["forward"] is norm and \
-                node.output not in graph.outputs:
+        if len(readers) == 1 and readers[0].op.name == norm.op.name + "_backward" and node.output not in graph.outputs and \
+                readers[0].attrs["forward"] is norm:
             readers[0].inputs[0], readers[0].attrs["act"] = gradient, norm.attrs["act"]
             graph.nodes.remove(node)
 

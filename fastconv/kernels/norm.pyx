@@ -1,16 +1,19 @@
 # cython: language_level=3
-"""Steps of the norm family: batch normalisation, and normalisation of rows by their own statistics.
+"""Steps of the norm family: batch normalisation, that of groups of channels of each image, and normalisation of rows.
 
 A training forward is statistics, merge, apply; an inference forward is fixed (once per version of the parameters) and
 apply; a backward is backward_sums, backward_merge, backward_data, of which fixed statistics need the first two only for
 the gradients of gamma and beta. Buffers that go between them: `part`, part_bytes(channels, parts) bytes that each
 direction uses up within itself, `stats`, float[STATS_ROWS][channels], which the backward needs as well, and `coef`,
 float[2][channels]. `pixels` is D * H * W of one image.
+
+Groups of channels have all of these of each image: `image_parts` ranges, stats float[n][STATS_ROWS][channels], and between the
+passes over memory, which are the same, group_merge and group_backward_merge.
 """
 
 from libc.stdint cimport int64_t
 
-from fastconv.kernels._args_norm cimport NormApplyArgs, NormBackwardArgs, NormMergeArgs, NormStatisticsArgs, RowNormArgs
+from fastconv.kernels._args_norm cimport GroupNormArgs, NormApplyArgs, NormBackwardArgs, NormMergeArgs, NormStatisticsArgs, RowNormArgs
 from fastconv.kernels._runtime cimport Step
 
 STATS_ROWS = 5
@@ -35,7 +38,7 @@ def part_bytes(channels, parts) -> int:
     return parts * 2 * channels * 8
 
 
-def statistics(size_t x, size_t part, *, channels, pixels, ld, per_part) -> Step:
+def statistics(size_t x, size_t part, *, channels, pixels, ld, per_part, image_parts=0) -> Step:
     """Mean and sum of squared deviations of each range of pixels, per channel."""
     cdef Step step = Step()
     cdef NormStatisticsArgs* a = <NormStatisticsArgs*> step.bind_name("f32_batchnorm_statistics",
@@ -46,6 +49,7 @@ def statistics(size_t x, size_t part, *, channels, pixels, ld, per_part) -> Step
     a.C = channels
     a.ld = ld
     a.per_part = per_part
+    a.image_parts = image_parts
     return step
 
 
@@ -90,8 +94,10 @@ def fixed(size_t running_mean, size_t running_var, size_t stats, *, channels, ep
 
 
 def apply(size_t x, size_t stats, size_t y, *, channels, pixels, ldx, ldy, size_t residual=0, ldr=0, act=None,
-          act_a=0.0, act_b=0.0, size_t batches=0) -> Step:
-    """y = act((x - mean) * scale + shift + residual); y may be x. Counts the int64 at `batches` up by one."""
+          act_a=0.0, act_b=0.0, size_t batches=0, own=False) -> Step:
+    """y = act((x - mean) * scale + shift + residual); y may be x. Counts the int64 at `batches` up by one.
+
+    `own`: each image has statistics of its own."""
     cdef Step step = Step()
     cdef NormApplyArgs* a = <NormApplyArgs*> step.bind_name("f32_batchnorm_apply", sizeof(NormApplyArgs))
     a.x = <const float*> x
@@ -104,6 +110,7 @@ def apply(size_t x, size_t stats, size_t y, *, channels, pixels, ldx, ldy, size_
     a.ldx = ldx
     a.ldy = ldy
     a.ldr = ldr
+    a.own = bool(own)
     a.act = ACTIVATIONS[act]
     a.act_a = act_a
     a.act_b = act_b
@@ -119,7 +126,7 @@ cdef void _activation(NormBackwardArgs* a, act, act_a, act_b) except *:
 
 
 def backward_sums(size_t x, size_t gy, size_t stats, size_t part, *, channels, pixels, ldx, ldg, per_part, act=None,
-                  act_a=0.0, act_b=0.0) -> Step:
+                  act_a=0.0, act_b=0.0, image_parts=0) -> Step:
     """Sums of g and of g * (x - mean) over each range of pixels; `act` is what apply did behind the normalisation."""
     cdef Step step = Step()
     cdef NormBackwardArgs* a = <NormBackwardArgs*> step.bind_name("f32_batchnorm_backward_sums",
@@ -133,6 +140,7 @@ def backward_sums(size_t x, size_t gy, size_t stats, size_t part, *, channels, p
     a.ldx = ldx
     a.ldg = ldg
     a.per_part = per_part
+    a.image_parts = image_parts
     _activation(a, act, act_a, act_b)
     return step
 
@@ -156,7 +164,7 @@ def backward_merge(size_t part, size_t stats, *, channels, pixels, per_part, tra
 
 
 def backward_data(size_t gy, size_t stats, size_t gx, *, channels, pixels, ldg, ldgx, training, size_t x=0, ldx=0,
-                  size_t coef=0, act=None, act_a=0.0, act_b=0.0) -> Step:
+                  size_t coef=0, act=None, act_a=0.0, act_b=0.0, image_parts=0) -> Step:
     """The gradient of x; gx may be gy. coef is read in training only, x there and where there is an activation."""
     cdef Step step = Step()
     cdef NormBackwardArgs* a = <NormBackwardArgs*> step.bind_name("f32_batchnorm_backward_data",
@@ -171,8 +179,44 @@ def backward_data(size_t gy, size_t stats, size_t gx, *, channels, pixels, ldg, 
     a.ldx = ldx
     a.ldg = ldg
     a.ldgx = ldgx
+    a.image_parts = image_parts
     a.training = bool(training)
     _activation(a, act, act_a, act_b)
+    return step
+
+
+# ---- groups of channels ------------------------------------------------------------------------------------------------
+
+cdef Step _groups(str kernel, size_t part, size_t stats, size_t gamma, channels, pixels, groups, per_part, image_parts):
+    cdef Step step = Step()
+    cdef GroupNormArgs* a = <GroupNormArgs*> step.bind_name(kernel, sizeof(GroupNormArgs))
+    a.part, a.stats, a.gamma = <double*> part, <float*> stats, <const float*> gamma
+    a.C, a.pixels, a.groups, a.per_part, a.image_parts = channels, pixels, groups, per_part, image_parts
+    return step
+
+
+def group_merge(size_t part, size_t stats, *, channels, pixels, groups, per_part, image_parts, eps, size_t gamma=0,
+                size_t beta=0) -> Step:
+    """The statistics of each image from those of its ranges, one mean and variance for each of `groups` groups of channels."""
+    cdef Step step = _groups("f32_groupnorm_merge", part, stats, gamma, channels, pixels, groups, per_part, image_parts)
+    cdef GroupNormArgs* a = <GroupNormArgs*> step.c.args
+    a.beta, a.eps = <const float*> beta, eps
+    return step
+
+
+def group_backward_merge(size_t part, size_t stats, *, channels, pixels, groups, per_part, image_parts, size_t gamma=0,
+                         size_t coef=0) -> Step:
+    """What backward_data needs of the sums, in `coef`, where wanted; leaves to group_backward_weight what it adds up."""
+    cdef Step step = _groups("f32_groupnorm_backward_merge", part, stats, gamma, channels, pixels, groups, per_part, image_parts)
+    (<GroupNormArgs*> step.c.args).coef = <float*> coef
+    return step
+
+
+def group_backward_weight(size_t part, *, channels, image_parts, size_t grad_gamma=0, size_t grad_beta=0) -> Step:
+    """The gradients of gamma and beta, where wanted: sums over images of what group_backward_merge left in `part`."""
+    cdef Step step = _groups("f32_groupnorm_backward_weight", part, 0, 0, channels, 0, 1, 0, image_parts)
+    cdef GroupNormArgs* a = <GroupNormArgs*> step.c.args
+    a.ggamma, a.gbeta = <float*> grad_gamma, <float*> grad_beta
     return step
 
 

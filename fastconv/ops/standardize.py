@@ -1,4 +1,5 @@
 """Normalisation by moments of the values themselves: group, layer, instance and RMS normalisation; softmax of any dimension.
+Groups of channels of pixels are `group_norm.py`'s.
 
 A tensor is seen with its channels split into groups, ``(N, groups, C / groups, spatial...)``, where the statistics want it:
 a matter of strides. Forward: one pass for mean and 1 / sqrt(variance + eps), one `map`. Backward, with x^ = (x - mean) * r
@@ -26,7 +27,7 @@ from fastconv.kernels import reduce as kernels
 from fastconv.kernels.reduce_way import way
 from fastconv.lowering.lower import Lowering
 from fastconv.lowering.places import Ref, Strided, row_major
-from fastconv.ops import views
+from fastconv.ops import group_norm, views
 
 Operand = Any  # (reference, strides, dtype), as step factories take it
 
@@ -188,6 +189,10 @@ def standardized(x: Tensor, weight: Tensor | None, bias: Tensor | None, *, group
                  weighted: Sequence[int], eps: float, centred: bool = True) -> Tensor:
     """The node; ``reduced`` and ``weighted`` count dimensions of the split shape. It has two more inputs where running
     statistics, mean and variance, are to move by ``momentum`` towards those of the batch."""
+    inner = range(2, x.ndim + (groups > 0))  # what a channel has of an image
+    if centred and tuple(reduced) == tuple(inner) and tuple(weighted) == ((1, 2) if groups else (1,)) and \
+            group_norm.fits(x, weight, bias):
+        return apply("group_norm", [x, weight, bias], groups=groups or x.type.shape[1], eps=eps)
     return apply("standardize", [x, weight, bias], groups=groups, reduced=tuple(reduced), weighted=tuple(weighted), eps=eps,
                  centred=centred)[0]
 

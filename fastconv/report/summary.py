@@ -196,7 +196,7 @@ def _field(node: Node, inputs: list[list | None]) -> list | None:
     if name in POINTWISE or name == "batch_norm" and not attrs["training"]:
         return field
     size = node.inputs[0].shape[2:]
-    if name == "flatten" or name == "batch_norm":
+    if name in ("flatten", "batch_norm", "group_norm"):
         return [(s + (extent - 1) * jump, jump) for (s, jump), extent in zip(field, size, strict=True)] if size else field
     if name.startswith("adaptive_"):
         return [(s + (_window(a, b) - 1) * jump, jump * Fraction(a, b)) for (s, jump), a, b in

@@ -17,6 +17,9 @@ LAYERS = {
     "group, no pixels": (lambda m: m.GroupNorm(2, 8), (5, 8)),
     "group, 3-D": (lambda m: m.GroupNorm(2, 8), (2, 8, 3, 4, 5)),
     "group, large": (lambda m: m.GroupNorm(4, 32), (3, 32, 40, 41)),
+    "group, lanes": (lambda m: m.GroupNorm(8, 48), (5, 48, 6, 7)),
+    "group, ranges": (lambda m: m.GroupNorm(6, 12), (3, 12, 60, 61)),
+    "group, wide": (lambda m: m.GroupNorm(1, 40, affine=False), (4, 40, 3, 3, 4)),
     "layer": (lambda m: m.LayerNorm(7), (5, 8, 6, 7)),
     "layer, image": (lambda m: m.LayerNorm((8, 6, 7)), (5, 8, 6, 7)),
     "layer, plain": (lambda m: m.LayerNorm(8, elementwise_affine=False), (5, 8)),
@@ -25,6 +28,7 @@ LAYERS = {
     "rms, plain": (lambda m: m.RMSNorm((6, 7), elementwise_affine=False), (5, 8, 6, 7)),
     "instance": (lambda m: m.InstanceNorm2d(8), (5, 8, 6, 7)),
     "instance, affine": (lambda m: m.InstanceNorm2d(8, affine=True), (5, 8, 6, 7)),
+    "instance, lanes": (lambda m: m.InstanceNorm2d(20, affine=True), (5, 20, 6, 7)),
     "instance, 1-D": (lambda m: m.InstanceNorm1d(8, affine=True), (5, 8, 9)),
     "instance, 3-D": (lambda m: m.InstanceNorm3d(8), (2, 8, 3, 4, 5)),
     "local response": (lambda m: m.LocalResponseNorm(3, 0.1), (5, 8, 6, 7)),
@@ -98,7 +102,7 @@ def test_running_statistics_of_instances():
     close(fc.compile(mine, x.shape)(x), theirs.eval()(t.from_numpy(x)).detach().numpy())
 
 
-@pytest.mark.parametrize("name", ["group", "instance", "layer", "rms"])
+@pytest.mark.parametrize("name", ["group", "group, lanes", "instance", "instance, lanes", "layer", "rms"])
 def test_an_image_does_not_depend_on_its_batch(name):
     make, shape = LAYERS[name]
     engine = fc.compile(make(nn).eval(), shape)
@@ -106,6 +110,48 @@ def test_an_image_does_not_depend_on_its_batch(name):
     whole = engine(x)
     for i in range(shape[0]):
         np.testing.assert_array_equal(engine(x[i : i + 1]), whole[i : i + 1])
+
+
+@pytest.mark.parametrize("trained", [True, False])
+@pytest.mark.parametrize("channels", [8, 48])  # fewer than fill vectors are no node of their own
+@pytest.mark.parametrize("act", ["relu", "relu6", "leaky_relu", "silu"])
+@pytest.mark.parametrize("residual", [False, True])
+def test_what_follows_moves_into_the_normalisation(channels, act, residual, trained):
+    """The residual and the activation behind, and the gradient of that, in front of or behind the sums."""
+    t = torch()
+    shape = (3, channels, 9, 10)
+    mine, theirs = nn.GroupNorm(4, channels), t.nn.GroupNorm(4, channels).double()
+    values = {k: rng.uniform(0.5, 1.5, v.shape).astype(np.float32) for k, v in mine.state_dict().items()}
+    mine.load_state_dict(values), theirs.load_state_dict({k: t.from_numpy(v.astype(np.float64)) for k, v in values.items()})
+
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.norm = mine
+
+        def forward(self, x, other):
+            y = self.norm(x)
+            return getattr(F, act)(y + other if residual else y)
+
+    x, other, g = (rng.standard_normal(shape).astype(np.float32) for _ in range(3))
+    engine = fc.compile(Net(), [shape, shape], training=trained, input_gradients=trained)
+    given = [t.from_numpy(a.astype(np.float64)).requires_grad_() for a in (x, other)]
+    want = getattr(t.nn.functional, act)(theirs(given[0]) + given[1] if residual else theirs(given[0]))
+    close(engine(x, other), want.detach().numpy())
+    steps = [s.op for s in engine.steps()]
+    if channels > 8:
+        assert not {"add", "relu", "clip", "leaky_relu", "map"} & set(steps)
+    if not trained:
+        return
+    found = engine.backward(g)
+    want.backward(t.from_numpy(g.astype(np.float64)))
+    close(found[0], given[0].grad.numpy())
+    if residual:
+        close(found[1], given[1].grad.numpy())
+    for p, q in zip(mine.parameters(), theirs.parameters(), strict=True):
+        close(p.grad, q.grad.numpy(), 3.0)
+    backward = {f"{op}_backward" for op in ("relu", "clip")} & set(steps)
+    assert bool(backward) == (act in ("relu", "relu6") and (residual or channels == 8))
 
 
 @pytest.mark.parametrize("shape, groups", [((3, 8), 2), ((3, 8, 7, 7), 8), ((3, 8, 7, 7), 1), ((2, 6, 20, 33), 2),

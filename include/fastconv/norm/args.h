@@ -3,6 +3,7 @@
 // `part` is a work buffer of double[parts][2][C], one row pair per range of per_part pixels. `stats` is float[5][C]:
 // mean (rounded), what the rounding took away, 1 / standard deviation, scale, shift; the output is
 // (x - mean) * scale + shift, exact to rounding even where the mean is far larger than the deviation.
+// Normalisation of groups of channels has its own of each image, [n][5][C], and `image_parts` ranges of each.
 #ifndef FASTCONV_ARGS_NORM_H
 #define FASTCONV_ARGS_NORM_H
 
@@ -17,6 +18,7 @@ typedef struct NormStatisticsArgs {
     double* part;
     int64_t pixels;  // per image
     int64_t C, ld, per_part;
+    int64_t image_parts;  // 0: ranges go on over images
 } NormStatisticsArgs;
 
 // From the parts, or from the running statistics, to stats.
@@ -41,6 +43,7 @@ typedef struct NormApplyArgs {
     float* y;
     int64_t* batches;       // counted up by one, or null
     int64_t pixels, C, ldx, ldy, ldr;
+    int64_t own;            // not 0: statistics of each image
     int64_t act;
     double act_a, act_b;
 } NormApplyArgs;
@@ -50,14 +53,27 @@ typedef struct NormBackwardArgs {
     int64_t n;
     const float *x, *gy, *stats;
     double* part;           // sums of g and of g * (x - mean)
-    float* coef;            // [2][C]: what merge found for data
+    float* coef;            // [2][C], of each image where image_parts: gx = g * scale - (x - mean) * coef[1] - coef[0]
     float *ggamma, *gbeta;  // or null
     float* gx;
     int64_t pixels, C, ldx, ldg, ldgx, per_part;
+    int64_t image_parts;    // not 0: statistics of each image, as above
     int64_t training;       // 0: the statistics are constants
     int64_t act;
     double act_a, act_b;
 } NormBackwardArgs;
+
+// From the parts of each image to its stats, groups of C / groups channels together; backward, to coef, and in the place of an
+// image's first part to its share of the gradients of gamma and beta, which are added up next.
+typedef struct GroupNormArgs {
+    int64_t n;
+    double* part;
+    const float *gamma, *beta;  // may be null: 1 and 0
+    float *stats, *coef;        // coef may be null
+    float *ggamma, *gbeta;      // or null
+    int64_t pixels, C, groups, per_part, image_parts;
+    double eps;
+} GroupNormArgs;
 
 // Rows of C values, each normalised by its own statistics; n * rows of them.
 typedef struct RowNormArgs {

@@ -25,10 +25,10 @@ FC_INLINE Vf<W> let_through(Vf<W> g, Vf<W> t, Vf<W> low, Vf<W> high) {
 }
 
 template <int W, int NV, bool Full, int Act>
-FC_NOINLINE void chunk_gradient(const NormBackwardArgs* a, int64_t first, int64_t count, int64_t c, int lanes,
-                                int64_t ahead_x, int64_t ahead_g, float* s1, float* s2) {
+FC_NOINLINE void chunk_gradient(const NormBackwardArgs* a, const float* stats, int64_t first, int64_t count, int64_t c,
+                                int lanes, int64_t ahead_x, int64_t ahead_g, float* s1, float* s2) {
     constexpr int U = 4 / NV;
-    const float *x = a->x + first * a->ldx + c, *g = a->gy + first * a->ldg + c, *s = a->stats + c;
+    const float *x = a->x + first * a->ldx + c, *g = a->gy + first * a->ldg + c, *s = stats + c;
     const Vf<W> low = splat<W>(static_cast<float>(a->act_a)), high = splat<W>(static_cast<float>(a->act_b));
     Vf<W> p[U][NV] = {}, q[U][NV] = {}, m[NV], scale[NV] = {}, shift[NV] = {};
 #pragma GCC unroll 4
@@ -64,26 +64,29 @@ FC_NOINLINE void chunk_gradient(const NormBackwardArgs* a, int64_t first, int64_
 }
 
 template <int W, int NV, bool Full, int Act>
-FC_INLINE void gradient_sums(const NormBackwardArgs* a, int64_t first, int64_t count, int64_t c, int64_t channels,
-                             int64_t start, int64_t stop, double* g, double* gd) {
+FC_INLINE void gradient_sums(const NormBackwardArgs* a, const float* stats, int64_t first, int64_t count, int64_t c,
+                             int64_t channels, int64_t start, int64_t stop, double* g, double* gd) {
     float s1[NV * W], s2[NV * W];
-    chunk_gradient<W, NV, Full, Act>(a, first, count, c, static_cast<int>(channels),
+    chunk_gradient<W, NV, Full, Act>(a, stats, first, count, c, static_cast<int>(channels),
                                      next_group(c, channels, start, stop, a->ldx),
                                      next_group(c, channels, start, stop, a->ldg), s1, s2);
     for (int64_t k = 0; k < channels; ++k) g[k] += s1[k], gd[k] += s2[k];
 }
 
 FC_INLINE int64_t f32_batchnorm_backward_sums_tiles(const NormBackwardArgs* a) {
-    return ceil_div(a->n * a->pixels, a->per_part) * ceil_div(a->C, kNormChannels);
+    return norm_ranges(a->n, a->pixels, a->per_part, a->image_parts) * ceil_div(a->C, kNormChannels);
 }
 FC_INLINE size_t f32_batchnorm_backward_sums_scratch(const NormBackwardArgs*) { return 0; }
 
 template <int Act>
 FC_INLINE void backward_sums(const NormBackwardArgs* a, int64_t begin, int64_t end) {
     constexpr int W = kWidth, NV = kNormVectors;
-    const int64_t blocks = ceil_div(a->C, kNormChannels), pixels = a->n * a->pixels;
+    const int64_t blocks = ceil_div(a->C, kNormChannels);
     for (int64_t tile = begin; tile < end; ++tile) {
-        const int64_t p = tile / blocks, first = p * a->per_part, count = min64(a->per_part, pixels - first);
+        const int64_t p = tile / blocks;
+        const NormRange range = norm_range(p, a->n, a->pixels, a->per_part, a->image_parts);
+        const int64_t first = range.first, count = range.count;
+        const float* s = a->stats + range.image * FC_NORM_ROWS * a->C;
         const int64_t start = tile % blocks * kNormChannels, stop = min64(a->C, start + kNormChannels);
         double *g = a->part + p * 2 * a->C, *gd = g + a->C;
         for (int64_t c = start; c < stop; ++c) g[c] = gd[c] = 0.0;
@@ -91,9 +94,9 @@ FC_INLINE void backward_sums(const NormBackwardArgs* a, int64_t begin, int64_t e
             const int64_t few = min64(kNormChunk, first + count - i);
             int64_t c = start;
             for (; c + NV * W <= stop; c += NV * W)
-                gradient_sums<W, NV, true, Act>(a, i, few, c, NV * W, start, stop, g + c, gd + c);
-            for (; c + W <= stop; c += W) gradient_sums<W, 1, true, Act>(a, i, few, c, W, start, stop, g + c, gd + c);
-            if (c < stop) gradient_sums<W, 1, false, Act>(a, i, few, c, stop - c, start, stop, g + c, gd + c);
+                gradient_sums<W, NV, true, Act>(a, s, i, few, c, NV * W, start, stop, g + c, gd + c);
+            for (; c + W <= stop; c += W) gradient_sums<W, 1, true, Act>(a, s, i, few, c, W, start, stop, g + c, gd + c);
+            if (c < stop) gradient_sums<W, 1, false, Act>(a, s, i, few, c, stop - c, start, stop, g + c, gd + c);
         }
     }
 }
@@ -132,17 +135,18 @@ inline void f32_batchnorm_backward_merge_run(const NormBackwardArgs* a, int64_t 
             if (a->ggamma) a->ggamma[at] = static_cast<float>(off * rstd);
             if (a->gbeta) a->gbeta[at] = static_cast<float>(g[c]);
             if (!a->training) continue;
-            const double b = off * inverse * rstd * rstd;
-            a->coef[at] = static_cast<float>(g[c] * inverse - low * b);
-            a->coef[C + at] = static_cast<float>(b);
+            const double scale = pixels ? a->stats[FC_NORM_SCALE * C + at] : 0.0, slope = scale * off * inverse * rstd * rstd;
+            a->coef[at] = static_cast<float>(scale * g[c] * inverse - low * slope);
+            a->coef[C + at] = static_cast<float>(slope);
         }
     }
 }
 
 template <int W, int NV, bool Full, int Act>
-FC_NOINLINE void gradient_group(const NormBackwardArgs* a, int64_t first, int64_t count, int64_t c, int lanes, bool past) {
+FC_NOINLINE void gradient_group(const NormBackwardArgs* a, int64_t image, int64_t first, int64_t count, int64_t c, int lanes,
+                                bool past) {
     const int64_t ahead_g = next_group(c, NV * W, 0, a->C, a->ldg), ahead_x = next_group(c, NV * W, 0, a->C, a->ldx);
-    const float* s = a->stats + c;
+    const float *s = a->stats + image * FC_NORM_ROWS * a->C + c, *coef = a->coef + image * 2 * a->C + c;
     const bool training = a->training != 0;
     const Vf<W> low = splat<W>(static_cast<float>(a->act_a)), high = splat<W>(static_cast<float>(a->act_b));
     Vf<W> mean[NV] = {}, scale[NV], shift[NV] = {}, off[NV] = {}, slope[NV] = {};
@@ -152,8 +156,8 @@ FC_NOINLINE void gradient_group(const NormBackwardArgs* a, int64_t first, int64_
         if (Act || training) mean[v] = load_lanes<W, Full>(s + FC_NORM_MEAN * a->C + v * W, lanes);
         if (Act) shift[v] = load_lanes<W, Full>(s + FC_NORM_SHIFT * a->C + v * W, lanes);
         if (!training) continue;
-        off[v] = load_lanes<W, Full>(a->coef + c + v * W, lanes);
-        slope[v] = load_lanes<W, Full>(a->coef + a->C + c + v * W, lanes);
+        off[v] = load_lanes<W, Full>(coef + v * W, lanes);
+        slope[v] = load_lanes<W, Full>(coef + a->C + v * W, lanes);
     }
     for (int64_t i = first; i < first + count; ++i) {
         const float* gy = a->gy + i * a->ldg + c;
@@ -161,14 +165,14 @@ FC_NOINLINE void gradient_group(const NormBackwardArgs* a, int64_t first, int64_
 #pragma GCC unroll 4
         for (int v = 0; v < NV; ++v) {
             __builtin_prefetch(gy + v * W + ahead_g);
-            Vf<W> g = load_lanes<W, Full>(gy + v * W, lanes);
+            Vf<W> g = load_lanes<W, Full>(gy + v * W, lanes), d{};
             if (Act || training) {
                 __builtin_prefetch(a->x + i * a->ldx + c + v * W + ahead_x);
-                const Vf<W> d = load_lanes<W, Full>(a->x + i * a->ldx + c + v * W, lanes) - mean[v];
+                d = load_lanes<W, Full>(a->x + i * a->ldx + c + v * W, lanes) - mean[v];
                 g = let_through<W, Act>(g, mul_add<W>(d, scale[v], shift[v]), low, high);
-                if (training) g = mul_add<W>(-d, slope[v], g - off[v]);
             }
-            put_lanes<W, Full>(gx + v * W, g * scale[v], lanes, past);
+            g = training ? mul_add<W>(-d, slope[v], mul_add<W>(g, scale[v], -off[v])) : g * scale[v];
+            put_lanes<W, Full>(gx + v * W, g, lanes, past);
         }
     }
 }
@@ -184,12 +188,14 @@ FC_INLINE void backward_data(const NormBackwardArgs* a, int64_t begin, int64_t e
     const int64_t per = apply_pixels(a->C), pixels = a->n * a->pixels;
     const int64_t stop = min64(pixels, end * per);
     const bool past = a->gx != a->gy && streams_rows(a->gx, a->ldgx, a->C, pixels);
-    for (int64_t first = begin * per; first < stop; first += kNormChunk) {
-        const int64_t count = min64(kNormChunk, stop - first);
+    for (int64_t first = begin * per, count; first < stop; first += count) {
+        const int64_t image = a->image_parts ? first / a->pixels : 0;
+        count = min64(kNormChunk, stop - first);
+        if (a->image_parts) count = min64(count, (image + 1) * a->pixels - first);
         int64_t c = 0;
-        for (; c + NV * W <= a->C; c += NV * W) gradient_group<W, NV, true, Act>(a, first, count, c, W, past);
-        for (; c + W <= a->C; c += W) gradient_group<W, 1, true, Act>(a, first, count, c, W, past);
-        if (c < a->C) gradient_group<W, 1, false, Act>(a, first, count, c, static_cast<int>(a->C - c), past);
+        for (; c + NV * W <= a->C; c += NV * W) gradient_group<W, NV, true, Act>(a, image, first, count, c, W, past);
+        for (; c + W <= a->C; c += W) gradient_group<W, 1, true, Act>(a, image, first, count, c, W, past);
+        if (c < a->C) gradient_group<W, 1, false, Act>(a, image, first, count, c, static_cast<int>(a->C - c), past);
     }
     if (past) stream_end();
 }

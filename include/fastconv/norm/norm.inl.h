@@ -47,6 +47,19 @@ FC_INLINE void store_lanes(float* p, Vf<W> v, int lanes) {
     }
 }
 
+// The p-th range of pixels: as many of each image, or of all images together.
+struct NormRange {
+    int64_t image, first, count;
+};
+FC_INLINE NormRange norm_range(int64_t p, int64_t n, int64_t pixels, int64_t per_part, int64_t image_parts) {
+    if (!image_parts) return {0, p * per_part, min64(per_part, n * pixels - p * per_part)};
+    const int64_t at = p % image_parts * per_part;
+    return {p / image_parts, p / image_parts * pixels + at, min64(per_part, pixels - at)};
+}
+FC_INLINE int64_t norm_ranges(int64_t n, int64_t pixels, int64_t per_part, int64_t image_parts) {
+    return image_parts ? n * image_parts : ceil_div(n * pixels, per_part);
+}
+
 // ---- statistics ---------------------------------------------------------------------------------------------------
 
 // mean of `count` pixels (up to rounding), and the sums of x - mean and of its square.
@@ -122,15 +135,17 @@ FC_INLINE void moments(const float* x, int64_t ld, int64_t have, int64_t count, 
 }
 
 FC_INLINE int64_t f32_batchnorm_statistics_tiles(const NormStatisticsArgs* a) {
-    return ceil_div(a->n * a->pixels, a->per_part) * ceil_div(a->C, kNormChannels);
+    return norm_ranges(a->n, a->pixels, a->per_part, a->image_parts) * ceil_div(a->C, kNormChannels);
 }
 FC_INLINE size_t f32_batchnorm_statistics_scratch(const NormStatisticsArgs*) { return 0; }
 
 inline void f32_batchnorm_statistics_run(const NormStatisticsArgs* a, int64_t begin, int64_t end, void*) {
     constexpr int W = kWidth, NV = kNormVectors;
-    const int64_t blocks = ceil_div(a->C, kNormChannels), pixels = a->n * a->pixels;
+    const int64_t blocks = ceil_div(a->C, kNormChannels);
     for (int64_t tile = begin; tile < end; ++tile) {
-        const int64_t p = tile / blocks, first = p * a->per_part, count = min64(a->per_part, pixels - first);
+        const int64_t p = tile / blocks;
+        const NormRange range = norm_range(p, a->n, a->pixels, a->per_part, a->image_parts);
+        const int64_t first = range.first, count = range.count;
         const int64_t start = tile % blocks * kNormChannels, stop = min64(a->C, start + kNormChannels);
         double *mean = a->part + p * 2 * a->C, *m2 = mean + a->C;
         for (int64_t c = start; c < stop; ++c) mean[c] = m2[c] = 0.0;
@@ -228,9 +243,10 @@ FC_INLINE void put_lanes(float* p, Vf<W> v, int lanes, bool past_the_caches) {
 FC_INLINE int64_t apply_pixels(int64_t C) { return max64(1, kApplyValues / max64(1, C)); }
 
 template <int W, int NV, bool Full>
-FC_NOINLINE void apply_group(const NormApplyArgs* a, int64_t first, int64_t count, int64_t c, int lanes, bool past) {
+FC_NOINLINE void apply_group(const NormApplyArgs* a, const float* stats, int64_t first, int64_t count, int64_t c, int lanes,
+                             bool past) {
     const int64_t ahead = next_group(c, NV * W, 0, a->C, a->ldx);
-    const float* s = a->stats + c;
+    const float* s = stats + c;
     const float a0 = static_cast<float>(a->act_a), a1 = static_cast<float>(a->act_b);
     Vf<W> mean[NV], scale[NV], shift[NV];
 #pragma GCC unroll 4
@@ -264,12 +280,17 @@ inline void f32_batchnorm_apply_run(const NormApplyArgs* a, int64_t begin, int64
     if (begin == 0 && a->batches) ++*a->batches;  // here and not in merge, whose tiles read it
     const int64_t stop = min64(pixels, end * per);
     const bool past = a->y != a->x && a->y != a->residual && streams_rows(a->y, a->ldy, a->C, pixels);
-    for (int64_t first = begin * per; first < stop; first += kNormChunk) {
-        const int64_t count = min64(kNormChunk, stop - first);
+    for (int64_t first = begin * per, count; first < stop; first += count) {
+        count = min64(kNormChunk, stop - first);
+        const float* s = a->stats;
+        if (a->own) {
+            count = min64(count, a->pixels - first % a->pixels);
+            s += first / a->pixels * FC_NORM_ROWS * a->C;
+        }
         int64_t c = 0;
-        for (; c + NV * W <= a->C; c += NV * W) apply_group<W, NV, true>(a, first, count, c, W, past);
-        for (; c + W <= a->C; c += W) apply_group<W, 1, true>(a, first, count, c, W, past);
-        if (c < a->C) apply_group<W, 1, false>(a, first, count, c, static_cast<int>(a->C - c), past);
+        for (; c + NV * W <= a->C; c += NV * W) apply_group<W, NV, true>(a, s, first, count, c, W, past);
+        for (; c + W <= a->C; c += W) apply_group<W, 1, true>(a, s, first, count, c, W, past);
+        if (c < a->C) apply_group<W, 1, false>(a, s, first, count, c, static_cast<int>(a->C - c), past);
     }
     if (past) stream_end();
 }
