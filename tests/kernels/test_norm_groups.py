@@ -11,8 +11,9 @@ from .guarded import gaps, guarded, images, pixels
 EPS = 1e-5
 # (shape, groups): one channel in all, groups of one channel, of all; more pixels than a chunk, an image of several ranges
 # that do not divide it; groups of more channels than a tile of the merge, tiles of several groups that end with fewer
-PROBLEMS = [((2, 1, 3), 1), ((3, 16, 5), 16), ((2, 33, 8, 8), 1), ((2, 48, 9, 7), 8), ((3, 12, 65), 4), ((2, 130, 40, 10), 2),
-            ((1, 64, 61, 61), 32), ((2, 15, 61, 61), 5), ((2, 300, 5, 7), 3), ((2, 129, 3, 3), 129), ((2, 264, 19, 19), 88)]
+PROBLEMS = [((2, 1, 3), 1), ((3, 16, 5), 16), ((2, 33, 8, 8), 1), ((2, 48, 9, 7), 8), ((3, 12, 65), 4),
+            ((2, 130, 40, 10), 2), ((1, 64, 61, 61), 32), ((2, 15, 61, 61), 5), ((2, 300, 5, 7), 3),
+            ((2, 129, 3, 3), 129), ((2, 264, 19, 19), 88)]
 
 
 def address(array):
