@@ -100,7 +100,8 @@ def estimate(which: str, p: Problem, cpu: Cpu) -> float:
     pixels = p.n * prod(p.y)
     pointers = pixels * p.groups * p.taps // (p.kernel[2] if which != "backward_data" and runs_of_taps(p) else 1)
     unpacked = p.groups * p.K * p.C * p.taps if which == "backward_weight" else 0
-    return max(1.08 * arithmetic + pointers + unpacked, p.nbytes / cpu.memory_bytes)
+    weights = 4 * p.groups * p.K * p.C * p.taps / cpu.memory_bytes  # which arrive while there is little to compute with them
+    return max(1.08 * arithmetic + pointers + unpacked + weights, p.nbytes / cpu.memory_bytes)
 
 
 def convolve(cx: Lowering, kernel: str, geometries: list[dict], packs: list[dict], w: Tensor, x: View, y: View, row: int,

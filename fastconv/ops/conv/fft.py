@@ -102,7 +102,7 @@ def estimate(s: Shape, sizes: tuple[int, ...], tiles: int, cpu: Cpu) -> tuple[fl
     ranges = -(-tiles // range_of_tiles(tiles, spectra, nbytes))
     # the register tile keeps both units busy from two tiles on; it is left and entered once per vector of filters
     madds = max(2, tiles) * frequencies * outputs * cpu.width * (s.channels + 4) * (3 if cpu.width == 16 else 4)
-    product_ = max(madds / cpu.madds * 1.15, ranges * nbytes * (2 if s.weight else 1) / (1.25 * cpu.memory_bytes))
+    product_ = max(madds / cpu.madds * 1.15, ranges * nbytes * (2 if s.weight else 1) / cpu.memory_bytes)
     weights = outputs * s.channels * one * (1.2 if s.weight else 2 if s.training else 0)
     beyond = max(0, tiles * spectra - SPECTRA // 2) / 2.6  # cycles: spectra are written and read in the third-level cache
     return (1.25 if s.weight else 1.06) * (beyond + tiles * (inputs + outputs) * one + product_ + weights), nbytes
