@@ -50,15 +50,14 @@ def run(function, arrays, gy=None, *, flat=(), constant=(), batch=None, bind=Pro
     graph.outputs = [y]
     passes.fuse(graph)
     outputs = [y, *(g for g in gradients if g is not None)]
-    lowered = Lowering(graph, planned)
+    lowered = Lowering(graph, planned, all_pass=True)
     lowered.placed = passes.place_concatenations(graph)
     lowered.run()
     for i, tensor in enumerate(outputs):
         eager.leave(lowered, tensor, f"output:{i}", "backward" if i else "forward")
     lowered.finish()
     for tensor in graph.inputs:
-        if tensor.dtype == "float32":
-            lowered.slot(tensor).expect(tensor.shape, tensor.layout == PIXELS)
+        eager.expect(lowered, lowered.slot(tensor), tensor)
     compiled = eager.Compiled(lowered, graph.inputs, outputs, [], ("forward", "backward"), bind(lowered))
     np.frombuffer(compiled.program.arena, np.uint8)[:] = 255  # NaN
     made = iter(compiled.run([*arrays, *([] if gy is None else [np.asarray(gy)])], n))

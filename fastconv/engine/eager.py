@@ -6,7 +6,7 @@ one of its own, which is kept beside it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from math import prod
 from typing import Any, NamedTuple
 
@@ -19,11 +19,11 @@ from fastconv.graph.autodiff import differentiate, remove_dead
 from fastconv.graph.ir import PIXELS, Graph, Node, Tensor, apply, building, operator, showing
 from fastconv.graph.limits import check_memory
 from fastconv.kernels.call import Call, IdleCalls, problem_key
+from fastconv.kernels.layout import Slot
 from fastconv.kernels.locks import Lock
 from fastconv.kernels.threads import get_num_threads, reset_in_children
 from fastconv.lowering.lower import Lowering
-from fastconv.lowering.places import Ref
-from fastconv.lowering.program import Program
+from fastconv.lowering.program import MAPPED, Program
 
 KEEP_PROGRAM = 4 << 20  # bytes: memory of a larger program is given back after the call; its plan is kept
 KEEP_TOTAL = 64 << 20  # bytes of all kept programs together
@@ -54,8 +54,8 @@ class Compiled(Call):
         self.updates = updates  # positions of the inputs that the run changes
         self.segments, self.program = segments, program
         self.dense = False  # only arrays in C order are taken
-        self.read: dict[int, Ref] = {}  # outputs that pass no slot, and where they are after a run
         self.structure: Any = None  # how results nest, where it is made of a function
+        self.there: list[bool] = []  # or which of the gradients that are wanted of it depend on anything
         self.problem: IdleCalls | None = None  # that it is counted for
         self.counted = 0
 
@@ -66,7 +66,7 @@ class Compiled(Call):
             return 0
         scratch = sum(s.scratch_bytes for s in self.program.segments.values())
         lowered = self.lowered
-        return lowered.arena_bytes + lowered.weights_bytes + lowered.own_bytes + scratch * get_num_threads()
+        return self.program.touched + lowered.weights_bytes + lowered.own_bytes + scratch * get_num_threads()
 
     def unbind(self) -> None:
         """Gives the memory back."""
@@ -76,13 +76,16 @@ class Compiled(Call):
     def offer(self) -> None:
         """Opens it, after a run that has prepared what there is to prepare, for the number of threads that there are now."""
         lowered, program = self.lowered, self.program
-        if program is None or self.updates or not lowered.plain or lowered.specs["prepare"] or \
-                any(t.dtype != "float32" for t in (*self.inputs, *self.outputs)) or "random" in lowered.extra:
+        if program is None or self.updates or not lowered.plain or "random" in lowered.extra or not program.prepared or \
+                any(t.ndim > 5 or 0 in t.shape for t in (*self.inputs, *self.outputs)):
             return
         self.open([lowered.slots[t.name] for t in self.inputs],
                   [lowered.slots[f"output:{i}"] for i in range(len(self.outputs))],
                   [program.segments[name] for name in self.segments], get_num_threads(),
-                  [door for name in self.segments for door in program.doors[name]])
+                  [door for name in self.segments for door in program.doors[name]],
+                  [(flag, report) for _, flag, report in program.flags],
+                  None if self.structure is None or self.structure.plain else self.structure.build,
+                  lowered.arena_bytes >= MAPPED)
 
     def run(self, arrays: Sequence[np.ndarray], n: int, random: tuple[int, int] | None = None) -> list[np.ndarray]:
         """Runs on one array per input; fresh arrays."""
@@ -95,12 +98,7 @@ class Compiled(Call):
         if self.updates:
             apart = copied(arrays, [arrays[position] for position in self.updates])
             arrays = [a if i in self.updates else apart[i] for i, a in enumerate(arrays)]
-        for tensor, array in zip(self.inputs, arrays, strict=True):
-            if tensor.dtype != "float32":
-                place = self.program.array(self.lowered.read(tensor).ref, tensor.shape, tensor.dtype)
-                (place[: len(array)] if tensor.batched else place)[...] = array
-            else:
-                self._point(tensor.name, array, False)
+        held = [self._point(tensor.name, array, False) for tensor, array in zip(self.inputs, arrays, strict=True)]
         for position in self.updates:
             self._point(f"update:{position}", arrays[position], True)
         made = iter(fresh([(self._shape(i, t, n), t.layout == PIXELS) for i, t in enumerate(self.outputs)
@@ -108,19 +106,12 @@ class Compiled(Call):
                           [a for a, t in zip(arrays, self.inputs, strict=True) if t.layout == PIXELS]))
         outputs = [next(made) if t.dtype == "float32" else np.empty(self._shape(i, t, n), t.dtype)
                    for i, t in enumerate(self.outputs)]
-        for i, (tensor, array) in enumerate(zip(self.outputs, outputs, strict=True)):
-            if tensor.dtype == "float32":
-                self._point(f"output:{i}", array, True)
+        for i, array in enumerate(outputs):
+            self._point(f"output:{i}", array, True)
         self.program.settle(self.segments, n)
         for segment in self.segments:
             self.program.run(segment, n)
-        for i, (tensor, array) in enumerate(zip(self.outputs, outputs, strict=True)):
-            if i in self.read:
-                array[...] = self.program.array(self.read[i], tensor.shape, tensor.dtype)
-            elif tensor.dtype != "float32":
-                view, c = self.lowered.read(tensor), tensor.shape[1]
-                pixels = self.program.array(view.ref, (tensor.shape[0], *tensor.shape[2:], c), tensor.dtype)
-                array[...] = np.moveaxis(pixels[:n], -1, 1)
+        del held  # what was read
         return outputs
 
     def _shape(self, i: int, tensor: Tensor, n: int) -> tuple[int, ...]:
@@ -128,11 +119,13 @@ class Compiled(Call):
         shape = slot.extents if slot and tensor.layout == PIXELS else tensor.shape
         return (n, *shape[1:]) if tensor.layout == PIXELS else shape
 
-    def _point(self, name: str, array: np.ndarray, write: bool) -> None:
+    def _point(self, name: str, array: np.ndarray, write: bool) -> np.ndarray:
+        """Has a slot point to an array, or to a copy that it takes: to what is returned, which must live through the run."""
         if array.ndim > 5:  # a slot has five dimensions; these are arrays of functions over any rank, whose order is C's
             array = array.reshape(-1) if write else np.ascontiguousarray(array).reshape(-1)
         if self.lowered.slots[name].take(array, write) < 0:
             raise RuntimeError(f"{name} did not take an array of shape {array.shape} and strides {array.strides}")
+        return array
 
 
 class Cache:
@@ -192,8 +185,7 @@ cache = Cache()
 
 
 def run_op(op: str, arguments: Sequence[Argument], attrs: dict, shown: str = "", updates: Sequence[int] = (),
-           also: Callable[[Node], Tensor] | None = None, random: tuple[int, int] | None = None,
-           tag: Tagged | None = None) -> Any:
+           random: tuple[int, int] | None = None, tag: Tagged | None = None) -> Any:
     """Runs one operator on arrays.
 
     Parameters
@@ -208,8 +200,6 @@ def run_op(op: str, arguments: Sequence[Argument], attrs: dict, shown: str = "",
         The function's name in messages; default ``op``.
     updates : sequence of int
         Positions of arguments that the operator changes in place.
-    also : callable, optional
-        Gives a further output of the node, which is not float32 (the winners of a max pool).
     random : (seed, offset), optional
         What an operator that draws random numbers draws from.
     tag : (str, tuple), optional
@@ -220,7 +210,7 @@ def run_op(op: str, arguments: Sequence[Argument], attrs: dict, shown: str = "",
     ndarray or tuple of ndarray
         Fresh arrays, one per output of the operator.
     """
-    outputs = _run(op, arguments, attrs, shown or op, updates, (), (), also, random, tag)
+    outputs = _run(op, arguments, attrs, shown or op, updates, (), (), random, tag)
     return outputs[0] if len(outputs) == 1 else tuple(outputs)
 
 
@@ -230,7 +220,7 @@ def run_backward(op: str, arguments: Sequence[Argument], attrs: dict, grad_outpu
     return _run(op, arguments, attrs, shown, (), grad_outputs, wanted, tag=tag)
 
 
-def _run(op, arguments, attrs, shown, updates, grad_outputs, wanted, also=None, random=None, tag=None) -> list[np.ndarray]:
+def _run(op, arguments, attrs, shown, updates, grad_outputs, wanted, random=None, tag=None) -> list[np.ndarray]:
     everything = (*arguments, *grad_outputs)
     arrays = [None if a.value is None and a.optional else check_array(shown, a) for a in everything]
     n = batch_of(shown, everything, arrays)
@@ -239,13 +229,12 @@ def _run(op, arguments, attrs, shown, updates, grad_outputs, wanted, also=None, 
     specs = tuple(None if v is None else (planned_shape(v.shape, a.layout), a.layout, a.dtype)
                   for a, v in zip(everything, arrays, strict=True))
     if tag is None:
-        tag = (op, shown, tuple(a.layout for a in everything), tuple(attrs), tuple(wanted), also), tuple(attrs.values())
+        tag = (op, shown, tuple(a.layout for a in everything), tuple(attrs), tuple(wanted)), tuple(attrs.values())
     key = problem_key(tag[0], (*arrays, *tag[1]), len(arrays))
     compiled = None if key is None else cache.take(key)
     if compiled is None:
         names = [a.name for a in everything]
-        compiled = compile_op(op, shown, names, specs, dict(attrs), updates, len(grad_outputs), wanted, also,
-                              random is not None)
+        compiled = compile_op(op, shown, names, specs, dict(attrs), updates, len(grad_outputs), wanted, random is not None)
     try:
         return compiled.run([v for v in arrays if v is not None], n, random)
     finally:
@@ -254,8 +243,7 @@ def _run(op, arguments, attrs, shown, updates, grad_outputs, wanted, also=None, 
 
 
 def compile_op(op: str, shown: str, names: Sequence[str], specs: Sequence, attrs: dict, updates: Sequence[int] = (),
-               seeds: int = 0, wanted: Sequence[int] = (), also: Callable[[Node], Tensor] | None = None,
-               random: bool = False) -> Compiled:
+               seeds: int = 0, wanted: Sequence[int] = (), random: bool = False) -> Compiled:
     """Builds, lowers and plans the graph of one node, or of its gradients; raises what its shape rule says."""
     graph = Graph()
     described = describe(names, specs, attrs)
@@ -268,20 +256,16 @@ def compile_op(op: str, shown: str, names: Sequence[str], specs: Sequence, attrs
         made = apply(op, tensors, **attrs)
         outputs = graph.outputs = list(made) if isinstance(made, tuple) else [made]
         check_overflow(graph, described, shown)
-        if also:
-            also(graph.nodes[0])
-            outputs = graph.outputs = graph.nodes[0].outputs
         if grads:
             outputs = differentiate_op(graph, grads, [tensors[i] for i in wanted], shown)
-        lowered = Lowering(graph, batch, choose_for=ALIKE)
+        lowered = Lowering(graph, batch, choose_for=ALIKE, all_pass=True)
         if random:
             lowered.extra["random"] = lowered.persistent(16, "random state")
         try:
             check_memory(sum(4 * prod(t.shape) for t in (*graph.inputs, *graph.outputs)))
             lowered.run()
             for i, tensor in enumerate(outputs):
-                if tensor.dtype == "float32":
-                    leave(lowered, tensor, f"output:{i}", "backward" if grads else "forward", shape, rows)
+                leave(lowered, tensor, f"output:{i}", "backward" if grads else "forward", shape, rows)
             changed = [graph.inputs.index(tensors[i]) for i in updates if tensors[i] is not None]
             for i in changed:
                 leave(lowered, graph.inputs[i], f"update:{i}", "forward")
@@ -290,8 +274,7 @@ def compile_op(op: str, shown: str, names: Sequence[str], specs: Sequence, attrs
         except MemoryError as error:
             raise MemoryError(f"{shown}: {described}: {error}") from None
     for tensor in graph.inputs:
-        if tensor.dtype == "float32":
-            lowered.slot(tensor).expect(shape or tensor.shape, tensor.layout == PIXELS, rows)
+        expect(lowered, lowered.slot(tensor), tensor, shape, rows)
     compiled = Compiled(lowered, graph.inputs, outputs, changed, ("forward", "backward") if grads else ("forward",))
     compiled.dense = rows is not None
     return compiled
@@ -324,7 +307,12 @@ def differentiate_op(graph: Graph, grads: list, wanted: list, shown: str) -> lis
 def leave(lowered: Lowering, tensor: Tensor, name: str, segment: str, shape=None, rows=None) -> None:
     """A tensor leaves through a slot of this name."""
     lowered.exit(tensor, segment, name)
-    lowered.slots[name].expect(shape or tensor.shape, tensor.layout == PIXELS, rows)
+    expect(lowered, lowered.slots[name], tensor, shape, rows)
+
+
+def expect(lowered: Lowering, slot: Slot, tensor: Tensor, shape=None, rows=None) -> None:
+    slot.expect(shape or tensor.shape, tensor.layout == PIXELS, rows, dtype=tensor.dtype,
+                row_major=tensor.dtype != "float32")
 
 
 def check_overflow(graph: Graph, described: str, shown: str) -> None:

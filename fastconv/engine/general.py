@@ -40,12 +40,14 @@ def as_array(op: str, name: str, value) -> np.ndarray:
     refuse_masked(op, name, value)
     if array.dtype.kind == "f" or array.dtype.name not in ITEMSIZE or not array.dtype.isnative:
         array = as_float32(op, name, array)
+    elif not array.flags.aligned or any(s % array.itemsize for s in array.strides):
+        array = array.copy(order="C")
     if array.ndim > RANK:
         raise ValueError(f"{op}: {name} of shape {array.shape} has {array.ndim} dimensions: expected at most {RANK}")
     return array
 
 
-def run(name: str, function: Callable, arguments: Any, arrays: Sequence[np.ndarray]) -> Any:
+def run(name: str, function: Callable, arguments: Any, arrays: Sequence[np.ndarray], key: tuple | None = None) -> Any:
     """Calls ``function`` on arrays.
 
     Parameters
@@ -57,8 +59,10 @@ def run(name: str, function: Callable, arguments: Any, arrays: Sequence[np.ndarr
     arguments : tuple
         Its arguments, a :class:`Place` for each array.
     arrays : sequence of ndarray
+    key : tuple, optional
+        What it is kept by; default its name and arguments.
     """
-    key = problem_key((name, "general"), tuple(map(_frozen, arguments)), 0)
+    key = key or problem_key((name, "general"), tuple(map(_frozen, arguments)), 0)
     compiled = None if key is None else cache.take(key)
     if compiled is None:
         compiled = compile_function(name, function, arguments, arrays)
@@ -89,7 +93,7 @@ def vjp(name: str, function: Callable, arguments: Any, arrays: Sequence[np.ndarr
             cache.put(found, compiled)
     at = iter(results)
     return [next(at) if there else np.zeros(arrays[i].shape, np.float32)
-            for i, there in zip(wanted, compiled.structure, strict=True)]
+            for i, there in zip(wanted, compiled.there, strict=True)]
 
 
 def _frozen(value):
@@ -136,7 +140,7 @@ def compile_function(name: str, function: Callable, arguments: Any, arrays: Sequ
                 graph.late_inputs.add(seed)
                 seeds.append((tensor, seed))
             found = differentiate(graph, seeds, [tensors[i] for i in wanted])
-            structure = [g is not None for g in found]
+            there = [g is not None for g in found]
             with building(graph, ""):
                 graph.segment = "backward"
                 outputs = [_flat(g) for g in found if g is not None]
@@ -147,15 +151,12 @@ def compile_function(name: str, function: Callable, arguments: Any, arrays: Sequ
             graph.exact = None
             fuse(graph)
             outputs = graph.outputs
-            lowered = Lowering(graph, 1, choose_for=ALIKE)
+            lowered = Lowering(graph, 1, choose_for=ALIKE, all_pass=True)
             lowered.run()
             compiled = Compiled(lowered, graph.inputs, outputs, [], ("forward", "backward") if grads else ("forward",))
             for i, tensor in enumerate(outputs):
-                if tensor.dtype == "float32":
-                    lowered.exit(tensor, "backward" if grads else "forward", f"output:{i}")
-                    lowered.expect(f"output:{i}", tensor)
-                else:
-                    compiled.read[i] = lowered.keep_until_read(tensor)
+                lowered.exit(tensor, "backward" if grads else "forward", f"output:{i}")
+                lowered.expect(f"output:{i}", tensor)
             lowered.finish()
             check_memory(lowered.arena_bytes + lowered.weights_bytes + lowered.own_bytes +
                          sum(t.type.nbytes for t in outputs))
@@ -163,10 +164,12 @@ def compile_function(name: str, function: Callable, arguments: Any, arrays: Sequ
             text = ", ".join(str(a.shape) for a in arrays)
             raise MemoryError(f"{name}: arrays of shape {text}: {error}") from None
     for tensor in graph.inputs:
-        if tensor.dtype == "float32":
-            lowered.slot(tensor)
-            lowered.expect(tensor.name, tensor)
-    compiled.structure = structure
+        lowered.slot(tensor)
+        lowered.expect(tensor.name, tensor)
+    if grads:
+        compiled.there = there
+    else:
+        compiled.structure = structure
     return compiled
 
 

@@ -15,8 +15,9 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 
 from fastconv.engine import general
-from fastconv.graph.ir import Tensor, current_graph, fail, showing
+from fastconv.graph.ir import Tensor, current_graph, fail, showing, tracing
 from fastconv.graph.parameter import Parameter
+from fastconv.kernels.call import Recorded
 
 Array = Any  # what a parameter is annotated with that takes an array or a symbolic tensor
 Body = TypeVar("Body", bound=Callable)
@@ -70,6 +71,7 @@ class Record:
         self.body, self.name, self.samples, self.wrong = body, name, samples, wrong
         self.reference, self.differentiable = reference, differentiable
         self.__doc__ = body.__doc__
+        self._quick = Recorded(general.cache.problems, ("record", name), tracing, self._careful)
 
     @functools.cached_property
     def signature(self) -> inspect.Signature:
@@ -100,12 +102,19 @@ class Record:
         return bound
 
     def __call__(self, *args, **kwargs):
+        return self._quick(*args, **kwargs)
+
+    def _careful(self, key: tuple | None, given: list, args: tuple, kwargs: dict):
+        """A call that has not been made before; ``given``: the arrays among its arguments, in their order."""
         if current_graph() is not None or any(map(_symbolic, (*args, *kwargs.values()))):
             self.bind(args, kwargs)
             with showing(self.name):
                 return self.body(*args, **kwargs)
         arguments, arrays, call = self.taken(args, kwargs)
-        return general.run(self.name, call, arguments, arrays)
+        if len(arrays) != len(given) or any(a is not b for a, b in zip(arrays, given, strict=True)) or \
+                list(kwargs) != [name for name in self.signature.parameters if name in kwargs]:
+            key = None  # by which others would be taken, or in another order
+        return general.run(self.name, call, arguments, arrays, key)
 
     def taken(self, args: tuple, kwargs: dict) -> tuple[tuple, list[np.ndarray], Callable]:
         """Arguments with places for arrays, the arrays, and what is called with these arguments."""
@@ -183,9 +192,11 @@ def function(*, samples: Any = list, wrong: Any = list, reference: Any = None, m
             raise KeyError(f"the function {made.name!r} is recorded twice")
         records[made.name] = made
 
+        quick = made._quick
+
         @functools.wraps(body)
         def call(*args, **kwargs):
-            return made(*args, **kwargs)
+            return quick(*args, **kwargs)
 
         call.record = made  # type: ignore[attr-defined]
         if method:

@@ -244,54 +244,54 @@ class _Scope(threading.local):
         self.shown = ""
 
 
-_scope = _Scope()
+tracing = _Scope()
 
 
 @contextmanager
 def scope(name: str):
     """Nodes made inside carry ``name`` as a further part of their path."""
-    _scope.path.append(name)
+    tracing.path.append(name)
     try:
         yield
     finally:
-        _scope.path.pop()
+        tracing.path.pop()
 
 
 @contextmanager
 def building(graph: Graph, path: str | None = None):
     """``apply`` without a symbolic input adds to this graph; optionally with a given path."""
-    old_graph, old_path = _scope.graph, _scope.path
-    _scope.graph = graph
+    old_graph, old_path = tracing.graph, tracing.path
+    tracing.graph = graph
     if path is not None:
-        _scope.path = [path] if path else []
+        tracing.path = [path] if path else []
     try:
         yield graph
     finally:
-        _scope.graph, _scope.path = old_graph, old_path
+        tracing.graph, tracing.path = old_graph, old_path
 
 
 @contextmanager
 def showing(name: str):
     """Errors raised inside name this function, the one that the user called, instead of the operator."""
-    old, _scope.shown = _scope.shown, name
+    old, tracing.shown = tracing.shown, name
     try:
         yield
     finally:
-        _scope.shown = old
+        tracing.shown = old
 
 
 def shown_name(op: str) -> str:
     """What errors of this operator are said to come from: the function that the user called, else the operator."""
-    return _scope.shown or op
+    return tracing.shown or op
 
 
 def current_graph() -> Graph | None:
     """The graph that is being traced in this thread."""
-    return _scope.graph
+    return tracing.graph
 
 
 def current_path() -> str:
-    return ".".join(part for part in _scope.path if part)
+    return ".".join(part for part in tracing.path if part)
 
 
 def fail(op: str, message: str, error: type[Exception] = ValueError) -> None:
@@ -301,14 +301,14 @@ def fail(op: str, message: str, error: type[Exception] = ValueError) -> None:
     """
     if len(message) > 500:
         message = f"{message[:200]} ... {message[-200:]}"
-    path, op = current_path(), _scope.shown or op
+    path, op = current_path(), tracing.shown or op
     raise error(f"{op} '{path}': {message}" if path else f"{op}: {message}")
 
 
 def apply(name: str, inputs: Sequence, **attrs) -> Any:
     """Adds a node; returns its output, or a tuple of outputs. Parameters become tensors; None stays None."""
     op = _operators[name]
-    graph = next((t.graph for t in inputs if isinstance(t, Tensor)), _scope.graph)
+    graph = next((t.graph for t in inputs if isinstance(t, Tensor)), tracing.graph)
     if graph is None:
         raise TypeError(f"{name}: needs a symbolic tensor: modules are called while they are traced by fc.compile(); "
                         "for NumPy arrays use fastconv.functional")
@@ -358,7 +358,7 @@ def as_pixels(name: str, tensor: Tensor | None, activation: bool = False) -> Any
 
 def _through(name: str) -> Callable:
     def method(self, *args, **kwargs):
-        graph = _scope.graph
+        graph = tracing.graph
         if graph is None:
             raise TypeError(f"a parameter has no {name} outside of forward(): parameter.data is its array")
         return getattr(graph.parameter(self), name)(*args, **kwargs)
@@ -375,7 +375,7 @@ for _name in ("neg", "abs", "getitem", "lt", "le", "gt", "ge"):
 
 
 def _method(self: Parameter, name: str) -> Any:
-    graph = _scope.graph
+    graph = tracing.graph
     if graph is None or name.startswith("__") or not hasattr(Tensor, name):
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}"
                              + (" outside of forward()" if hasattr(Tensor, name) and not name.startswith("__") else ""))

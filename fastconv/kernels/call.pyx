@@ -38,6 +38,7 @@ cdef class Door:
     cdef size_t* offsets
     cdef Py_ssize_t count
     cdef list keep
+    cdef readonly bint used  # whether a run has copied to or from the buffer
 
     def __cinit__(self, Slot slot, StepList steps, Py_ssize_t at, size_t home, size_t base, size_t span):
         self.slot, self.steps, self.at, self.home, self.base, self.span = slot, steps, at, home, base, span
@@ -100,6 +101,7 @@ cdef class Door:
         else:
             self.point(self.home)
             step.tiles = step.kernel.tiles(step.args, n)
+            self.used = True
 
     cpdef void release(self, int64_t n) noexcept:
         """Back to the buffer."""
@@ -116,17 +118,23 @@ cdef class Door:
 cdef class Call:
     """Bound steps behind slots. While it is open it takes arrays and returns fresh ones."""
 
-    cdef tuple entries, exits, segments, doors
+    cdef tuple entries, exits, segments, doors, flags
+    cdef object build
+    cdef bint lean
     cdef int threads
 
-    def open(self, entries, exits, segments, int threads, doors=()):
-        """Says which slots take the arguments, in order, which the results, and what runs, on how many threads at most."""
+    def open(self, entries, exits, segments, int threads, doors=(), flags=(), build=None, bint lean=False):
+        """Says which slots take the arguments, in order, which the results, and what runs, on how many threads at most.
+
+        ``flags``: pairs of an int64 array, a flag that steps raise and a value, and of what then raises an error. ``build``
+        makes what is returned of the results. ``lean``: only arrays are taken that need no copy, as before.
+        """
         self.entries, self.exits, self.segments, self.threads = tuple(entries), tuple(exits), tuple(segments), threads
-        self.doors = tuple(doors)
+        self.doors, self.flags, self.build, self.lean = tuple(doors), tuple(flags), build, lean
 
     def close(self):
         """Lets go of the steps."""
-        self.entries = self.exits = self.segments = self.doors = None
+        self.entries = self.exits = self.segments = self.doors = self.flags = self.build = None
 
     def run(self, tuple arguments, int threads, out=None):
         """Runs on all arguments; into ``out`` where that is given: an array, or a list or tuple of one for each result.
@@ -141,6 +149,8 @@ cdef class Call:
         cdef int64_t n = -1, got
         cdef Slot slot
         cdef StepList steps
+        cdef Door door
+        cdef int64_t* raised
         cdef int order = -1
         if self.segments is None or threads > self.threads:
             return None
@@ -185,9 +195,19 @@ cdef class Call:
             steps = <StepList> self.segments[i]
             steps.set_batch(n)
         for i in range(len(self.doors)):
-            (<Door> self.doors[i]).settle(n)
+            door = <Door> self.doors[i]
+            if self.lean and not door.used and not door.slot.lies(n):
+                return None  # the memory that it takes then is counted elsewhere
+            door.settle(n)
         for i in range(len(self.segments)):
             (<StepList> self.segments[i]).run(threads)
+        for flag, report in self.flags:
+            raised = <int64_t*> cnp.PyArray_DATA(<cnp.ndarray> flag)
+            if raised[0]:
+                raised[0] = 0
+                report(raised[1])
+        if self.build is not None:
+            return self.build(results)
         return results[0] if len(results) == 1 else tuple(results)
 
 
@@ -246,7 +266,7 @@ cdef object fresh(Slot slot, int64_t n, bint last):
     if last and slot.batched and not slot.row_major and slot.ndim > 2:
         array = empty_channels_last(tuple(shape[i] for i in range(slot.ndim)))
     else:
-        array = cnp.PyArray_EMPTY(slot.ndim, shape, cnp.NPY_FLOAT32, 0)
+        array = cnp.PyArray_EMPTY(slot.ndim, shape, slot.type, 0)
     if slot.take(array, True) < 0:
         raise RuntimeError(f"a new array of shape {array.shape} was not taken")
     return array
@@ -386,3 +406,69 @@ cdef class Function:
                 if result is not None:
                     return result
         return self.careful(*arguments)
+
+
+# ---- records ------------------------------------------------------------------------------------------------------
+
+cdef object _array = object()  # stands in keys before what an array is
+
+
+cdef object part(object value, list arrays):
+    """What a key says of an argument: of an array, which is noted, its dtype and shape; of others their value."""
+    cdef cnp.ndarray array
+    cdef tuple made
+    cdef int d, ndim
+    if isinstance(value, cnp.ndarray):
+        arrays.append(value)
+        array = <cnp.ndarray> value
+        ndim = cnp.PyArray_NDIM(array)
+        made = PyTuple_New(ndim + 2)
+        put(made, 0, _array)
+        put(made, 1, PyLong_FromSsize_t(cnp.PyArray_TYPE(array)))
+        for d in range(ndim):
+            put(made, d + 2, PyLong_FromSsize_t(cnp.PyArray_DIM(array, d)))
+        return made
+    if isinstance(value, (tuple, list)):
+        for v in value:
+            if isinstance(v, (cnp.ndarray, tuple, list)):
+                return (type(value), *[part(v, arrays) for v in value])
+    return frozen(value)
+
+
+cdef class Recorded:
+    """A function of any arguments, arrays among them, alone or in sequences, found again by all that it is called with.
+
+    ``careful(key, arrays, arguments, named)`` is called where nothing is found in ``problems``, or something is not as it was
+    then; it may keep its call there by ``key``, None where there is none, if that takes exactly ``arrays`` in their order.
+    ``scope.graph`` says whether a graph is being traced: then nothing is looked for.
+    """
+
+    cdef dict problems
+    cdef object tag, careful, scope
+
+    def __init__(self, dict problems, tag, scope, careful):
+        self.problems, self.tag, self.scope, self.careful = problems, tag, scope, careful
+
+    def __call__(self, *arguments, **named):
+        cdef list arrays = []
+        cdef tuple key = None
+        cdef IdleCalls problem
+        cdef Call call
+        if self.scope.graph is not None:
+            return self.careful(None, arrays, arguments, named)
+        try:
+            key = (self.tag, *[part(v, arrays) for v in arguments], *[(k, part(v, arrays)) for k, v in named.items()])
+            found = self.problems.get(key)
+        except TypeError:
+            key = found = None
+        if found is not None:
+            problem = <IdleCalls> found
+            call = problem.take()
+            if call is not None:
+                try:
+                    result = call.replay(tuple(arrays), len(arrays), _state["threads"], None)
+                finally:
+                    problem.give(call)
+                if result is not None:
+                    return result
+        return self.careful(key, arrays, arguments, named)

@@ -49,13 +49,13 @@ def add(*, x, y, shape, batched=False) -> Step:
     return bound("f32_copy_add", x, y, shape, batched)
 
 
-def strided(Slot slot, size_t buffer, *, shape, reverse=False) -> Step:
+def strided(Slot slot, size_t buffer, *, shape, reverse=False, dtype="float32") -> Step:
     """Copies a user's array of five dimensions into a dense buffer (or back); with a first extent of 0, as many as the run's
     batch."""
     strides = [1] * len(shape)
     for i in range(len(shape) - 1, 0, -1):
         strides[i - 1] = strides[i] * max(1, shape[i])
-    cdef Step step = bound("copy", (buffer, strides, "float32"), (buffer, strides, "float32"), shape, shape[0] == 0)
+    cdef Step step = bound("copy", (buffer, strides, dtype), (buffer, strides, dtype), shape, shape[0] == 0)
     cdef CopyArgs* a = <CopyArgs*> step.c.args
     a.slot, a.out = &slot.slot, bool(reverse)
     if reverse:

@@ -7,6 +7,8 @@ from fastconv.kernels._args_conv cimport FcSlot
 cdef class Slot:
     cdef FcSlot slot
     cdef int ndim
+    cdef int type
+    cdef int size
     cdef int64_t shape[8]
     cdef bint batched
     cdef bint row_major

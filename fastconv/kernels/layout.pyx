@@ -60,7 +60,10 @@ cdef bint in_rows(cnp.ndarray a) noexcept:
 cdef class Slot:
     """Where a user's array is in the coming run: an address and five strides (N, C, D, H, W) in elements."""
 
-    def expect(self, shape, bint batched, rows=None, only=None, bint row_major=False):
+    def __cinit__(self):
+        self.type, self.size = cnp.NPY_FLOAT32, 4
+
+    def expect(self, shape, bint batched, rows=None, only=None, bint row_major=False, dtype="float32"):
         """The shape that take() compares arrays with; when batched, the first extent may be smaller, or must be ``only``.
 
         The plan's buffer is channels-last where there is a batch, unless it is ``row_major``.
@@ -68,6 +71,7 @@ cdef class Slot:
         With ``rows``, (N, rows, elements), only dense arrays are taken, in C order or channels-last, and are seen as one
         channel of so many rows.
         """
+        self.type, self.size = np.dtype(dtype).num, np.dtype(dtype).itemsize
         self.ndim = len(shape)
         self.batched = batched
         self.row_major = row_major
@@ -84,7 +88,7 @@ cdef class Slot:
         return tuple(self.shape[i] for i in range(self.ndim))
 
     cpdef int64_t take(self, array, bint write) except -2:
-        """Points to a NumPy array, when it is a float32 array of the expected shape; its batch, or -1 when it is not."""
+        """Points to a NumPy array, when it is one of the expected shape and dtype; its batch, or -1 when it is not."""
         cdef int i, first
         cdef int64_t n
         cdef cnp.ndarray a
@@ -93,13 +97,15 @@ cdef class Slot:
         a = <cnp.ndarray> array
         if not cnp.PyArray_CheckExact(a) and is_masked(a):
             return -1
-        if cnp.PyArray_TYPE(a) != cnp.NPY_FLOAT32 or cnp.PyArray_NDIM(a) != self.ndim or self.ndim > 5:
+        if cnp.PyArray_TYPE(a) != self.type and not cnp.PyArray_EquivTypenums(cnp.PyArray_TYPE(a), self.type):
+            return -1
+        if cnp.PyArray_NDIM(a) != self.ndim or self.ndim > 5:
             return -1
         if not (cnp.PyArray_ISBEHAVED(a) if write else cnp.PyArray_ISBEHAVED_RO(a)):
             return -1
         n = cnp.PyArray_DIM(a, 0) if self.ndim and self.batched else 1
         for i in range(self.ndim):
-            if cnp.PyArray_STRIDE(a, i) % 4:
+            if cnp.PyArray_STRIDE(a, i) % self.size:
                 return -1
             if i == 0 and self.batched:
                 if n > self.shape[0] or self.only >= 0 and n != self.only:
@@ -114,10 +120,10 @@ cdef class Slot:
         if self.batched:
             # N, C lead; the last spatial extents are the trailing ones
             for i in range(self.ndim):
-                self.slot.stride[i if i < 2 else 5 - self.ndim + i] = cnp.PyArray_STRIDE(a, i) // 4
+                self.slot.stride[i if i < 2 else 5 - self.ndim + i] = cnp.PyArray_STRIDE(a, i) // self.size
         else:
             for i in range(self.ndim):
-                self.slot.stride[5 - self.ndim + i] = cnp.PyArray_STRIDE(a, i) // 4
+                self.slot.stride[5 - self.ndim + i] = cnp.PyArray_STRIDE(a, i) // self.size
         self.last = self.batched and not self.row_major and self.ndim > 2 and self.along(1) and not in_rows(a)
         if self.dense:
             if not cnp.PyArray_IS_C_CONTIGUOUS(a) and not (self.last and self.along(n)):

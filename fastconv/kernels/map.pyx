@@ -233,6 +233,7 @@ def map(*, shape, inputs, outputs, program, results, batched=False, whole=False,
     a.operands, a.code, a.constants = o, c, <const float*> constants_memory.base
     a.integers, a.zero = <const int64_t*> constants_memory.base, <int64_t*> zero
     a.inputs, a.outputs, a.instructions, a.constant_count, a.values = count, given, len(code), len(constants), registers
+    a.narrow = _narrow(program, inputs, outputs, constants) if whole else 0
     a.batched, a.rank = bool(batched), rank
     for j in range(rank):
         a.extents[j] = extents[j]
@@ -242,6 +243,26 @@ def map(*, shape, inputs, outputs, program, results, batched=False, whole=False,
     a.turned = not whole and rank > 1 and extents[rank - 1] > 1 and any(
         row[rank - 2] == 1 and row[rank - 1] not in (0, 1) for row in rows[given:])
     return step
+
+
+#: Instructions that bytes and int32 have as they lie (map/narrow.inl.h): of one dtype to the same, and to truths.
+NARROW = frozenset(("add", "sub", "mul", "maximum", "minimum", "bitwise_and", "bitwise_or", "bitwise_xor"))
+NARROW_TRUTHS = frozenset(("eq", "ne", "lt", "le", "gt", "ge", "logical_and", "logical_or", "logical_xor", "logical_not"))
+
+
+cdef int _narrow(list program, inputs, outputs, list constants) except -1:
+    """The number of the dtype that all inputs have, where one such instruction takes them as they lie; else 0."""
+    dtypes = {operand[2] for operand in inputs}
+    if len(program) != 1 or len(outputs) != 1 or len(dtypes) != 1 or len(constants) > 1:
+        return 0
+    (dtype,), (name, *_), made = dtypes, program[0], outputs[0][2]
+    if dtype not in ("uint8", "bool", "int32"):
+        return 0
+    low, high = (-2**31, 2**31 - 1) if dtype == "int32" else (0, 255)
+    if any(not low <= value <= high for value in constants):
+        return 0
+    closed = name in NARROW and made == dtype and (dtype != "bool" or name not in ("add", "sub", "mul") and not constants)
+    return _ELEMENTS[dtype] if closed or name in NARROW_TRUTHS and made == "bool" else 0
 
 
 cdef list _slots(list program, Py_ssize_t count, dict last, list targets):

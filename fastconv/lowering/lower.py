@@ -53,11 +53,14 @@ class Lowering:
         One of PRECISIONS: the promise that algorithms must keep.
     choose_for : int, optional
         The batch for which algorithms are chosen; default the planned one.
+    all_pass : bool, default False
+        Whether arrays of every dtype pass slots; else those of float32 alone do, and callers write and read the others.
     """
 
     def __init__(self, graph: Graph, batch: int, algorithm: str | dict | Choices | None = None, precision: str = "highest",
-                 choose_for: int | None = None):
+                 choose_for: int | None = None, all_pass: bool = False):
         self.graph, self.batch, self.algorithm, self.precision = graph, batch, algorithm, precision
+        self.all_pass = all_pass
         self.choose_for = choose_for
         self.training = any(node.segment != "forward" for node in graph.nodes)  # parameters change with every run
         self.choice: Choice | None = None  # of the node being lowered
@@ -67,7 +70,7 @@ class Lowering:
         self.placed: dict[Tensor, tuple[Tensor, int]] = {}  # tensor -> (concatenation, first channel)
         self.extra: dict[Any, Any] = {}  # what operators share across a graph (random state, targets)
         self.checks: list[Callable[[int], None]] = []  # called with the batch before a forward; may refuse it
-        self.given: set[Buffer] = set()  # that callers write: graph inputs of other dtypes than float32
+        self.given: set[Buffer] = set()  # that callers write: graph inputs that pass no slot
         self.before_runs: list[tuple[Strided, tuple, bool, Callable]] = []  # what is done with such, before a forward
         self.after_runs: list[tuple[str, Ref, Callable]] = []  # by segment: two int64, a flag that steps raise, and a value
         self.changed: list[Parameter] = []  # what a forward writes: running statistics
@@ -246,8 +249,12 @@ class Lowering:
 
     @property
     def plain(self) -> bool:
-        """Whether a forward is its steps and nothing else."""
-        return not (self.checks or self.changed or self.before_runs or self.after_runs)
+        """Whether a forward is its steps and nothing else, but for flags that steps raise."""
+        return not (self.checks or self.changed or self.before_runs)
+
+    def passes(self, tensor: Tensor) -> bool:
+        """Whether arrays of an input or output pass a slot."""
+        return self.all_pass or tensor.dtype == "float32"
 
     def slot(self, tensor: Tensor) -> layout_kernels.Slot:
         """The slot through which a graph input or output reaches the user's array."""
@@ -255,7 +262,8 @@ class Lowering:
 
     def expect(self, name: str, tensor: Tensor, only: int | None = None) -> None:
         """Says which arrays the slot of this name takes."""
-        self.slots[name].expect(slot_extents(tensor), tensor.batched, only=only, row_major=tensor.layout == DENSE)
+        self.slots[name].expect(slot_extents(tensor), tensor.batched, only=only, dtype=tensor.dtype,
+                                row_major=tensor.layout == DENSE or tensor.dtype != "float32")
 
     def step(self, factory: Callable, *arguments, op: str = "", algorithm: str = "", segment: str | None = None,
              info: dict | None = None, **keywords) -> StepSpec:
@@ -344,7 +352,7 @@ class Lowering:
             return
         if tensor.layout != PIXELS:
             step = self.step(copy_kernels.strided, slot, view.ref, shape=slot_shape(tensor), reverse=True,
-                             op="output", segment=segment)
+                             dtype=tensor.dtype, op="output", segment=segment)
         else:
             step = self.step(layout_kernels.from_channels_last, slot, view.ref, channels=channels(tensor.shape),
                              size=spatial3(tensor.shape), ld=view.ld, op="output", segment=segment)
@@ -377,17 +385,20 @@ class Lowering:
         self.arena_bytes, self.weights_bytes = place([self.specs[segment] for segment in SEGMENTS], self.buffers)
 
     def doors(self, across: bool) -> list[DoorSpec]:
-        """Those whose buffer is one tensor and passes one door only, so that an array can take its place.
+        """Those whose buffer is one tensor and passes one door only, so that an array can take its place; an input's also
+        where it, or a part of it, is an output, which is copied from there.
 
         An input that a later segment reads must then live until that has run; ``across`` says that it does. Outputs are used
         by their own segment alone.
         """
         passing = Counter(id(view.ref.buffer) for _, view, _ in self._doors)
+        entering = Counter(id(door.buffer) for _, _, door in self._doors if door.into)
         users, found = self.users(), []
         for tensor, view, door in self._doors:
             buffer = door.buffer
             dense = view.ref.offset == 0 and (tensor.layout != PIXELS or view.ld == channels(tensor.shape))
-            if buffer.kind != ARENA or not dense or buffer.nbytes != 4 * prod(tensor.shape) or passing[id(buffer)] > 1:
+            if buffer.kind != ARENA or not dense or buffer.nbytes != tensor.type.nbytes or \
+                    passing[id(buffer)] > 1 and not (door.into and entering[id(buffer)] == 1):
                 continue
             if not (across and door.into) and any(segment != door.step.segment for segment, _, _ in users[id(buffer)]):
                 continue
@@ -439,7 +450,7 @@ class Lowering:
             view = View(buffer.at(), 0)
         elif tensor.node is not None:
             raise RuntimeError(f"{tensor} is read before it is written")
-        elif tensor.dtype != "float32":
+        elif not self.passes(tensor):
             view = View(self.own(tensor.type.nbytes, tensor.name), channels(tensor.shape))
             self.given.add(view.ref.buffer)
         else:
@@ -450,8 +461,9 @@ class Lowering:
             if prod(tensor.shape) == 0:
                 self._node, self._images = node, images
                 return view
-            if tensor.layout != PIXELS:
-                step = self.step(copy_kernels.strided, slot, view.ref, shape=slot_shape(tensor), op="input", segment=segment)
+            if tensor.layout != PIXELS or tensor.dtype != "float32":
+                step = self.step(copy_kernels.strided, slot, view.ref, shape=slot_shape(tensor), dtype=tensor.dtype,
+                                 op="input", segment=segment)
             else:
                 step = self.step(layout_kernels.to_channels_last, slot, view.ref, ld=view.ld, op="input",
                                  channels=channels(tensor.shape), size=spatial3(tensor.shape), segment=segment)

@@ -23,6 +23,7 @@ from fastconv.lowering.steps import SEGMENTS, DoorSpec
 # Upper 24 bits of addresses that stand for buffers, and how many there are: of no memory, and, seen as the constants that
 # lie among a step's addresses, of no number either, but of signalling NaNs, which neither arithmetic nor conversions give.
 STAND_IN, STAND_INS = 0x7FF001, 1024
+MAPPED, PAGE = 4 << 20, 2 << 20  # bytes: from there on memory is a mapping, of such pages
 
 
 class Snapshot(dict):
@@ -78,7 +79,7 @@ class Program:
         self._bind_all(lowered.doors(across))
         self._before = [(self.strided(operand, shape), batched, check)
                         for operand, shape, batched, check in lowered.before_runs]
-        self._after = [(segment, self.array(flag, (2,), np.int64), report) for segment, flag, report in lowered.after_runs]
+        self.flags = [(segment, self.array(flag, (2,), np.int64), report) for segment, flag, report in lowered.after_runs]
         self.threads = 0
         self.gradients: list[tuple[Parameter, np.ndarray]] = []
         self._prepare = self.segments["prepare"]
@@ -91,6 +92,7 @@ class Program:
         self._stand_ins = {id(d.buffer): (STAND_IN + i) << 40 for i, d in enumerate(specs[:STAND_INS])}
         self.segments = {name: self._bind(name) for name in SEGMENTS}
         self.doors: dict[str, list[Door]] = {name: [] for name in SEGMENTS}
+        self._behind: list[tuple[Door, Buffer]] = []
         found, missed, users = [], set(), self.lowered.users()
         at = {id(s): i for specs_of in self.lowered.specs.values() for i, s in enumerate(specs_of)}
         for spec in specs[:STAND_INS]:
@@ -101,6 +103,7 @@ class Program:
                 if door.find(self.segments[name], i) < expected:
                     missed.add(id(spec.buffer))
             found.append((segment, door))
+            self._behind.append((door, spec.buffer))
         if missed:
             self._bind_all([d for d in specs if id(d.buffer) not in missed])
             return
@@ -117,6 +120,25 @@ class Program:
         for segment in segments:
             for door in self.doors[segment]:
                 door.settle(n)
+
+    @property
+    def prepared(self) -> bool:
+        """Whether a forward has nothing to pack, now and later."""
+        return not self.lowered.specs["prepare"] or not self.parameters and self._versions[1] == 0
+
+    @property
+    def touched(self) -> int:
+        """Bytes of the arena that runs have used: pages of a mapping behind doors at which all arrays were bound are not."""
+        whole, end, total = self.lowered.arena_bytes, 0, 0
+        if whole < MAPPED or not self._behind:
+            return whole
+        never = {id(buffer) for door, buffer in self._behind if not door.used}
+        for buffer in sorted((b for b in self.lowered.buffers if b.kind == ARENA and id(b) not in never),
+                             key=lambda b: b.offset):
+            low, high = buffer.offset // PAGE * PAGE, -(-(buffer.offset + buffer.nbytes) // PAGE) * PAGE
+            total += max(0, high - max(low, end))
+            end = max(end, high)
+        return min(total, whole)
 
     def release(self, n: int) -> None:
         """Has everything copied again."""
@@ -198,7 +220,7 @@ class Program:
 
     def look(self, segment: str) -> None:
         """Raises what the steps of a segment have found wrong with values."""
-        for of, flag, report in self._after:
+        for of, flag, report in self.flags:
             if flag[0] and of == segment:
                 flag[0] = 0
                 report(int(flag[1]))

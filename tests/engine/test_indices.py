@@ -51,6 +51,20 @@ def test_indices_of_an_adaptive_max_pool(shape, out):
     np.testing.assert_array_equal(values, expected_values)
 
 
+@pytest.mark.parametrize("bad", [-5, 4, 2**40])
+def test_indices_that_are_outside_are_refused_again_and_again(bad):
+    """Also by a call that is kept, and only by that one which has such an index."""
+    x, good = np.arange(12, dtype=np.float32).reshape(4, 3), np.array([3, 0, 1])
+    wrong = np.array([3, bad, 1])
+    for _ in range(3):
+        np.testing.assert_array_equal(F.index_select(x, 0, good), x[good])
+        with pytest.raises(IndexError, match=f"{bad}"):
+            F.index_select(x, 0, wrong)
+        np.testing.assert_array_equal(F.embedding(good, x), x[good])
+        with pytest.raises(IndexError, match=f"{bad}"):
+            F.embedding(wrong, x)
+
+
 def test_labels_that_do_not_fit_are_named():
     x = np.zeros((2, 3), np.float32)
     labels = np.array([0, 2**64 - 100], np.uint64)  # as int64 it is -100, the default ignore_index

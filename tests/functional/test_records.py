@@ -167,6 +167,37 @@ def test_bits(record, i):
             assert a.tobytes() == b.tobytes()
 
 
+def apart(a):
+    """The same values, no two of them side by side."""
+    wide = np.zeros(tuple(2 * s for s in a.shape), a.dtype)
+    wide[(slice(None, None, 2),) * a.ndim] = a
+    return wide[(slice(None, None, 2),) * a.ndim] if a.ndim else wide
+
+
+@pytest.mark.parametrize("record, i", SAMPLES)
+def test_called_again(record, i):
+    """What is kept of a call gives the same of the same values: of other arrays, whatever came between, wherever they lie.
+    Nothing is written into what is given, and results are nobody else's memory."""
+    function, (args, kwargs) = getattr(F, record.name, record), arrays_for(record, i)
+    given, results = flat([*args, *kwargs.values()]), []
+    arrays = [a for a in given if isinstance(a, np.ndarray)]
+    before = [a.copy() for a in arrays]
+    for change in (np.copy, np.copy, apart, np.copy, np.asarray):
+        other, named = arrays_for(record, i, seed=1000)
+        try:
+            function(*other, **named)
+        except (ValueError, IndexError):  # values that go together by the seed alone
+            pass
+        results.append(flat(function(*mapped(args, change), **mapped(kwargs, change))))
+    for now, then in zip(arrays, before, strict=True):
+        np.testing.assert_array_equal(now, then)
+    for later in results[1:]:
+        for a, b in zip(results[0], later, strict=True):
+            assert a.dtype == b.dtype and a.shape == b.shape and a.tobytes() == b.tobytes()
+            assert type(b) is np.ndarray and not np.shares_memory(a, b)
+            assert not any(np.shares_memory(b, array) for array in arrays)
+
+
 @pytest.mark.parametrize("record, w", WRONG)
 def test_errors(record, w):
     one = type("One", (), {"args": w.args, "kwargs": w.kwargs})

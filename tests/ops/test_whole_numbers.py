@@ -15,6 +15,39 @@ def some(dtype, shape=(3, 70)):
     return RNG.integers(ends.min, ends.max, shape, dtype=dtype, endpoint=True)
 
 
+LOGIC = {name: getattr(np, name) for name in ("logical_and", "logical_or", "logical_xor")}
+COMPARED = {"eq": np.equal, "ne": np.not_equal, "lt": np.less, "le": np.less_equal, "gt": np.greater, "ge": np.greater_equal}
+CLOSED = {"add": np.add, "sub": np.subtract, "mul": np.multiply, "maximum": np.maximum, "minimum": np.minimum,
+          "bitwise_and": np.bitwise_and, "bitwise_or": np.bitwise_or, "bitwise_xor": np.bitwise_xor}
+
+
+@pytest.mark.parametrize("dtype", [*DTYPES, np.bool_])
+@pytest.mark.parametrize("shape", [(1,), (7,), (4099,), (3, 70), (40_000,), (5, 3, 1025)])
+def test_runs_are_taken_as_they_lie(dtype, shape):
+    """One instruction over runs of one dtype, of any length, over what is no run, and over a number."""
+    x, z = (some(dtype, shape) if dtype != np.bool_ else RNG.random(shape) < 0.5 for _ in range(2))
+    x.flat[: x.size // 2] = z.flat[: x.size // 2]  # equal ones among them
+    apart = np.repeat(z, 2, -1)[..., ::2]
+    for name, function in {**LOGIC, **COMPARED, **CLOSED}.items():
+        if dtype == np.bool_ and name == "sub":
+            continue
+        for a, b in ((x, z), (x, apart), (x[..., ::-1], z), (x, z.flat[0]), (x, z[..., :1])):
+            if not np.shape(b) and name not in COMPARED and name not in ("add", "sub", "mul"):  # PyTorch has them for these
+                continue
+            got, want = getattr(F, name)(a, b), function(a, b)
+            assert got.dtype == want.dtype and got.shape == want.shape, name
+            np.testing.assert_array_equal(got, want, name)
+    np.testing.assert_array_equal(F.logical_not(x), np.logical_not(x))
+    np.testing.assert_array_equal(F.logical_not(apart), np.logical_not(z))
+    for number in (0, 1, 255, 256, -1, 2**31, 2**40):  # some that the dtype has, some that it has not
+        wide = x.astype(np.int64)
+        for name, function in COMPARED.items():
+            np.testing.assert_array_equal(getattr(F, name)(x, number), function(wide, number), f"{name} {number}")
+        if dtype not in (np.bool_, np.int64):
+            np.testing.assert_array_equal(F.add(x, number), (wide + number).astype(dtype), f"add {number}")
+            np.testing.assert_array_equal(F.mul(x, number), (wide * number).astype(dtype), f"mul {number}")
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.filterwarnings("ignore:overflow")
 def test_element_by_element(dtype):

@@ -69,8 +69,8 @@ FC_NOINLINE void copy_dims(const CopyArgs* a, CopyPlan* p) {
     p->dims = 0, p->r_lead = p->c_lead = 0;
     FC_ROLLED
     for (int64_t i = 0; i < a->dims; ++i) {
-        CopyDim d{copy_extent(a, i), a->slot && !a->out ? 4 * a->slot->stride[i] : a->sx[i],
-                  a->slot && a->out ? 4 * a->slot->stride[i] : a->sy[i]};
+        CopyDim d{copy_extent(a, i), a->slot && !a->out ? p->size * a->slot->stride[i] : a->sx[i],
+                  a->slot && a->out ? p->size * a->slot->stride[i] : a->sy[i]};
         if (d.extent == 1) continue;
         if (d.sy < 0) {
             p->x += (d.extent - 1) * d.sx, p->y += (d.extent - 1) * d.sy;

@@ -44,6 +44,7 @@ typedef struct ProgramArgs {
     int64_t turned;         // not 0: blocks are squares of the last two dimensions, for an operand that lies turned
     int64_t fold;           // an FcFold: what becomes of each row of a block of the result, [row][block across] at the output
     const int64_t* integers;  // of i64_map: its constants
+    int64_t narrow;         // of i64_map: the FcDtype of all inputs, runs of which its one instruction takes as they lie; or 0
     int64_t* zero;          // of i64_map: not null: becomes 1 where a divisor is 0
 } ProgramArgs;
 

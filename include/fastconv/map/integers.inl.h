@@ -1,9 +1,9 @@
 // `i64_map`: the programs of `map` over whole numbers, exact and wrapping round at 64 bits; a result is cut to its dtype.
 //
 // Blocks, rows and registers are those of map/map.inl.h, of int64 and without tails: the loops are the compiler's vectors. What lies
-// as a run of int64 is read where it is. Bound by memory, divisions and powers by their own time.
+// as a run of int64 is read, and written, where it is; runs of bytes or int32 by one instruction, too (map/narrow.inl.h). Bound by memory, divisions and powers by their own time.
 #include "fastconv/simd/integers.inl.h"
-#include "fastconv/map/map.inl.h"
+#include "fastconv/map/narrow.inl.h"
 
 namespace FC_CAT2(fc_, FC_ISA) {
 namespace {
@@ -59,14 +59,6 @@ typedef void (*WholeOp)(const int64_t* px, const int64_t* pz, const int64_t* pw,
 #include "fastconv/map/integers.def"
 #undef FC_WHOLE
 
-enum MapCode {
-#define FC_OP(name, operands, body) map_code_##name,
-#define FC_FUNCTION FC_OP
-#include "fastconv/map/map.def"
-#undef FC_OP
-#undef FC_FUNCTION
-};
-
 FC_INLINE WholeOp whole_op(int op) {
     switch (op) {
 #define FC_WHOLE(name, body) case map_code_##name: return whole_op_##name;
@@ -80,7 +72,27 @@ FC_INLINE WholeOp whole_op(int op) {
 
 FC_INLINE int64_t i64_map_tiles(const ProgramArgs* a) { return map_tiles(a); }
 FC_INLINE size_t i64_map_scratch(const ProgramArgs* a) {
-    return static_cast<size_t>(map_count(a)) * (sizeof(int64_t*) + static_cast<size_t>(map_room(a)) * 8) + 128;
+    return static_cast<size_t>(map_count(a)) * (sizeof(int64_t*) + static_cast<size_t>(map_room(a)) * 8) +
+           (a->narrow ? static_cast<size_t>(map_room(a)) * 4 : 0) + 128;
+}
+
+// The one instruction on the elements of a block as they lie; false where they do not lie as runs. `constants`: a block of the
+// only constant.
+FC_INLINE bool narrow_run(const ProgramArgs* a, const MapBlock& b, const void* constants, int64_t elements) {
+    const FcInstruction* c = a->code;
+    const int64_t size = a->narrow == FC_INT32 ? 4 : 1;
+    const FcOperand* to = &a->operands[a->inputs];
+    const void* of[2] = {constants, constants};
+    if (!map_is_run(a, to, b, to->element)) return false;
+    for (int i = 0; i < 2; ++i) {
+        if (c->of[i] >= a->inputs) continue;
+        const FcOperand* o = &a->operands[c->of[i]];
+        if (!map_is_run(a, o, b, o->element)) return false;
+        of[i] = static_cast<const char*>(o->data) + size * map_offset(a, o, b);
+    }
+    char* y = static_cast<char*>(to->data) + (to->element == FC_INT32 ? 4 : 1) * map_offset(a, to, b);
+    narrow_op(c->op, a->narrow)(of[0], of[1], y, elements);
+    return true;
 }
 
 inline void i64_map_run(const ProgramArgs* a, int64_t begin, int64_t end, void* scratch) {
@@ -92,11 +104,21 @@ inline void i64_map_run(const ProgramArgs* a, int64_t begin, int64_t end, void* 
     for (int64_t i = 0; i < a->constant_count; ++i)
         for (int64_t j = 0; j < room; ++j) blocks[(a->inputs + i) * room + j] = a->integers[i];
 
+    // Constants as elements of the inputs, behind all registers.
+    uint8_t* constants = reinterpret_cast<uint8_t*>(registers + count);
+    for (int64_t j = 0; a->narrow && a->constant_count && j < room; ++j) {
+        if (a->narrow == FC_INT32)
+            reinterpret_cast<int32_t*>(constants)[j] = static_cast<int32_t>(a->integers[0]);
+        else
+            constants[j] = static_cast<uint8_t>(a->integers[0]);
+    }
+
     const int64_t stop = min64(g.blocks, end * g.per);
     for (int64_t at = begin * g.per; at < stop; ++at) {
         int64_t index[FC_MAP_RANK];
         const MapBlock b = map_block(a, g, at, index);
         const int64_t elements = b.rows * b.columns;
+        if (a->narrow && narrow_run(a, b, constants, elements)) continue;
         for (int64_t i = 0; i < a->inputs; ++i) {
             const FcOperand* o = &a->operands[i];
             const int64_t offset = map_offset(a, o, b);
@@ -110,13 +132,20 @@ inline void i64_map_run(const ProgramArgs* a, int64_t begin, int64_t end, void* 
                 load_integers(o->data, o->element, from, o->strides[last], b.columns, y + to);
             });
         }
+        for (int64_t i = 0; i < a->outputs; ++i) {
+            const FcOperand* o = &a->operands[a->inputs + i];
+            const bool there = o->direct && map_is_run(a, o, b, FC_INT64);
+            registers[base + i] = there ? static_cast<const int64_t*>(o->data) + map_offset(a, o, b) : blocks + (base + i) * room;
+        }
         for (int64_t i = 0; i < a->instructions; ++i) {
             const FcInstruction* c = &a->code[i];
-            whole_op(c->op)(registers[c->of[0]], registers[c->of[1]], registers[c->of[2]], blocks + c->to * room, elements, a->zero);
+            whole_op(c->op)(registers[c->of[0]], registers[c->of[1]], registers[c->of[2]], const_cast<int64_t*>(registers[c->to]),
+                            elements, a->zero);
         }
         for (int64_t i = 0; i < a->outputs; ++i) {
             const FcOperand* o = &a->operands[a->inputs + i];
             const int64_t* x = blocks + (base + i) * room;
+            if (registers[base + i] != x) continue;
             map_rows_of(a, o, b, map_offset(a, o, b), [&](int64_t to, int64_t from) {
                 store_integers(x + from, b.columns, o->data, o->element, to, o->strides[last]);
             });

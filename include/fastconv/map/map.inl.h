@@ -141,7 +141,19 @@ inline void map_load_row(const FcOperand* o, int64_t offset, int64_t stride, flo
 
 template <class T>
 FC_INLINE void map_store(T* p, int64_t stride, const float* x, int64_t count) {
-    for (int64_t i = 0; i < count; ++i) p[i * stride] = static_cast<T>(static_cast<int64_t>(x[i]));
+    if (stride == 1) {
+        for (int64_t i = 0; i < count; ++i) p[i] = static_cast<T>(static_cast<int64_t>(x[i]));
+    } else {
+        for (int64_t i = 0; i < count; ++i) p[i * stride] = static_cast<T>(static_cast<int64_t>(x[i]));
+    }
+}
+
+FC_INLINE void map_store_truth(uint8_t* p, int64_t stride, const float* x, int64_t count) {
+    if (stride == 1) {
+        for (int64_t i = 0; i < count; ++i) p[i] = x[i] != 0.0f;
+    } else {
+        for (int64_t i = 0; i < count; ++i) p[i * stride] = x[i] != 0.0f;
+    }
 }
 
 inline void map_store_row(const FcOperand* o, int64_t offset, int64_t stride, const float* x, int64_t count) {
@@ -162,7 +174,7 @@ inline void map_store_row(const FcOperand* o, int64_t offset, int64_t stride, co
         case FC_INT8: map_store(static_cast<int8_t*>(o->data) + offset, stride, x, count); break;
         case FC_UINT8: map_store(static_cast<uint8_t*>(o->data) + offset, stride, x, count); break;
         default:
-            for (int64_t i = 0; i < count; ++i) static_cast<uint8_t*>(o->data)[offset + i * stride] = x[i] != 0.0f;
+            map_store_truth(static_cast<uint8_t*>(o->data) + offset, stride, x, count);
     }
 }
 

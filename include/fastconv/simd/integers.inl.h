@@ -51,6 +51,14 @@ FC_INLINE void narrow(const int64_t* x, int64_t count, void* data, int64_t offse
     }
 }
 
+FC_INLINE void narrow_truth(const int64_t* x, int64_t count, uint8_t* p, int64_t stride) {
+    if (stride == 1) {
+        for (int64_t i = 0; i < count; ++i) p[i] = x[i] != 0;
+    } else {
+        for (int64_t i = 0; i < count; ++i) p[i * stride] = x[i] != 0;
+    }
+}
+
 // The low bits of each; of truths whether it is not 0.
 FC_NOINLINE void store_integers(const int64_t* x, int64_t count, void* data, int64_t element, int64_t offset, int64_t stride) {
     switch (element) {
@@ -58,8 +66,7 @@ FC_NOINLINE void store_integers(const int64_t* x, int64_t count, void* data, int
         case kInt32: return narrow<int32_t>(x, count, data, offset, stride);
         case kInt8: return narrow<int8_t>(x, count, data, offset, stride);
         case kUint8: return narrow<uint8_t>(x, count, data, offset, stride);
-        default:
-            for (int64_t i = 0; i < count; ++i) static_cast<uint8_t*>(data)[offset + i * stride] = x[i] != 0;
+        default: return narrow_truth(x, count, static_cast<uint8_t*>(data) + offset, stride);
     }
 }
 
