@@ -76,8 +76,10 @@ class Compiled(Call):
     def offer(self) -> None:
         """Opens it, after a run that has prepared what there is to prepare, for the number of threads that there are now."""
         lowered, program = self.lowered, self.program
-        if program is None or self.updates or not lowered.plain or "random" in lowered.extra or not program.prepared or \
+        if program is None or self.updates or not lowered.plain or not program.prepared or \
                 any(t.ndim > 5 or 0 in t.shape for t in (*self.inputs, *self.outputs)):
+            return
+        if "random" in lowered.extra and "random source" not in lowered.extra:  # each run is told what it draws from
             return
         self.open([lowered.slots[t.name] for t in self.inputs],
                   [lowered.slots[f"output:{i}"] for i in range(len(self.outputs))],

@@ -452,9 +452,13 @@ def placed(name: str, input: Any, inplace: Any, result: Any) -> Any:
 
 
 def _in_place(record: Any) -> Any:
+    place = record.record.body.__code__.co_varnames.index("inplace") - 1  # type: ignore[attr-defined]
+
     def call(input, *args, **kwargs):
-        bound = record.record.bind((input, *args), kwargs)  # type: ignore[attr-defined]
-        return into(input, bound.arguments.get("inplace"), record(input, *args, **kwargs))
+        result = record(input, *args, **kwargs)
+        if len(args) <= place and "inplace" not in kwargs:
+            return result
+        return into(input, bool(kwargs["inplace"] if "inplace" in kwargs else args[place]), result)
 
     call.__name__, call.__doc__, call.record = record.__name__, record.__doc__, record.record  # type: ignore[attr-defined]
     call.__wrapped__ = record  # type: ignore[attr-defined]

@@ -99,9 +99,14 @@ def _folded(input: Array, output_size, kernel_size, dilation=1, padding=0, strid
 unfold.record, fold.record = _unfolded.record, _folded.record  # type: ignore[attr-defined]
 
 
+_FLOAT32 = np.dtype(np.float32)
+
+
 def add(input, other, *, alpha=1):
     """``input + alpha * other``, of two arrays of shapes that broadcast, or of an array and a number."""
-    return _add(input, other) if type(alpha) is int and alpha == 1 else pointwise.add(input, other, alpha=alpha)
+    if type(alpha) is not int or alpha != 1 or type(input) is np.ndarray and input.dtype is not _FLOAT32:
+        return pointwise.add(input, other, alpha=alpha)
+    return _add(input, other)
 
 
 def _repeats(a, b) -> bool:

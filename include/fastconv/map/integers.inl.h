@@ -101,12 +101,13 @@ inline void i64_map_run(const ProgramArgs* a, int64_t begin, int64_t end, void* 
     int64_t* blocks = static_cast<int64_t*>(scratch);
     const int64_t** registers = reinterpret_cast<const int64_t**>(blocks + count * room);
     for (int64_t i = 0; i < count; ++i) registers[i] = blocks + i * room;
+    const int64_t most = min64(room, g.high * g.wide);  // elements of a block
     for (int64_t i = 0; i < a->constant_count; ++i)
-        for (int64_t j = 0; j < room; ++j) blocks[(a->inputs + i) * room + j] = a->integers[i];
+        for (int64_t j = 0; j < most; ++j) blocks[(a->inputs + i) * room + j] = a->integers[i];
 
     // Constants as elements of the inputs, behind all registers.
     uint8_t* constants = reinterpret_cast<uint8_t*>(registers + count);
-    for (int64_t j = 0; a->narrow && a->constant_count && j < room; ++j) {
+    for (int64_t j = 0; a->narrow && a->constant_count && j < most; ++j) {
         if (a->narrow == FC_INT32)
             reinterpret_cast<int32_t*>(constants)[j] = static_cast<int32_t>(a->integers[0]);
         else
