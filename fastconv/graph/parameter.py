@@ -271,6 +271,16 @@ def filled(layer: str, name: str, shape: tuple[int, ...], value: float = 0.0, re
     return parameter
 
 
+def adopted(array: np.ndarray, requires_grad: bool = True) -> Parameter:
+    """A parameter whose values are this array, which nobody else may have; copied where it is no dense float32."""
+    fits = array.dtype == np.float32 and array.dtype.isnative and array.flags.writeable and array.flags.c_contiguous
+    if not fits or not array.flags.aligned:
+        return Parameter(array, requires_grad)
+    parameter = Parameter(0.0, requires_grad)
+    parameter._hold(array)
+    return parameter
+
+
 def _numbers(value) -> np.ndarray:
     """An array of real numbers; what is none is refused before anything is written."""
     refuse_masked("parameter", "a value", value)

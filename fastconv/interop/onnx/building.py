@@ -11,9 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from fastconv.graph.parameter import Parameter
+from fastconv.graph.parameter import Parameter, adopted
 from fastconv.graph.traced import About
 from fastconv.interop.onnx import dependent, reading, static
+from fastconv.interop.onnx.apart import Apart
 from fastconv.interop.onnx.model import OnnxModel, Subgraph
 from fastconv.interop.onnx.table import TABLE, Node
 
@@ -52,13 +53,13 @@ def load_onnx(path, constants: Mapping[str, Any] | None = None) -> OnnxModel:
         The package onnx is not installed.
     """
     name = os.fsdecode(path)
-    proto, folder = reading.read(path)
-    try:
-        return Builder(proto, folder, constants).build()
-    except NotImplementedError as error:
-        raise NotImplementedError(f"load {name!r}: {error}") from None
-    except (ValueError, TypeError, LookupError, OverflowError, RecursionError, MemoryError) as error:
-        raise ValueError(f"load {name!r}: {error}") from error
+    with reading.read(path) as (proto, folder, apart):
+        try:
+            return Builder(proto, folder, constants, apart).build()
+        except NotImplementedError as error:
+            raise NotImplementedError(f"load {name!r}: {error}") from None
+        except (ValueError, TypeError, LookupError, OverflowError, RecursionError, MemoryError) as error:
+            raise ValueError(f"load {name!r}: {error}") from error
 
 
 def preprocessing(metadata: Mapping[str, str]) -> dict | None:
@@ -90,10 +91,10 @@ def operators(graph) -> set[tuple[str, str]]:
 class Builder:
     """Makes a module of the onnx package's object."""
 
-    def __init__(self, proto, folder: str, constants: Mapping[str, Any] | None = None):
+    def __init__(self, proto, folder: str, constants: Mapping[str, Any] | None = None, apart: Apart | None = None):
         import onnx
 
-        self.onnx, self.folder = onnx, folder
+        self.onnx, self.folder, self.apart = onnx, folder, apart
         self.given = {name: reading.ours(np.asarray(value)) for name, value in (constants or {}).items()}
         self.opset, self.sets = reading.opset(proto), proto.opset_import
         self.proto = self.inlined(proto)
@@ -157,7 +158,8 @@ class Builder:
         module = OnnxModel(taken, outputs, self.opset, metadata)
         module.preprocessing = preprocessing(metadata)
         read = {name for n in nodes for name in n.input} | set(outputs)
-        constants = {name: self.array(t) for name, t in weights.items() if name in read and name not in self.given}
+        constants = {name: self.array(t, self.apart) for name, t in weights.items()
+                     if name in read and name not in self.given}
         constants.update(self.given)
         self.say_kinds(graph, nodes)
         rest = []
@@ -214,11 +216,11 @@ class Builder:
                     self.kinds[node.output[0]] = names.get(a.i if a.name == "to" else a.t.data_type, "")
         self.kinds = {name: kind for name, kind in self.kinds.items() if kind}
 
-    def array(self, proto) -> np.ndarray:
+    def array(self, proto, apart: Apart | None = None) -> np.ndarray:
         kind = reading.dtypes().get(proto.data_type, "")
         if "float" in kind and kind != "float32":
             self.converted[kind] = self.converted.get(kind, 0) + 1
-        return reading.to_array(proto, self.folder)
+        return reading.to_array(proto, self.folder, apart)
 
     def constant(self, proto) -> np.ndarray:
         for a in proto.attribute:
@@ -320,7 +322,8 @@ class Builder:
             if not any(i in WEIGHTS.get(node.op, ()) for node, i in places):
                 continue
             home, key = module._home(name)
-            parameter = Parameter(array, requires_grad=name not in frozen)
+            mine = self.apart is not None and name in self.apart.places and name not in self.given
+            parameter = (adopted if mine else Parameter)(array, requires_grad=name not in frozen)
             if name in frozen:
                 home.register_buffer(key, parameter)
             else:

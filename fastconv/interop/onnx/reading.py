@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from math import prod
 from typing import Any, NamedTuple
@@ -12,6 +14,7 @@ import numpy as np
 
 from fastconv._atomic import open_regular
 from fastconv._extra import require
+from fastconv.interop.onnx.apart import Apart
 
 log = logging.getLogger("fastconv")
 OLDEST = 1  # set of the standard's operators; the newest is that of the onnx package
@@ -28,8 +31,10 @@ class Input(NamedTuple):
     dtype: str
 
 
-def read(path) -> tuple[Any, str]:
-    """The model of a file, as the onnx package's object, without external data; and the folder of the file.
+@contextmanager
+def read(path) -> Iterator[tuple[Any, str, Apart]]:
+    """The model of a file, as the onnx package's object, without external data and long weights; the folder of the file;
+    and the file, which those weights are read from while it is open.
 
     Raises
     ------
@@ -43,15 +48,14 @@ def read(path) -> tuple[Any, str]:
             raise ValueError(f"load {name!r}: {size} bytes: an ONNX file has at most {MOST}; weights beyond belong into "
                              "external data")
         onnx = require("onnx", f"reading {name!r}", "onnx")
-        data = file.read()
-    model = onnx.ModelProto()
-    try:
-        model.ParseFromString(data)
-    except Exception as error:  # protobuf's DecodeError, in whichever of its packages
-        raise ValueError(f"load {name!r}: not an ONNX model ({error})") from None
-    if not model.HasField("graph") or not model.graph.node and not model.graph.output:
-        raise ValueError(f"load {name!r}: not an ONNX model: it has no graph")
-    return model, os.path.dirname(os.path.abspath(name))
+        model, apart = onnx.ModelProto(), Apart(file)
+        try:
+            model.ParseFromString(apart.rest(size))
+        except Exception as error:  # protobuf's DecodeError, in whichever of its packages
+            raise ValueError(f"load {name!r}: not an ONNX model ({error})") from None
+        if not model.HasField("graph") or not model.graph.node and not model.graph.output:
+            raise ValueError(f"load {name!r}: not an ONNX model: it has no graph")
+        yield model, os.path.dirname(os.path.abspath(name)), apart
 
 
 def operator(node) -> str:
@@ -101,8 +105,9 @@ def held_as(kind: str) -> str:
     return {"int4": "int8", "int2": "int8", "uint4": "uint8", "uint2": "uint8"}.get(kind, "int64")
 
 
-def to_array(tensor, folder: str) -> np.ndarray:
-    """A tensor of the file as an array of one of our dtypes: floating point becomes float32, other integers int64.
+def to_array(tensor, folder: str, apart: Apart | None = None) -> np.ndarray:
+    """A tensor of the file as an array of one of our dtypes: floating point becomes float32, other integers int64. The data
+    may have stayed in the file.
 
     Raises
     ------
@@ -123,10 +128,12 @@ def to_array(tensor, folder: str) -> np.ndarray:
     nbytes = -(-count * BITS[kind] // 8)
     if tensor.data_location == TensorProto.EXTERNAL:
         raw: Any = external(tensor, folder, nbytes)
-    elif tensor.HasField("raw_data"):
-        raw = tensor.raw_data
-        if len(raw) != nbytes:
-            raise ValueError(f"tensor {name!r} of shape {dims} has {len(raw)} bytes: expected {nbytes}")
+    elif apart is not None and name in apart.places or tensor.HasField("raw_data"):
+        stayed = apart if apart is not None and name in apart.places else None
+        length = stayed.places[name][1] if stayed else len(tensor.raw_data)
+        if length != nbytes:
+            raise ValueError(f"tensor {name!r} of shape {dims} has {length} bytes: expected {nbytes}")
+        raw = stayed.read(name) if stayed else tensor.raw_data
     else:
         fields = {"float32": tensor.float_data, "float64": tensor.double_data, "int64": tensor.int64_data,
                   "uint64": tensor.uint64_data, "uint32": tensor.uint64_data}
