@@ -3,7 +3,6 @@
 import contextlib
 import os
 import re
-import secrets
 import stat
 
 try:
@@ -51,7 +50,7 @@ def write_atomic(path):
     # 40 characters of the name: a temporary name longer than the file system allows would fail where `path` would not.
     prefix = f".{name[:40]}."
     _remove_left(directory, prefix)
-    temporary = os.path.join(directory, f"{prefix}{os.getpid()}.{secrets.token_hex(4)}.tmp")
+    temporary = os.path.join(directory, f"{prefix}{os.getpid()}.{os.urandom(4).hex()}.tmp")
     try:
         try:
             descriptor = _create(temporary)

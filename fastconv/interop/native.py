@@ -7,13 +7,7 @@ import os
 
 import numpy as np
 
-from fastconv import zoo
-from fastconv.graph.parameter import unallocated
-from fastconv.interop.weights import PICKLED, write_weights
-from fastconv.nn import Module, describe, state
-from fastconv.train.files import load_model, read_header
-from fastconv.train.model import NETWORK, PREPROCESSING, UNNAMED, attach, preprocessing_of
-from fastconv.train.model import save as save_native
+from fastconv.nn import Module, describe, state  # of training, data and the zoo, only what a format needs: see load
 
 
 def load(path) -> Module:
@@ -51,6 +45,11 @@ def load(path) -> Module:
         from fastconv.interop.onnx import load_onnx
 
         return load_onnx(path)
+    from fastconv import zoo
+    from fastconv.graph.parameter import unallocated
+    from fastconv.train.files import load_model, read_header
+    from fastconv.train.model import NETWORK, PREPROCESSING, UNNAMED, attach
+
     header, metadata = read_header(path)
     if NETWORK not in metadata:
         why = f" ({metadata[UNNAMED]})" if UNNAMED in metadata else ""
@@ -98,6 +97,10 @@ def save(module, path, input_shape=None, *, preprocessing: dict | None = None,
     """
     if not isinstance(module, Module):
         raise TypeError(f"save: module is a {type(module).__name__}: expected an nn.Module")
+    from fastconv.interop.weights import PICKLED, write_weights
+    from fastconv.train.model import PREPROCESSING, preprocessing_of
+    from fastconv.train.model import save as save_native
+
     ending = os.path.splitext(os.fsdecode(path))[1].lower()
     if ending == ".onnx":
         from fastconv.interop.onnx import save_onnx
