@@ -28,7 +28,40 @@ NETWORKS = {
                                             nn.Conv1d(8, 4, 3, groups=4), nn.ReLU6(), nn.LogSoftmax(1)), (1, 2, 40)),
     "three dimensions": (lambda: nn.Sequential(nn.Conv3d(1, 4, 3, stride=2), nn.Sigmoid(), nn.AdaptiveAvgPool3d((2, 3, 3)),
                                                nn.AvgPool3d(2, 1)), (1, 1, 9, 10, 11)),
+    "means in whole windows": (lambda: nn.Sequential(
+        nn.AvgPool2d(3, 2, 1, ceil_mode=True), nn.AvgPool2d(3, 2, 1, ceil_mode=True, count_include_pad=False),
+        nn.AvgPool2d((2, 3), ceil_mode=True, divisor_override=4)), (1, 2, 24, 18)),
+    "normalisations": (lambda: nn.Sequential(
+        nn.Conv2d(3, 12, 1), nn.GroupNorm(3, 12), nn.InstanceNorm2d(12), nn.LayerNorm([12, 7, 5]), nn.LayerNorm(5),
+        nn.GroupNorm(4, 12, affine=False), nn.InstanceNorm2d(12, affine=True), nn.Softmax(2), nn.LogSoftmax(3),
+        nn.RMSNorm(5)), (1, 3, 7, 5)),
+    "steps": (lambda: nn.Sequential(nn.LayerNorm(6), First(nn.LSTM(6, 5, 2, bidirectional=True, batch_first=True)),
+                                    First(nn.GRU(10, 4, batch_first=True)), nn.Linear(4, 3), nn.Softmax(-1)), (3, 4, 6)),
+    "attention": (lambda: nn.TransformerEncoderLayer(8, 2, 12, batch_first=True), (1, 5, 8)),
 }
+FUNCTIONS = {
+    "topk": (lambda F, x: F.topk(x, 3, 1), 2), "topk, the least": (lambda F, x: F.topk(x, 2, 2, largest=False), 2),
+    "sort": (lambda F, x: F.sort(x, 2, True), 2), "argsort": (lambda F, x: F.argsort(x, 1), 1),
+    "tril": (lambda F, x: F.tril(x), 1), "triu": (lambda F, x: F.triu(x, 2), 1),
+    "roll": (lambda F, x: F.roll(x, (1, 2), (1, 2)), 1),
+    "stack": (lambda F, x: F.stack([x, x * 2], 1), 1), "flip": (lambda F, x: F.flip(x, (1, 2)), 1),
+    "rows by constants": (lambda F, x: F.index_select(x, 1, np.array([2, 0, 0])), 1),
+    "rows by values": (lambda F, x: F.gather(x, 2, F.argsort(x, 2)), 1),
+    "softmax": (lambda F, x: F.softmax(x, 1), 1), "pictures": (lambda F, x: F.grid_sample(
+        F.unsqueeze(x, 1), F.affine_grid(F.reshape(F.mean(x, 2) @ np.ones((7, 6), np.float32), (-1, 2, 3)), (3, 1, 4, 5),
+                                         align_corners=True), align_corners=True), 1),
+}
+
+
+class First(nn.Module):
+    """The first result of a layer."""
+
+    def __init__(self, layer):
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, x):
+        return self.layer(x)[0]
 
 
 def perturbed(net):
@@ -59,8 +92,40 @@ def test_the_same_everywhere(tmp_path, name):
     assert [n.op_type for n in second.graph.node] == [n.op_type for n in third.graph.node]
     own = {n for n, _ in net.named_parameters()}
     assert own <= {t.name for t in first.graph.initializer} and own <= {t.name for t in second.graph.initializer}
-    assert second.graph.input[0].name == "input" and second.graph.input[0].type.tensor_type.shape.dim[0].dim_param == "N"
+    images = second.graph.input[0].type.tensor_type.shape.dim[0]
+    assert second.graph.input[0].name == "input"
+    assert (images.dim_param, images.dim_value) == (("", 3) if name == "steps" else ("N", 0))  # states of so many images
     assert {e.key: e.value for e in second.metadata_props} == {"labels": "a,b"}
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_functions(tmp_path, name):
+    function, outputs = FUNCTIONS[name]
+    path, x = tmp_path / "m.onnx", rng.permutation(3 * 7 * 6).reshape(3, 7, 6).astype(np.float32) / 20 - 3
+    save_onnx(lambda x: function(fc.functional, x), path, x.shape)
+    want = fc.compile(lambda x: function(fc.functional, x), x.shape)(x)
+    want = want if outputs > 1 else (want,)
+    read = load_onnx(path)
+    results = [read.run(x)]
+    if onnxruntime is not None:
+        session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+        results.append(session.run(None, {session.get_inputs()[0].name: x}))
+    for got in results:
+        for a, b in zip(got, want, strict=True):
+            assert a.dtype == b.dtype
+            np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+
+
+def test_tables_and_places(tmp_path):
+    """Rows of a table, and elements by two indices."""
+    net = nn.Sequential(nn.Embedding(20, 6), nn.LayerNorm(6)).eval()
+    ids = rng.integers(0, 20, (3, 5))
+    save_onnx(net, tmp_path / "m.onnx", {"ids": ((3, 5), "int64")})
+    want = fc.compile(net, {"ids": ((3, 5), "int64")})(ids)
+    if onnxruntime is not None:
+        session = onnxruntime.InferenceSession(str(tmp_path / "m.onnx"), providers=["CPUExecutionProvider"])
+        np.testing.assert_allclose(session.run(None, {"ids": ids})[0], want, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(load_onnx(tmp_path / "m.onnx").run(ids)[0], want, rtol=1e-4, atol=1e-5)
 
 
 def test_several_inputs_and_outputs(tmp_path):
@@ -103,6 +168,7 @@ def test_what_is_refused(tmp_path):
         save_onnx(fc.zoo.lenet5(), tmp_path / "m.onnx")
     with pytest.raises(ValueError, match="expected 1 different names"):
         save_onnx(fc.zoo.lenet5(), tmp_path / "m.onnx", (1, 1, 32, 32), output_names=["a", "b"])
-    with pytest.raises(NotImplementedError, match="avg_pool '0': ceil_mode"):
-        save_onnx(nn.Sequential(nn.AvgPool2d(2, ceil_mode=True)), tmp_path / "m.onnx", (1, 1, 5, 5))
+    with pytest.raises(NotImplementedError, match="grid_sample '': sampling of volumes"):
+        save_onnx(lambda x, g: fc.functional.grid_sample(x, g, align_corners=False), tmp_path / "m.onnx",
+                  [(1, 1, 2, 2, 2), (1, 1, 1, 1, 3)])
     assert list(tmp_path.iterdir()) == []

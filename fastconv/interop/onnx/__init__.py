@@ -14,7 +14,7 @@ __all__ = ["OnnxModel", "load_onnx", "save_onnx"]
 def __getattr__(name: str):
     """What writes is imported when it is first asked for."""
     if name == "save_onnx":
-        from fastconv.interop.onnx import export_general  # noqa: F401  (its operators)
+        from fastconv.interop.onnx import export_general, export_library  # noqa: F401  (their operators)
         from fastconv.interop.onnx.export import save_onnx
 
         globals()[name] = save_onnx

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib import import_module
 from typing import Any
 
@@ -13,7 +13,7 @@ import numpy as np
 
 from fastconv.graph.parameter import Parameter, adopted
 from fastconv.graph.traced import About
-from fastconv.interop.onnx import dependent, reading, static
+from fastconv.interop.onnx import dependent, kept, reading, static
 from fastconv.interop.onnx.apart import Apart
 from fastconv.interop.onnx.model import OnnxModel, Subgraph
 from fastconv.interop.onnx.table import TABLE, Node
@@ -157,7 +157,7 @@ class Builder:
                     **{e.key: e.value for e in self.proto.metadata_props}}
         module = OnnxModel(taken, outputs, self.opset, metadata)
         module.preprocessing = preprocessing(metadata)
-        read = {name for n in nodes for name in n.input} | set(outputs)
+        read = {name for n in nodes for name in reading.reads(n)} | set(outputs)  # branches' too
         constants = {name: self.array(t, self.apart) for name, t in weights.items()
                      if name in read and name not in self.given}
         constants.update(self.given)
@@ -168,6 +168,7 @@ class Builder:
                 constants[proto.output[0]] = self.constant(proto)
             else:
                 rest.append(self.node(proto))
+        module._followed.kept = kept.keep(self.proto, nodes, [i.name for i in taken], constants, self.kinds)
         self.own(module, rest, constants)
         module._followed.nodes, module._followed.constants = rest, constants
         for kind, count in sorted(self.converted.items()):
@@ -314,6 +315,9 @@ class Builder:
                 used.setdefault(name, []).append((node, i))
                 if node.op == "BatchNormalization" and i > 2:
                     frozen.add(name)
+            for inner in within(node):  # weights that branches read from around them
+                for i, name in enumerate(inner.inputs):
+                    used.setdefault(name, []).append((inner, i))
         for name in list(constants):
             array = constants[name]
             places = used.get(name, [])
@@ -364,6 +368,16 @@ SIZES = {
     "Col2Im": (1, 2),
 }
 LAYERS = ("Conv", "ConvTranspose", "Gemm", "MatMul", "BatchNormalization", "LSTM", "GRU", "RNN", "LayerNormalization")
+
+
+def within(node: Node) -> Iterator[Node]:
+    """The nodes of a node's branches, but for batch normalisations, whose mode is a part's."""
+    for branch in node.attributes.values():
+        if isinstance(branch, Subgraph):
+            for inner in branch.nodes:
+                if inner.op != "BatchNormalization":
+                    yield inner
+                yield from within(inner)
 
 
 def sizing(nodes: Sequence[Node]) -> set[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from math import prod
 from typing import Any
 
@@ -13,8 +14,10 @@ from fastconv._atomic import write_atomic
 from fastconv._extra import require
 from fastconv._version import __version__
 from fastconv.graph.arrays import input_specs
-from fastconv.graph.ir import DENSE, PIXELS, Node, Tensor
+from fastconv.graph.ir import DENSE, PIXELS, Graph, Node, Tensor
 from fastconv.graph.trace import trace
+from fastconv.interop.onnx.kept import as_read
+from fastconv.interop.onnx.model import OnnxModel
 
 OPSET, IR_VERSION = 18, 8  # what ONNX Runtime 1.14 (2023) and everything after it reads
 BATCH = "N"  # the name of the first extent, where it may be any
@@ -68,7 +71,7 @@ class Writer:
         return name
 
     def initializer(self, name: str, array: np.ndarray) -> None:
-        self.tensors[name] = self.onnx.numpy_helper.from_array(np.ascontiguousarray(array), name)
+        self.tensors[name] = self.onnx.numpy_helper.from_array(np.ascontiguousarray(array).reshape(array.shape), name)
 
     def constant(self, value, dtype=None) -> str:
         """An initialiser without a name of its own."""
@@ -102,8 +105,9 @@ def save_onnx(module, path, input_shape=None, metadata: Mapping[str, str] | None
     path : str or os.PathLike
         Written whole or not at all.
     input_shape : tuple of int, sequence of tuples, or dict, optional
-        As for :func:`fastconv.compile`; default that of the ONNX model that it was read from, extents that may be any as 1.
-        The first extent stays open, unless the network mixes it with others.
+        As for :func:`fastconv.compile`. The first extent stays open, unless the network mixes it with others. Not needed for
+        what was read from ONNX, which is written with the nodes that it had and the extents that may be any; where parts
+        have been replaced, it is traced for the sizes that the model was read with, and asked for where those may be any.
     metadata : dict of str to str, optional
         Kept in the file; default that of the module.
     output_names : sequence of str, optional
@@ -116,18 +120,27 @@ def save_onnx(module, path, input_shape=None, metadata: Mapping[str, str] | None
         Wrong arguments; the package onnx is not installed; the file cannot be written.
     """
     onnx = require("onnx", "writing an ONNX model", "onnx")
+    kept = metadata if metadata is not None else getattr(module, "metadata", None)
+    if input_shape is None and output_names is None and isinstance(module, OnnxModel):
+        model = as_read(module)
+        if model is not None:
+            return finish(model, path, kept)
     if input_shape is None:
         known = getattr(module, "inputs", None)
         if not known or any(i.shape is None for i in known):
             raise ValueError("save: input_shape is not given, and the module does not say which it takes")
+        if any(None in i.shape[1:] for i in known):
+            said = ", ".join(f"{i.name} {tuple('any' if s is None else s for s in i.shape)}" for i in known)
+            raise ValueError(f"save: input_shape is not given, and the module takes more than one: {said}")
         input_shape = {i.name: (tuple(s or 1 for s in i.shape), i.dtype) for i in known}
     specs = input_specs("save", input_shape)
     function = module.symbolic(False) if hasattr(module, "symbolic") else module
-    graph, structure = trace(function, [((max(2, s[0]), *s[1:]), name, PIXELS if dtype == "float32" and 2 <= len(s) <= 5 else
-                                         DENSE, dtype) for s, name, dtype in specs])
-    if graph.exact is not None:  # right for one batch: the one that was asked for
-        graph, structure = trace(function, [(s, name, PIXELS if dtype == "float32" and 2 <= len(s) <= 5 else DENSE, dtype)
-                                            for s, name, dtype in specs])
+    graph = None
+    if any(spec[0][0] == 1 for spec in specs):  # an extent of 1 would be taken for one that is repeated
+        with suppress(ValueError):  # nodes that were made for one image alone
+            graph = traced(function, specs, 2)
+    if graph is None or graph.exact is not None:  # right for one batch: the one that was asked for
+        graph = traced(function, specs, 1)
     names = {id(p): name for name, p in module._state().items()} if hasattr(module, "_state") else {}
     if hasattr(module, "_names"):  # as they were in the file that it was read from
         names.update(module._names())
@@ -155,13 +168,25 @@ def save_onnx(module, path, input_shape=None, metadata: Mapping[str, str] | None
     made = onnx.helper.make_graph(writer.nodes, type(module).__name__, [info(writer.of[t], t) for t in graph.inputs],
                                   [info(n, t) for n, t in zip(wanted, graph.outputs, strict=True)],
                                   list(writer.tensors.values()))
-    model = onnx.helper.make_model(made, opset_imports=[onnx.helper.make_opsetid("", OPSET)], ir_version=IR_VERSION,
-                                   producer_name="fastconv", producer_version=__version__)
-    kept = metadata if metadata is not None else getattr(module, "metadata", None)
-    for key, value in (kept if isinstance(kept, Mapping) else {}).items():
+    model = onnx.helper.make_model(made, opset_imports=[onnx.helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)
+    finish(model, path, kept)
+
+
+def traced(function: Callable, specs: Sequence[tuple[tuple[int, ...], str, str]], least: int) -> Graph:
+    """The graph of a network for these inputs, of at least so many images."""
+    return trace(function, [((max(least, s[0]), *s[1:]), name, PIXELS if dtype == "float32" and 2 <= len(s) <= 5 else DENSE,
+                             dtype) for s, name, dtype in specs])[0]
+
+
+def finish(model, path, metadata) -> None:
+    """Writes the onnx package's object, when it has been checked."""
+    from onnx.checker import check_model
+
+    model.producer_name, model.producer_version = "fastconv", __version__
+    for key, value in (metadata if isinstance(metadata, Mapping) else {}).items():
         if key != "producer":
             model.metadata_props.add(key=str(key), value=str(value))
-    onnx.checker.check_model(model)
+    check_model(model)
     with write_atomic(os.fsdecode(path)) as file:
         file.write(model.SerializeToString())
 
@@ -298,8 +323,8 @@ def _avg_pool(w: Writer, node: Node) -> None:
     a, out = node.attrs, w.name(node.output)
     divisor = a.get("divisor_override")
     if a["ceil_mode"]:
-        raise NotImplementedError(f"avg_pool '{node.path}': ceil_mode is not written as ONNX, whose engines count "
-                                  "its windows in different ways")
+        _avg_pool_ceil(w, node, divisor)
+        return
     settings: dict[str, Any] = {"kernel_shape": list(a["kernel_size"]), "strides": list(a["stride"]),
                                 "pads": _ends(a["padding"]),
                                 "count_include_pad": int(bool(a["count_include_pad"] or divisor))}
@@ -308,6 +333,23 @@ def _avg_pool(w: Writer, node: Node) -> None:
         return
     mean = w.add("AveragePool", [w.name(node.inputs[0])], **settings)
     w.add("Mul", [mean, w.constant(prod(a["kernel_size"]) / divisor, np.float32)], [out])
+
+
+def _avg_pool_ceil(w: Writer, node: Node, divisor: int | None) -> None:
+    """Whose windows engines count in different ways: zeros around, and what each window's sum is divided by."""
+    a, x = node.attrs, node.inputs[0]
+    counts, high, extents = np.ones((), np.float32), [], node.output.shape[2:]
+    for n, k, s, (low, up), m in zip(x.shape[2:], a["kernel_size"], a["stride"], a["padding"], extents, strict=True):
+        first = np.arange(m) * s - low
+        inside = np.minimum(first + k, n + up) - first if a["count_include_pad"] else \
+            np.minimum(first + k, n) - np.maximum(first, 0)
+        counts = np.multiply.outer(counts, np.ones(m) if divisor else inside)
+        high.append(max(0, (m - 1) * s + k - n - low))
+    before = [0, 0, *(p[0] for p in a["padding"])]
+    padded = w.add("Pad", [w.name(x), w.constant([*before, 0, 0, *high], np.int64), w.constant(0.0, np.float32)])
+    mean = w.add("AveragePool", [padded], kernel_shape=list(a["kernel_size"]), strides=list(a["stride"]))
+    share = prod(a["kernel_size"]) / (counts * (divisor or 1))
+    w.add("Mul", [mean, w.constant(share[None, None], np.float32)], [w.name(node.output)])
 
 
 @writes("adaptive_avg_pool", "adaptive_max_pool")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from math import prod
 from string import ascii_lowercase
+from typing import NamedTuple
 
 import numpy as np
 
@@ -203,10 +204,21 @@ def _repeat(w: Writer, node: Node) -> None:
 @writes("contract")
 def _contract(w: Writer, node: Node) -> None:
     a = node.attrs
-    if a["extents"]:
-        raise refuse(node, "a product that is repeated")
     left, right, addend = node.inputs
-    y = w.add("Einsum", [w.name(left), w.name(right)], equation=a["spec"])
+    operands, out = a["spec"].split("->")
+    own = {label: 1 for label in out}
+    for labels, t in zip(operands.split(","), (left, right), strict=True):
+        own.update({label: n for label, n in zip(labels, t.type.shape, strict=True) if label in out and n != 1})
+    there = "".join(label for label in out if label in operands)
+    y = w.add("Einsum", [w.name(left), w.name(right)], equation=f"{operands}->{there}")
+    new = [k for k, label in enumerate(out) if label not in operands]
+    if new:
+        y = w.add("Unsqueeze", [y, w.constant(new, np.int64)])
+    repeated = {label: n for label, n in a["extents"].items() if label in out and own[label] != n}
+    if a["vary"] in repeated:
+        raise refuse(node, "a product that is repeated for each image")
+    if repeated:
+        y = w.add("Expand", [y, w.constant([repeated.get(label, 1) for label in out], np.int64)])
     if a["alpha"] != 1:
         y = w.add("Mul", [y, w.constant(a["alpha"], np.float32)])
     if addend is not None and a["beta"]:
@@ -292,46 +304,74 @@ def gathered(w: Writer, node: Node, name: str, own, mapped: Map, batched: bool) 
     return w.add("Gather", [flat, w.constant(places, np.int64)], axis=lead)
 
 
+class Piece(NamedTuple):
+    """A part of an assembly: where it begins, how large it is, the name of what is there."""
+
+    start: tuple[int, ...]
+    size: tuple[int, ...]
+    name: str
+
+
 @writes("assemble")
 def _assemble(w: Writer, node: Node) -> None:
     a, out = node.attrs, w.name(node.output)
-    shape, parts = tuple(a["shape"]), a["parts"]
+    shape = tuple(a["shape"])
     if a["add"]:
         raise refuse(node, "a sum of pieces that overlap")
-    pieces = []
-    for p in parts:
-        x, source, target = node.inputs[p.tensor], Map(*p.source), Map(*p.target)
-        if any(len(t) != 1 or t[0][0] != k for k, t in enumerate(target.terms)) or len(target.shape) != len(shape):
-            raise refuse(node, "a piece that is turned")
-        piece = seen(w, node, w.name(x), x.type.shape, source, x.batched)
-        for k, term in enumerate(target.terms):
-            if term[0][1] == -1:
-                piece = w.add("Slice", [piece, *(w.constant([v], np.int64) for v in (-1, -(2**62), k, -1))])
-            elif term[0][1] != 1:
-                raise refuse(node, "a piece with gaps")
-        start = tuple(s - (extent - 1 if t[0][1] == -1 else 0)
-                      for s, extent, t in zip(target.start, target.shape, target.terms, strict=True))
-        pieces.append((start, target.shape, piece))
+    pieces = [piece for p in a["parts"] if prod(Map(*p.target).shape)
+              for piece in [laid(w, node, node.inputs[p.tensor], Map(*p.source), Map(*p.target), len(shape))]]
+    w.add("Identity", [assembled(w, node, pieces, (0,) * len(shape), shape)], [out])
+
+
+def laid(w: Writer, node: Node, x: Tensor, source: Map, target: Map, rank: int) -> Piece:
+    """A piece with the dimensions of the assembly, in their order and direction."""
+    name = seen(w, node, w.name(x), x.type.shape, source, x.batched)
+    gone = [k for k, term in enumerate(target.terms) if not term]
+    terms = [(term[0], target.shape[k], k) for k, term in enumerate(target.terms) if term]
+    dims = [d for (d, _), _, _ in terms]
+    if any(len(term) > 1 for term in target.terms) or any(target.shape[k] != 1 for k in gone) or len(set(dims)) < len(dims):
+        raise refuse(node, "a piece along a diagonal")
+    start, size = list(target.start), [1] * rank
+    for (d, step), extent, k in terms:
+        size[d] = extent
+        if step == -1:
+            start[d] -= extent - 1
+            name = w.add("Slice", [name, *(w.constant([v], np.int64) for v in (-1, -(2**62), k, -1))])
+        elif step != 1 and extent > 1:
+            raise refuse(node, "a piece with gaps")
+    if gone:
+        name = w.add("Squeeze", [name, w.constant(gone, np.int64)])
+    if dims != sorted(dims):
+        name = w.add("Transpose", [name], perm=[dims.index(d) for d in sorted(dims)])
+    new = [d for d in range(rank) if d not in dims]
+    if new:
+        name = w.add("Unsqueeze", [name, w.constant(new, np.int64)])
+    return Piece(tuple(start), tuple(size), name)
+
+
+def assembled(w: Writer, node: Node, pieces: list[Piece], begin: tuple[int, ...], size: tuple[int, ...]) -> str:
+    """A box of an assembly: a piece with a border, or boxes that lie one behind the other."""
     if len(pieces) == 1:
-        start, size, piece = pieces[0]
-        ends = [e - s - n for e, s, n in zip(shape, start, size, strict=True)]
-        if not any(start) and not any(ends):
-            w.add("Identity", [piece], [out])
-            return
-        fill = w.constant(a["fill"] or 0, node.output.dtype)
-        w.add("Pad", [piece, w.constant([*start, *ends], np.int64), fill], [out])
-        return
-    along = [d for d in range(len(shape)) if any(size[d] != shape[d] for _, size, _ in pieces)]
-    pieces.sort(key=lambda p: p[0])
-    if len(along) == 1 and all(size[d] == shape[d] for _, size, _ in pieces for d in range(len(shape)) if d != along[0]):
-        d, at = along[0], 0
-        for start, size, _ in pieces:
-            if start[d] != at:
-                break
-            at += size[d]
-        if at == shape[d]:
-            w.add("Concat", [piece for _, _, piece in pieces], [out], axis=d)
-            return
+        low = [s - b for s, b in zip(pieces[0].start, begin, strict=True)]
+        high = [n - a - m for n, a, m in zip(size, low, pieces[0].size, strict=True)]
+        if not any(low) and not any(high):
+            return pieces[0].name
+        fill = w.constant(node.attrs["fill"] or 0, node.output.dtype)
+        return w.add("Pad", [pieces[0].name, w.constant([*low, *high], np.int64), fill])
+    for d in range(len(size)):
+        groups: list[list[Piece]] = []
+        reach = -1
+        for piece in sorted(pieces, key=lambda p: p.start[d]):
+            if piece.start[d] < reach:
+                groups[-1].append(piece)
+            else:
+                groups.append([piece])
+            reach = max(reach, piece.start[d] + piece.size[d])
+        if len(groups) > 1:
+            edges = [begin[d], *(group[0].start[d] for group in groups[1:]), begin[d] + size[d]]
+            boxes = [assembled(w, node, group, (*begin[:d], low, *begin[d + 1:]), (*size[:d], high - low, *size[d + 1:]))
+                     for group, low, high in zip(groups, edges, edges[1:], strict=False)]
+            return w.add("Concat", boxes, axis=d)
     raise refuse(node, "an assembly of this kind")
 
 
@@ -350,8 +390,3 @@ def _resample(w: Writer, node: Node) -> None:
         spec = f"{letters},z{letters[rule[0]]}->{letters.replace(letters[rule[0]], 'z')}"
         name = w.add("Einsum", [name, w.constant(matrix, np.float32)], equation=spec)
     w.add("Identity", [name], [w.name(node.output)])
-
-
-@writes("gather")
-def _gather(w: Writer, node: Node) -> None:
-    raise refuse(node, f"gathering with {sorted(node.attrs)}")

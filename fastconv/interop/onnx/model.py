@@ -40,12 +40,15 @@ class OnnxGraph(Followed):
     Attributes
     ----------
     staged : Staged, optional
+    kept : bytes
+        The file's message without weights, see :mod:`fastconv.interop.onnx.kept`.
     """
 
     def __init__(self, inputs: Sequence[Input], outputs: Sequence[str], metadata: Mapping[str, str]):
         super().__init__()
         self.inputs, self.outputs, self.metadata = tuple(inputs), tuple(outputs), dict(metadata)
         self.staged: Staged | None = None  # what run() has made of it
+        self.kept = b""
 
 
 class OnnxModel(Imported):
