@@ -35,15 +35,39 @@ def _standardize(w: Writer, node: Node) -> None:
               axis=last[0], epsilon=eps)
         return
     if a["centred"] and not groups and reduced == tuple(range(2, x.ndim)) and weighted == (1,) and x.ndim > 2:
-        names = [w.name(t) if t is not None else w.constant(np.full(shape[1], value, np.float32))
-                 for t, value in ((weight, 1.0), (bias, 0.0))]
-        w.add("InstanceNormalization", [w.name(x), *names], [out], epsilon=eps)
-        return
-    y = w.name(x)
+        by_channel(w, node, eps)
+    else:
+        by_moments(w, node, groups, reduced, weighted, eps, a["centred"])
+
+
+@writes("group_norm")
+def _group_norm(w: Writer, node: Node) -> None:
+    x, _, _, *residual = node.inputs
+    if any(t is not None for t in residual) or node.attrs.get("act"):
+        raise refuse(node, "with what follows it")
+    groups, eps = node.attrs["groups"], float(node.attrs["eps"])
+    if groups == x.type.shape[1]:
+        by_channel(w, node, eps)
+    else:
+        by_moments(w, node, groups, tuple(range(2, x.ndim + 1)), (1, 2), eps, True)
+
+
+def by_channel(w: Writer, node: Node, eps: float) -> None:
+    x, weight, bias = node.inputs[:3]
+    names = [w.name(t) if t is not None else w.constant(np.full(x.type.shape[1], value, np.float32))
+             for t, value in ((weight, 1.0), (bias, 0.0))]
+    w.add("InstanceNormalization", [w.name(x), *names], [w.name(node.output)], epsilon=eps)
+
+
+def by_moments(w: Writer, node: Node, groups: int, reduced: Sequence[int], weighted: Sequence[int], eps: float,
+               centred: bool) -> None:
+    """By the moments of dimensions of the shape with its channels split into groups."""
+    x, weight, bias = node.inputs[:3]
+    y, shape = w.name(x), split_shape(x.type.shape, groups)
     if groups:
         y = w.add("Reshape", [y, w.constant([0 if x.batched else shape[0], *shape[1:]], np.int64)])
     axes = w.constant(list(reduced), np.int64)
-    if a["centred"]:
+    if centred:
         y = w.add("Sub", [y, w.add("ReduceMean", [y, axes], keepdims=1)])
     variance = w.add("ReduceMean", [w.add("Mul", [y, y]), axes], keepdims=1)
     y = w.add("Div", [y, w.add("Sqrt", [w.add("Add", [variance, w.constant(eps, np.float32)])])])
@@ -53,7 +77,7 @@ def _standardize(w: Writer, node: Node) -> None:
             y = w.add(op, [y, w.add("Reshape", [w.name(t), w.constant(affine, np.int64)])])
     if groups:
         y = w.add("Reshape", [y, shape_constant(w, node.output)])
-    w.add("Identity", [y], [out])
+    w.add("Identity", [y], [w.name(node.output)])
 
 
 @writes("softmax_along")
