@@ -1,5 +1,5 @@
 # cython: language_level=3
-"""Steps of the elementwise family: activations, arithmetic with broadcasting, dropout.
+"""Steps of the elementwise family: arithmetic with broadcasting, dropout.
 
 Addresses are those of the first element; `pixels` is D * H * W of one image, an `ld` the pixel stride in elements.
 """
@@ -12,7 +12,7 @@ from fastconv.kernels._runtime cimport Step
 def unary(str kernel, *, size_t x, size_t y, pixels, channels, ldx, ldy, a=0.0, b=0.0, fixed_n=0) -> Step:
     """y = f(x) by the kernel of that name; a and b are its constants:
 
-    f32_scale a * x + b; f32_leaky_relu a is the slope; f32_clip [a, b]; f32_elu a is alpha. y may be x.
+    f32_scale a * x + b. y may be x.
     fixed_n: images whatever the batch of the run, for what is no activation; 0: the batch.
     """
     cdef Step step = Step()
@@ -35,14 +35,9 @@ def fill(size_t y, *, pixels, channels, ldy, value, fixed_n=0) -> Step:
                  fixed_n=fixed_n)
 
 
-def backward(str kernel, *, size_t gy, size_t kept, size_t gx, pixels, channels, ldgy, ldk, ldgx, a=0.0, b=0.0,
-             fixed_n=0) -> Step:
-    """gx = gy * f'(kept) by the kernel of that name, with the constants of the forward.
-
-    `kept` is the forward's output for relu, leaky_relu (a >= 0), clip, sigmoid, tanh and elu (a >= 0), its input for
-    silu, hardsigmoid, hardswish, gelu and gelu_tanh. gx may be gy or kept.
-    """
-    cdef Step step = unary(kernel, x=gy, y=gx, pixels=pixels, channels=channels, ldx=ldgy, ldy=ldgx, a=a, b=b,
+def clip_backward(*, size_t gy, size_t kept, size_t gx, pixels, channels, ldgy, ldk, ldgx, a=0.0, b=0.0, fixed_n=0) -> Step:
+    """gx = gy where the forward's output `kept` lies inside [a, b], else 0. gx may be gy or kept."""
+    cdef Step step = unary("f32_clip_backward", x=gy, y=gx, pixels=pixels, channels=channels, ldx=ldgy, ldy=ldgx, a=a, b=b,
                            fixed_n=fixed_n)
     cdef MapArgs* m = <MapArgs*> step.c.args
     m.z = <const float*> kept

@@ -9,6 +9,7 @@ from fastconv._values import shown
 from fastconv.graph.ir import DENSE, FLAT, PIXELS, Node, Operator, Tensor, Type, apply, fail, register
 from fastconv.graph.programs import write
 from fastconv.kernels import elementwise as kernels
+from fastconv.kernels import map as map_kernels
 from fastconv.lowering.lower import Lowering
 from fastconv.lowering.places import channels, pixels_per_image
 from fastconv.ops import views
@@ -59,21 +60,39 @@ def number(op: str, attrs: dict, name: str, low: float = float("-inf")) -> None:
     attrs[name] = float(value)
 
 
+def lower_program(node: Node, cx: Lowering) -> None:
+    """The step of a node that is a program of `map`."""
+    assert node.op.program is not None
+    (lines, result), out = node.op.program(node), node.output
+    cx.step(map_kernels.map, shape=out.shape, inputs=[tuple(cx.view(t)) for t in node.inputs],
+            outputs=[tuple(cx.view(out, write=True))], program=lines, results=[result], batched=out.batched,
+            info={"input": node.inputs[0].shape, "output": out.shape})
+
+
+def lower_clip_backward(node: Node, cx: Lowering) -> None:
+    gy, ldgy = pixel_stride(node.inputs[0], cx)
+    kept, ldk = pixel_stride(node.inputs[1], cx)
+    gx, ldgx = pixel_stride(node.output, cx, True)
+    cx.step(kernels.clip_backward, gy=gy, kept=kept, gx=gx, ldgy=ldgy, ldk=ldk, ldgx=ldgx, a=node.attrs["low"],
+            b=node.attrs["high"], info={"input": node.inputs[0].shape, "output": node.output.shape},
+            **extent(node.output.shape, node.output.layout))
+
+
 class Activation:
-    """One activation: how its attributes become the kernel's constants, and whether its backward reads the output."""
+    """One activation: how its attributes become the constants of its programs, and whether its backward reads the output."""
 
     def __init__(self, name: str, from_output: Any, constants=lambda attrs: (), check=lambda attrs: None,
-                 kernel=None):
+                 lower_backward=lower_program):
         self.name, self.constants, self.check = name, constants, check
         self.from_output = from_output if callable(from_output) else lambda attrs: from_output
-        self.kernel = kernel or (lambda attrs: name)
-        register(Operator(name, self.infer, self.lower, self.gradient, pointwise=True, general=True, program=self.program))
+        register(Operator(name, self.infer, lower_program, self.gradient, pointwise=True, general=True,
+                          program=self.program))
         backward = f"{name}_backward"
-        register(Operator(backward, lambda inputs, attrs: infer_backward(backward, inputs, attrs), self.lower_backward,
+        register(Operator(backward, lambda inputs, attrs: infer_backward(backward, inputs, attrs), lower_backward,
                           pointwise=True, general=True, program=self.program))
 
     def program(self, node: Node) -> tuple:
-        """The same as a program of `map`, bit for bit."""
+        """(lines, result) of a program of `map`."""
         body = PROGRAMS[node.op.name](*self.constants(node.attrs), **self.variant(node.attrs))
         lines, results = write(body, len(node.inputs))
         return lines, results[0]
@@ -88,24 +107,6 @@ class Activation:
     def gradient(self, node: Node, grads: list) -> list:
         kept = node.output if self.from_output(node.attrs) else node.inputs[0]
         return [apply(f"{self.name}_backward", [grads[0], kept], **node.attrs)]
-
-    def arguments(self, attrs: dict) -> dict:
-        return dict(zip("ab", self.constants(attrs), strict=False))
-
-    def lower(self, node: Node, cx: Lowering) -> None:
-        x, ldx = pixel_stride(node.inputs[0], cx)
-        y, ldy = pixel_stride(node.output, cx, True)
-        cx.step(kernels.unary, f"f32_{self.kernel(node.attrs)}", x=x, y=y, ldx=ldx, ldy=ldy,
-                info={"input": node.inputs[0].shape, "output": node.output.shape}, **self.arguments(node.attrs),
-                **extent(node.output.shape, node.output.layout))
-
-    def lower_backward(self, node: Node, cx: Lowering) -> None:
-        gy, ldgy = pixel_stride(node.inputs[0], cx)
-        kept, ldk = pixel_stride(node.inputs[1], cx)
-        gx, ldgx = pixel_stride(node.output, cx, True)
-        cx.step(kernels.backward, f"f32_{self.kernel(node.attrs)}_backward", gy=gy, kept=kept, gx=gx, ldgy=ldgy, ldk=ldk,
-                ldgx=ldgx, info={"input": node.inputs[0].shape, "output": node.output.shape},
-                **self.arguments(node.attrs), **extent(node.output.shape, node.output.layout))
 
 
 def check_clip(attrs: dict) -> None:
@@ -130,56 +131,37 @@ def check_approximate(attrs: dict) -> None:
         fail("gelu", f"approximate={shown(attrs['approximate'])}: expected 'none' or 'tanh'")
 
 
-def _inner(x):
-    return x * 0.797884561 * x.builder.line("fma", x * x, 0.044715, 1.0)
-
-
-def _gelu_backward_program(tanh: bool = False):
-    def exact(g, z):
-        density = (z * -0.5 * z).exp() * 0.398942280
-        return g * z.builder.line("fma", z, density, z.normal_cdf())
-
-    def approximate(g, z):
-        line = z.builder.line
-        s = (_inner(z) * 2.0).sigmoid()
-        slope = line("fma", z * z, 0.134145, 1.0) * 1.595769122
-        return g * line("fma", z * (s * (1.0 - s)), slope, s)
-
-    return approximate if tanh else exact
-
-
-#: The kernels' bodies (elementwise.inl.h) as programs, by operator: made from the constants.
+#: What the operators are as programs, by operator: made from the constants.
 PROGRAMS: dict[str, Any] = {
     "relu": lambda: lambda x: x.relu(),
-    "relu_backward": lambda: lambda g, z: (z <= 0.0).where(0.0, g),
-    "leaky_relu": lambda a: lambda x: (x > 0.0).where(x, x * a),
-    "leaky_relu_backward": lambda a: lambda g, z: (z > 0.0).where(g, g * a),
+    "relu_backward": lambda: lambda g, z: g.relu_backward(z),
+    "leaky_relu": lambda a: lambda x: x.leaky_relu(a),
+    "leaky_relu_backward": lambda a: lambda g, z: g.leaky_relu_backward(z, a),
     "clip": lambda a, b: lambda x: x.builder.line("clamp", x, a, b),
     "clip_backward": lambda a, b: lambda g, z: (z > a).where((z < b).where(g, 0.0), 0.0),
     "sigmoid": lambda: lambda x: x.sigmoid(),
-    "sigmoid_backward": lambda: lambda g, z: g * (z * (1.0 - z)),
+    "sigmoid_backward": lambda: lambda g, z: g.sigmoid_backward(z),
     "tanh": lambda: lambda x: x.tanh(),
-    "tanh_backward": lambda: lambda g, z: g * z.builder.line("fma", -z, z, 1.0),
-    "elu": lambda a: lambda x: (x > 0.0).where(x, x.expm1_negative() * a),
-    "elu_backward": lambda a: lambda g, z: (z > 0.0).where(g, g * (z + a)),
+    "tanh_backward": lambda: lambda g, z: g.tanh_backward(z),
+    "elu": lambda a: lambda x: x.elu(a),
+    "elu_backward": lambda a: lambda g, z: g.elu_backward(z, a),
     "silu": lambda: lambda x: x.silu(),
-    "silu_backward": lambda: lambda g, z: g * (z.sigmoid() * z.builder.line("fma", z, 1.0 - z.sigmoid(), 1.0)),
-    "hardsigmoid": lambda: lambda x: x.builder.line("clamp", x + 3.0, 0.0, 6.0) / 6.0,
-    "hardsigmoid_backward": lambda: lambda g, z: (z > -3.0).where((z < 3.0).where(g / 6.0, 0.0), 0.0),
-    "hardswish": lambda: lambda x: x * x.builder.line("clamp", x + 3.0, 0.0, 6.0) / 6.0,
-    "hardswish_backward": lambda: lambda g, z: (z <= -3.0).where(0.0, (z >= 3.0).where(g, g * (z / 3.0 + 0.5))),
-    "gelu": lambda tanh=False: (lambda x: x * (_inner(x) * 2.0).sigmoid()) if tanh else lambda x: x * x.normal_cdf(),
-    "gelu_backward": _gelu_backward_program,
+    "silu_backward": lambda: lambda g, z: g.silu_backward(z),
+    "hardsigmoid": lambda: lambda x: x.hardsigmoid(),
+    "hardsigmoid_backward": lambda: lambda g, z: g.hardsigmoid_backward(z),
+    "hardswish": lambda: lambda x: x.hardswish(),
+    "hardswish_backward": lambda: lambda g, z: g.hardswish_backward(z),
+    "gelu": lambda tanh=False: (lambda x: x.gelu_tanh()) if tanh else lambda x: x.gelu(),
+    "gelu_backward": lambda tanh=False: (lambda g, z: g.gelu_tanh_backward(z)) if tanh else lambda g, z: g.gelu_backward(z),
 }
 
 Activation("relu", True)
 Activation("leaky_relu", lambda attrs: attrs["negative_slope"] >= 0, lambda attrs: (attrs["negative_slope"],), check_slope)
-Activation("clip", True, lambda attrs: (attrs["low"], attrs["high"]), check_clip)
+Activation("clip", True, lambda attrs: (attrs["low"], attrs["high"]), check_clip, lower_clip_backward)
 Activation("sigmoid", True)
 Activation("tanh", True)
 Activation("elu", True, lambda attrs: (attrs["alpha"],), check_alpha)
 Activation("silu", False)
 Activation("hardsigmoid", False)
 Activation("hardswish", False)
-Activation("gelu", False, check=check_approximate,
-           kernel=lambda attrs: "gelu" if attrs["approximate"] == "none" else "gelu_tanh")
+Activation("gelu", False, check=check_approximate)

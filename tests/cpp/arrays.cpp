@@ -58,6 +58,38 @@ static void map(Bench& b, int64_t n, int64_t rows, int64_t C, int64_t block, boo
         for (int64_t j = C; j < C + gap; ++j) b.expect("map: between rows", more[i * (C + gap) + j] == 9);
 }
 
+// One instruction over rows, with and without gaps between those of the result.
+static void activations(Bench& b, int64_t n, int64_t rows, int64_t C, int64_t ld) {
+    struct Function {
+        int32_t op;
+        const char* name;
+        double (*f)(double);
+    };
+    const Function functions[] = {
+        {kMap_relu, "relu", [](double x) { return fmax(x, 0); }},
+        {kMap_sigmoid, "sigmoid", [](double x) { return 1 / (1 + exp(-x)); }},
+        {kMap_tanh, "tanh", [](double x) { return tanh(x); }},
+        {kMap_silu, "silu", [](double x) { return x / (1 + exp(-x)); }},
+        {kMap_gelu, "gelu", [](double x) { return x * 0.5 * erfc(-x * sqrt(0.5)); }},
+        {kMap_hardswish, "hardswish", [](double x) { return x * fmin(fmax(x + 3, 0), 6) / 6; }},
+    };
+    const Floats x = b.uniform(n * rows * C, -6, 6);
+    for (const Function& function : functions) {
+        Doubles want;
+        for (float v : x) want.push_back(function.f(v));
+        Floats y = poison(n * rows * ld), found = poison(n * rows * C);
+        const FcOperand operands[] = {{const_cast<float*>(x.data()), FC_FLOAT32, 0, 0, {C, 1}},
+                                      {y.data(), FC_FLOAT32, 0, 1, {ld, 1}}};
+        const FcInstruction code = {function.op, 1, {0, 0, 0}, 0, 0};
+        ProgramArgs a = {};
+        a.operands = operands, a.code = &code, a.inputs = a.outputs = a.instructions = a.values = a.batched = 1;
+        a.rank = 2, a.extents[0] = rows, a.extents[1] = C, a.block = 2048;
+        b.run(FC_ID_map, &a, n);
+        for (int64_t i = 0; i < n * rows * C; ++i) found[i] = y[i / C * ld + i % C];
+        b.expect(function.name, found, want, 1e-6);
+    }
+}
+
 // ---- reductions -----------------------------------------------------------------------------------------------------------
 
 struct Found {
@@ -235,6 +267,9 @@ void test_arrays(Bench& b) {
         map(b, 3, 5, C, 512, false, false);
         map(b, 2, 70, C, 1024, true, false);
         map(b, 1, 45, C, 512, false, true);
+        activations(b, 2, 31, C, C);
+        activations(b, 2, 31, C, C + 5);
+        activations(b, 2, 31, 64, 96);
         copies(b, 2, 9, C);
         copies(b, 1, 64, C);
         scans(b, C, 20);

@@ -1,4 +1,4 @@
-"""Elementwise kernels against the float64 definitions, at whatever instruction set FASTCONV_ISA asks for."""
+"""Elementwise kernels, and activations as programs of `map`, against the float64 definitions, at any instruction set."""
 
 import math
 
@@ -7,13 +7,17 @@ import pytest
 import reference as ref
 from fastconv.kernels._runtime import StepList
 
+from fastconv.graph.programs import write
 from fastconv.kernels import elementwise
+from fastconv.kernels import map as map_kernels
+from fastconv.ops.activation import PROGRAMS
 
 from .guarded import gaps, guarded, images, pixels
 
 INF, NAN = math.inf, math.nan
 SHAPES = [(2, 1), (0, 7), (3, 4, 5), (1, 16, 1), (2, 17, 3, 3), (5, 15, 7), (1, 33, 9, 9), (2, 3, 2, 3, 5),
-          (1, 40000), (3, 70, 83), (2, 9, 31, 31)]
+          (1, 40000), (3, 70, 83), (2, 9, 31, 31),
+          (2, 64, 9), (1, 320, 7)]  # rows of whole vectors
 
 
 def address(array):
@@ -51,12 +55,36 @@ def unary(kernel, x, a=0.0, b=0.0, extra=0, threads=2):
     return taken(y, x.shape, ld + extra)
 
 
-def backward(kernel, gy, kept, a=0.0, b=0.0, extra=0, threads=2):
-    ld = gy.shape[1] + extra
-    g, k, gx = pixels(gy, ld), pixels(kept, ld + 1), blank(gy.shape, ld)
-    run([elementwise.backward(kernel, gy=address(g), kept=address(k), gx=address(gx), ldgy=ld, ldk=ld + 1, ldgx=ld, a=a,
-                              b=b, **size(gy.shape))], gy.shape[0], threads)
-    return taken(gx, gy.shape, ld)
+def program(name, operands, constants, y, n, threads):
+    """Runs an activation's program of `map`, or that of its gradient, over pixels ``(array, stride, shape)``."""
+    key, more = ("gelu" + name.removeprefix("gelu_tanh"), {"tanh": True}) if name.startswith("gelu_tanh") else (name, {})
+    lines, results = write(PROGRAMS[key](*constants, **more), len(operands))
+    shape = operands[0][2]
+    shape = max(1, shape[0]), shape[1], int(np.prod(shape[2:]))
+    given = [(address(a), (shape[2] * ld, 1, ld), "float32") for a, ld, _ in (*operands, y)]
+    run([map_kernels.map(shape=shape, inputs=given[:-1], outputs=given[-1:], program=lines, results=results, batched=True)],
+        n, threads)
+
+
+def activation(name, x, *constants, extra=0, threads=2):
+    ld = x.shape[1] + extra
+    source, y = pixels(x, ld), blank(x.shape, ld + extra)
+    program(name, [(source, ld, x.shape)], constants, (y, ld + extra, x.shape), x.shape[0], threads)
+    return taken(y, x.shape, ld + extra)
+
+
+def gradient(name, gy, kept, *constants, extra=0, threads=2):
+    ld, shape = gy.shape[1] + extra, gy.shape
+    g, k, gx = pixels(gy, ld), pixels(kept, ld + 1), blank(shape, ld)
+    program(f"{name}_backward", [(g, ld, shape), (k, ld + 1, shape)], constants, (gx, ld, shape), shape[0], threads)
+    found = taken(gx, shape, ld)
+    if name == "clip":  # which has a kernel of its own, and the program where it is merged
+        low, high = constants
+        gx = blank(shape, ld)
+        run([elementwise.clip_backward(gy=address(g), kept=address(k), gx=address(gx), ldgy=ld, ldk=ld + 1, ldgx=ld, a=low,
+                                       b=high, **size(shape))], shape[0], threads)
+        np.testing.assert_array_equal(taken(gx, shape, ld), found)
+    return found
 
 
 # --- definitions in float64 ----------------------------------------------------------------------------------------
@@ -110,9 +138,9 @@ def test_activations(name, shape):
     gy = rng.standard_normal(shape).astype(np.float32)
     exact = f(x.astype(np.float64))
     for extra in (0, 3):
-        y = unary(f"f32_{name}", x, *constants, extra=extra)
+        y = activation(name, x, *constants, extra=extra)
         np.testing.assert_allclose(y, exact, rtol=4e-7, atol=4e-7)
-        gx = backward(f"f32_{name}_backward", gy, y if keeps == "output" else x, *constants, extra=extra)
+        gx = gradient(name, gy, y if keeps == "output" else x, *constants, extra=extra)
         np.testing.assert_allclose(gx, gy * slope(x.astype(np.float64)), rtol=1e-6, atol=2e-6)
 
 
@@ -121,11 +149,11 @@ def test_activations_do_not_depend_on_place_or_threads(name):
     constants = FUNCTIONS[name][0]
     rng = np.random.default_rng(1)
     x = rng.standard_normal((7, 37, 11, 13)).astype(np.float32)
-    y = unary(f"f32_{name}", x, *constants, threads=1)
-    np.testing.assert_array_equal(y, unary(f"f32_{name}", x, *constants, extra=5, threads=2))
-    np.testing.assert_array_equal(y[3:4], unary(f"f32_{name}", x[3:4], *constants))
-    g = backward(f"f32_{name}_backward", x, y, *constants, threads=1)
-    np.testing.assert_array_equal(g, backward(f"f32_{name}_backward", x, y, *constants, extra=5, threads=2))
+    y = activation(name, x, *constants, threads=1)
+    np.testing.assert_array_equal(y, activation(name, x, *constants, extra=5, threads=2))
+    np.testing.assert_array_equal(y[3:4], activation(name, x[3:4], *constants))
+    g = gradient(name, x, y, *constants, threads=1)
+    np.testing.assert_array_equal(g, gradient(name, x, y, *constants, extra=5, threads=2))
 
 
 # What PyTorch 2.13 gives for NaN, the infinities, zeros and the kinks; the gradient of ones doubled.
@@ -150,10 +178,10 @@ SPECIAL_CASES = [
 def test_special_values(name, outputs, gradients):
     constants = {"clip": (0.0, 6.0), "leaky_relu": (0.125,), "elu": (1.0,)}.get(name, ())
     x = np.array([SPECIAL], np.float32)
-    y = unary(f"f32_{name}", x, *constants)
+    y = activation(name, x, *constants)
     np.testing.assert_allclose(y[0], outputs, rtol=1e-6, atol=1e-6)
     kept = y if FUNCTIONS[name][3] == "output" else x
-    gx = backward(f"f32_{name}_backward", np.full_like(x, 2), kept, *constants)
+    gx = gradient(name, np.full_like(x, 2), kept, *constants)
     np.testing.assert_allclose(gx[0], gradients, rtol=2e-6, atol=2e-6)
 
 
@@ -169,23 +197,23 @@ def test_denormals_are_zeros_of_their_sign(name, sign):
                                                                                             if name == "clip" else [])):
         x = np.repeat(np.copysign(DENORMALS, np.float32(sign)), 7, axis=1)
         zero = np.copysign(np.zeros_like(x), np.float32(sign))
-        y = unary(f"f32_{name}", x, *constants)
-        assert y.tobytes() == unary(f"f32_{name}", zero, *constants).tobytes()
+        y = activation(name, x, *constants)
+        assert y.tobytes() == activation(name, zero, *constants).tobytes()
         assert ((y == 0) | (abs(y) >= TINY)).all()
         if name == "relu":
             assert (y == 0).all()
         g = np.full_like(x, 3)
         keeps = FUNCTIONS[name][3]
-        gx = backward(f"f32_{name}_backward", g, y if keeps == "output" else x, *constants)
-        np.testing.assert_array_equal(gx, backward(f"f32_{name}_backward", g, y if keeps == "output" else zero, *constants))
+        gx = gradient(name, g, y if keeps == "output" else x, *constants)
+        np.testing.assert_array_equal(gx, gradient(name, g, y if keeps == "output" else zero, *constants))
         if keeps == "output":
-            np.testing.assert_array_equal(gx, backward(f"f32_{name}_backward", g, x if name == "relu" else y, *constants))
+            np.testing.assert_array_equal(gx, gradient(name, g, x if name == "relu" else y, *constants))
 
 
 @pytest.mark.parametrize("name", ["relu", "leaky_relu", "tanh", "elu"])
 def test_the_sign_of_zero(name):
     """As PyTorch has it: -0 stays -0."""
-    y = unary(f"f32_{name}", np.array([[-0.0, 0.0]], np.float32), *FUNCTIONS[name][0])
+    y = activation(name, np.array([[-0.0, 0.0]], np.float32), *FUNCTIONS[name][0])
     assert (y == 0).all() and np.signbit(y).tolist() == [[True, False]]
 
 
@@ -199,12 +227,12 @@ def ulps(y, exact):
 def test_accuracy_over_the_whole_range():
     x = np.concatenate([np.linspace(-90, 90, 200001), np.linspace(-1, 1, 100001)]).astype(np.float32)[None]
     wide = x.astype(np.float64)
-    assert ulps(unary("f32_tanh", x), np.tanh(wide)) <= 2
-    assert ulps(unary("f32_sigmoid", x), ref.sigmoid(wide)) <= 4
+    assert ulps(activation("tanh", x), np.tanh(wide)) <= 2
+    assert ulps(activation("sigmoid", x), ref.sigmoid(wide)) <= 4
     negative = wide <= 0
-    assert ulps(unary("f32_elu", x, 1.0)[negative], np.expm1(wide[negative])) <= 2
+    assert ulps(activation("elu", x, 1.0)[negative], np.expm1(wide[negative])) <= 2
     for name in ("sigmoid", "tanh", "silu", "gelu", "gelu_tanh", "elu"):
-        far = unary(f"f32_{name}", np.array([[-3e38, 3e38, -1e3, 1e3]], np.float32), 1.0)[0]
+        far = activation(name, np.array([[-3e38, 3e38, -1e3, 1e3]], np.float32), *([1.0] if name == "elu" else []))[0]
         with np.errstate(over="ignore"):
             expected = FUNCTIONS[name][1](np.array([-3e38, 3e38, -1e3, 1e3])) if name != "elu" else [-1, 3e38, -1, 1e3]
         np.testing.assert_allclose(far, np.nan_to_num(expected, nan=0.0), rtol=1e-6, atol=1e-30)

@@ -148,6 +148,8 @@ LIMIT = {"exp": 2, "log": 2, "tanh": 2, "sigmoid": 3, "silu": 3.5, "expm1_negati
 ABSOLUTE = {"normal_cdf": 1e-7, "silu": 3e-37}
 TESTED_ELSEWHERE = {"shift_left", "shift_right", "fma", "div_floor", "nextafter", "where", "clamp", "bitwise_and",
                     "bitwise_or", "bitwise_xor"}
+ACTIVATIONS = {"elu", "hardsigmoid", "hardswish", "gelu", "gelu_tanh", "leaky_relu"}  # in test_elementwise.py
+ACTIVATIONS |= {f"{name}_backward" for name in (*ACTIVATIONS, "relu", "sigmoid", "silu", "tanh")}
 
 
 def close(got, want, limit, absolute=0.0):
@@ -161,7 +163,7 @@ def close(got, want, limit, absolute=0.0):
 
 
 def test_every_instruction_is_tested():
-    assert set(kernels.OPERANDS) == {*UNARY, *BINARY, *TESTED_ELSEWHERE}
+    assert set(kernels.OPERANDS) == {*UNARY, *BINARY, *TESTED_ELSEWHERE, *ACTIVATIONS}
     assert all(kernels.OPERANDS[name] == 1 for name in UNARY) and all(kernels.OPERANDS[name] == 2 for name in BINARY)
 
 
@@ -421,14 +423,14 @@ def test_merged_or_alone():
 
 
 @pytest.mark.parametrize("count", [7, 33, 128, 160, 161, 777, 5000])
-@pytest.mark.parametrize("still", [False, True])
+@pytest.mark.parametrize("still", [0, 1, 2])
 def test_chains(still, count):
     """What stays in registers from one instruction to the next, as each operand of each instruction, beside the instructions
-    one by one; at eights of vectors and at what is left of them."""
+    one by one; at eights of vectors and at what is left of them; with the last operands one value each."""
     rng = np.random.default_rng(count)
     given = [rng.permutation(np.resize(SPECIAL, count)) for _ in range(3)]
     if still:
-        given[1:] = [np.float32(-1.5), np.float32(2.25)]
+        given[-still:] = [np.float32(-1.5), np.float32(2.25)][-still:]
     for name, operands in kernels.OPERANDS.items():
         for slot in range(operands):
             others = iter((1, 2))

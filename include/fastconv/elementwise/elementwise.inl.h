@@ -1,8 +1,8 @@
-// One output element from one input element, or from a gradient and what the forward kept: activations and copies.
+// One output element from one input element, or from a gradient and what the forward kept: what is not `map`'s.
 //
 // A tile is kMapTile elements of one flat run where no operand has gaps (ld == C everywhere), otherwise as many whole
 // pixels as come to that. Tails go through the same vector code as the rest, so an element's bits do not depend on
-// where it lies. The simple ones are bound by memory, those with an exponential by arithmetic.
+// where it lies. Bound by memory.
 #include "fastconv/simd/math.inl.h"
 
 namespace FC_CAT2(fc_, FC_ISA) {
@@ -70,77 +70,30 @@ FC_INLINE void map_two(const MapArgs* a, int64_t begin, int64_t end) {
     FC_INLINE size_t name##_scratch(const MapArgs*) { return 0; }                                   \
     inline void name##_run(const MapArgs* a, int64_t begin, int64_t end, void*) { how<F>(a, begin, end); }
 
-// A function without constants, and one with a and b. x is the input, or the gradient g; z is what the forward kept.
-#define FC_ONE(name, F, body)                                                                       \
-    struct F {                                                                                      \
-        explicit F(const MapArgs*) {}                                                               \
-        FC_INLINE V operator()(V x) const { body }                                                  \
-    };                                                                                              \
-    FC_MAP(name, map_one, F)
-#define FC_ONE_AB(name, F, body)                                                                    \
-    struct F {                                                                                      \
-        float a, b;                                                                                 \
-        explicit F(const MapArgs* m) : a(static_cast<float>(m->a)), b(static_cast<float>(m->b)) {}  \
-        FC_INLINE V operator()(V x) const { body }                                                  \
-    };                                                                                              \
-    FC_MAP(name, map_one, F)
-#define FC_TWO(name, F, body)                                                                       \
-    struct F {                                                                                      \
-        explicit F(const MapArgs*) {}                                                               \
-        FC_INLINE V operator()(V g, V z) const { body }                                             \
-    };                                                                                              \
-    FC_MAP(name, map_two, F)
-#define FC_TWO_AB(name, F, body)                                                                    \
-    struct F {                                                                                      \
-        float a, b;                                                                                 \
-        explicit F(const MapArgs* m) : a(static_cast<float>(m->a)), b(static_cast<float>(m->b)) {}  \
-        FC_INLINE V operator()(V g, V z) const { body }                                             \
-    };                                                                                              \
-    FC_MAP(name, map_two, F)
+struct Copy {
+    explicit Copy(const MapArgs*) {}
+    FC_INLINE V operator()(V x) const { return x; }
+};
+FC_MAP(f32_copy, map_one, Copy)
 
-FC_ONE(f32_copy, Copy, return x;)
-FC_ONE_AB(f32_scale, Scale, return fma(x, sp(a), sp(b));)
+struct Scale {
+    float a, b;
+    explicit Scale(const MapArgs* m) : a(static_cast<float>(m->a)), b(static_cast<float>(m->b)) {}
+    FC_INLINE V operator()(V x) const { return fma(x, sp(a), sp(b)); }
+};
+FC_MAP(f32_scale, map_one, Scale)
 
-// Every comparison is written so that NaN ends up where PyTorch puts it, and so that a denormal, which counts as zero during a
-// run, comes out as zero where it comes out at all.
-FC_ONE(f32_relu, Relu, return vmax<kWidth>(V{}, x);)
-FC_TWO(f32_relu_backward, ReluBackward, return z <= V{} ? V{} : g;)  // z: output
-FC_ONE_AB(f32_leaky_relu, LeakyRelu, (void)b; return x > V{} ? x : x * a;)
-FC_TWO_AB(f32_leaky_relu_backward, LeakyReluBackward,  // z: input, or output where a >= 0
-          (void)b; return z > V{} ? g : g * a;)
-FC_ONE_AB(f32_clip, Clip, return clamp<kWidth>(x, a, b);)
-FC_TWO_AB(f32_clip_backward, ClipBackward,  // z: output; 0 on the bounds
-          const V inside = z < sp(b) ? g : V{}; return z > sp(a) ? inside : V{};)
-
-FC_ONE(f32_sigmoid, Sigmoid, return vsigmoid<kWidth>(x);)
-FC_TWO(f32_sigmoid_backward, SigmoidBackward, return g * (z * (1.0f - z));)  // z: output
-FC_ONE(f32_tanh, Tanh, return vtanh<kWidth>(x);)
-FC_TWO(f32_tanh_backward, TanhBackward, return g * fma(-z, z, sp(1.0f));)  // z: output
-FC_ONE_AB(f32_elu, Elu, (void)b; return x > V{} ? x : a * vexpm1_negative<kWidth>(x);)
-FC_TWO_AB(f32_elu_backward, EluBackward, (void)b; return z > V{} ? g : g * (z + a);)  // z: output, a >= 0
-
-// The rest goes back from the input.
-FC_ONE(f32_silu, Silu, return x / (1.0f + vexp<kWidth>(-x));)
-FC_TWO(f32_silu_backward, SiluBackward, const V s = vsigmoid<kWidth>(z);
-       return g * (s * fma(z, 1.0f - s, sp(1.0f)));)
-FC_ONE(f32_hardsigmoid, HardSigmoid, return clamp<kWidth>(x + 3.0f, 0.0f, 6.0f) / 6.0f;)
-FC_TWO(f32_hardsigmoid_backward, HardSigmoidBackward,
-       const V inside = z < sp(3.0f) ? g / 6.0f : V{}; return z > sp(-3.0f) ? inside : V{};)
-FC_ONE(f32_hardswish, HardSwish, return x * clamp<kWidth>(x + 3.0f, 0.0f, 6.0f) / 6.0f;)
-FC_TWO(f32_hardswish_backward, HardSwishBackward,
-       const V upper = z >= sp(3.0f) ? g : g * (z / 3.0f + 0.5f); return z <= sp(-3.0f) ? V{} : upper;)
-
-FC_ONE(f32_gelu, Gelu, return x * vnormal_cdf<kWidth>(x);)
-FC_TWO(f32_gelu_backward, GeluBackward,  // cdf(z) + z * density(z)
-       const V density = 0.398942280f * vexp<kWidth>(-0.5f * z * z);
-       return g * fma(z, density, vnormal_cdf<kWidth>(z));)
-
-// Hendrycks and Gimpel (2016): x / 2 * (1 + tanh(u)) with u = sqrt(2 / pi) * (x + 0.044715 x^3).
-FC_INLINE V gelu_inner(V x) { return 0.797884561f * x * fma(x * x, sp(0.044715f), sp(1.0f)); }
-FC_ONE(f32_gelu_tanh, GeluTanh, return x * vsigmoid<kWidth>(2.0f * gelu_inner(x));)
-FC_TWO(f32_gelu_tanh_backward, GeluTanhBackward, const V s = vsigmoid<kWidth>(2.0f * gelu_inner(z));
-       const V slope = 1.595769122f * fma(z * z, sp(0.134145f), sp(1.0f));
-       return g * fma(z * (s * (1.0f - s)), slope, s);)
+// g where the output z lies between the bounds, else 0, on them too; NaN lets nothing through, as in PyTorch. (An instruction of
+// `map` has three operands; as four of them it takes twice the time.)
+struct ClipBackward {
+    float a, b;
+    explicit ClipBackward(const MapArgs* m) : a(static_cast<float>(m->a)), b(static_cast<float>(m->b)) {}
+    FC_INLINE V operator()(V g, V z) const {
+        const V inside = z < sp(b) ? g : V{};
+        return z > sp(a) ? inside : V{};
+    }
+};
+FC_MAP(f32_clip_backward, map_two, ClipBackward)
 
 FC_INLINE int64_t f32_fill_tiles(const MapArgs* a) { return map_tiles(a); }
 FC_INLINE size_t f32_fill_scratch(const MapArgs*) { return 0; }
@@ -154,10 +107,6 @@ inline void f32_fill_run(const MapArgs* a, int64_t begin, int64_t end, void*) {
 }
 
 #undef FC_MAP
-#undef FC_ONE
-#undef FC_ONE_AB
-#undef FC_TWO
-#undef FC_TWO_AB
 
 }  // namespace
 }  // namespace

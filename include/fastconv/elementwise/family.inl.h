@@ -1,4 +1,4 @@
-// The elementwise family: activations, arithmetic with broadcasting, dropout.
+// The elementwise family: arithmetic with broadcasting, dropout.
 #include "fastconv/elementwise/args.h"
 #include "fastconv/elementwise/elementwise.inl.h"
 #include "fastconv/elementwise/sums.inl.h"

@@ -53,6 +53,21 @@ FC_INLINE V vnextafter(V x, V z) {
     return x != x ? x : (z != z ? z : y);
 }
 
+FC_INLINE V vsilu_backward(V g, V z) {
+    const V s = vsigmoid<kWidth>(z);
+    return g * (s * fma(z, 1.0f - s, sp(1.0f)));
+}
+FC_INLINE V vgelu_backward(V g, V z) {  // cdf(z) + z * density(z)
+    const V density = 0.398942280f * vexp<kWidth>(-0.5f * z * z);
+    return g * fma(z, density, vnormal_cdf<kWidth>(z));
+}
+// Hendrycks and Gimpel (2016): x / 2 * (1 + tanh(u)) with u = sqrt(2 / pi) * (x + 0.044715 x^3).
+FC_INLINE V gelu_inner(V x) { return 0.797884561f * x * fma(x * x, sp(0.044715f), sp(1.0f)); }
+FC_INLINE V vgelu_tanh_backward(V g, V z) {
+    const V s = vsigmoid<kWidth>(2.0f * gelu_inner(z)), slope = 1.595769122f * fma(z * z, sp(0.134145f), sp(1.0f));
+    return g * fma(z * (s * (1.0f - s)), slope, s);
+}
+
 template <class F>
 FC_INLINE V vbits(V x, V z, F f) {
     return __builtin_convertvector(f(__builtin_convertvector(x, Vi<kWidth>), __builtin_convertvector(z, Vi<kWidth>)), V);

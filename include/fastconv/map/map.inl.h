@@ -25,23 +25,39 @@ constexpr int64_t kUnit = 2 * kWidth;  // what instructions take at a time
 
 typedef void (*MapOp)(const MapRegister& rx, const MapRegister& rz, const MapRegister& rw, float* y, int64_t count);
 
-#define FC_OP_OVER(name, operands, body, chunk)                                                                      \
+// The loop of an instruction; copies of it spare the loads of the last `still` operands, which are one vector each.
+#define FC_OP_LOOP(operands, body, chunk, still)                                                                     \
+    for (int64_t i = 0; i < count; i += chunk) {                                                                     \
+        _Pragma("GCC unroll 2") for (int64_t j = 0; j < chunk; j += kWidth, px += sx) {                              \
+            const V x = load<kWidth>(px);                                                                            \
+            if (operands > 1 && operands - still > 1) z = load<kWidth>(pz), pz += sz;                                \
+            if (operands > 2 && !still) w = load<kWidth>(pw), pw += sw;                                              \
+            (void)z, (void)w;                                                                                        \
+            store<kWidth>(y + i + j, (body));                                                                        \
+        }                                                                                                            \
+    }
+#define FC_OP_OVER(name, operands, body, chunk, twice)                                                               \
     void map_op_##name(const MapRegister& rx, const MapRegister& rz, const MapRegister& rw, float* y, int64_t count) { \
         const float *px = rx.p, *pz = rz.p, *pw = rw.p;                                                              \
         const int64_t sx = rx.step, sz = rz.step, sw = rw.step;                                                      \
-        for (int64_t i = 0; i < count; i += chunk) {                                                                 \
-            _Pragma("GCC unroll 2") for (int64_t j = 0; j < chunk; j += kWidth, px += sx) {                          \
-                const V x = load<kWidth>(px);                                                                        \
-                V z{}, w{};                                                                                          \
-                if (operands > 1) z = load<kWidth>(pz), pz += sz;                                                    \
-                if (operands > 2) w = load<kWidth>(pw), pw += sw;                                                    \
-                (void)z, (void)w;                                                                                    \
-                store<kWidth>(y + i + j, (body));                                                                    \
+        V z{}, w{};                                                                                                  \
+        if (twice && operands > 2 && !sw) {                                                                          \
+            w = load<kWidth>(pw);                                                                                    \
+            if (sz) {                                                                                                \
+                FC_OP_LOOP(operands, body, chunk, 1)                                                                 \
+                return;                                                                                              \
             }                                                                                                        \
         }                                                                                                            \
+        if (twice && operands > 1 && !sz && (operands < 3 || !sw)) {                                                 \
+            z = load<kWidth>(pz);                                                                                    \
+            FC_OP_LOOP(operands, body, chunk, (operands > 2 ? 2 : 1))                                                \
+            return;                                                                                                  \
+        }                                                                                                            \
+        FC_OP_LOOP(operands, body, chunk, 0)                                                                         \
     }
-#define FC_OP(name, operands, body) FC_OP_OVER(name, operands, body, kUnit)
-#define FC_FUNCTION(name, operands, body) FC_OP_OVER(name, operands, body, kWidth)
+#define FC_OP(name, operands, body) FC_OP_OVER(name, operands, body, kUnit, true)
+#define FC_SHORT FC_OP
+#define FC_FUNCTION(name, operands, body) FC_OP_OVER(name, operands, body, kWidth, false)
 #include "fastconv/map/map.def"
 #undef FC_OP
 #undef FC_FUNCTION
@@ -161,9 +177,9 @@ inline void map_store_row(const FcOperand* o, int64_t offset, int64_t stride, co
         case FC_FLOAT32: {
             float* p = static_cast<float*>(o->data) + offset;
             if (stride == 1) {
-                for (int64_t i = 0; i < count; i += kWidth)
-                    store_n<kWidth>(p + i, load_n<kWidth>(x + i, static_cast<int>(min64(kWidth, count - i))),
-                                    static_cast<int>(min64(kWidth, count - i)));
+                int64_t i = 0;
+                for (; i + kWidth <= count; i += kWidth) store<kWidth>(p + i, load<kWidth>(x + i));
+                if (i < count) store_n<kWidth>(p + i, load<kWidth>(x + i), static_cast<int>(count - i));
             } else {
                 for (int64_t i = 0; i < count; ++i) p[i * stride] = x[i];
             }
@@ -175,6 +191,22 @@ inline void map_store_row(const FcOperand* o, int64_t offset, int64_t stride, co
         case FC_UINT8: map_store(static_cast<uint8_t*>(o->data) + offset, stride, x, count); break;
         default:
             map_store_truth(static_cast<uint8_t*>(o->data) + offset, stride, x, count);
+    }
+}
+
+// Rows of floats from one place to another; `whole`: behind a row of the target there is room for the rest of a vector.
+template <bool whole>
+FC_INLINE void map_copy_rows(const float* x, int64_t ldx, float* y, int64_t ldy, int64_t rows, int64_t columns) {
+    const int64_t vectors = columns / kWidth * kWidth;
+    const int rest = static_cast<int>(columns - vectors);
+    for (int64_t r = 0; r < rows; ++r, x += ldx, y += ldy) {
+        for (int64_t i = 0; i < vectors; i += kWidth) store<kWidth>(y + i, load<kWidth>(x + i));
+        if (!rest) continue;
+        if (whole) {
+            store<kWidth>(y + vectors, load_n<kWidth>(x + vectors, rest));
+        } else {
+            store_n<kWidth>(y + vectors, load<kWidth>(x + vectors), rest);
+        }
     }
 }
 
@@ -234,6 +266,26 @@ FC_INLINE MapBlock map_block(const ProgramArgs* a, const MapGeometry& g, int64_t
     return b;
 }
 
+// One instruction over rows of floats that are whole units, at a distance from one another: row by row, where they lie.
+FC_INLINE bool map_is_rowwise(const ProgramArgs* a) {
+    bool is = a->instructions == 1 && a->outputs == 1 && !a->fold && !a->turned;
+    for (int64_t i = 0; i < a->inputs + a->outputs; ++i)
+        is &= a->operands[i].element == FC_FLOAT32 && a->operands[i].strides[a->rank - 1] == 1;
+    return is;
+}
+inline void map_rowwise(const ProgramArgs* a, const MapBlock& b, MapRegister* registers) {
+    const FcInstruction* c = a->code;
+    const FcOperand* o = &a->operands[a->inputs];
+    const MapOp op = map_ops[c->op];
+    float* y = static_cast<float*>(o->data) + map_offset(a, o, b);
+    for (int64_t i = 0; i < a->inputs; ++i)
+        registers[i] = {static_cast<const float*>(a->operands[i].data) + map_offset(a, &a->operands[i], b), kWidth};
+    for (int64_t r = 0; r < b.rows; ++r, y += o->strides[a->rank - 2]) {
+        op(registers[c->of[0]], registers[c->of[1]], registers[c->of[2]], y, b.columns);
+        for (int64_t i = 0; i < a->inputs; ++i) registers[i].p += a->operands[i].strides[a->rank - 2];
+    }
+}
+
 // ---- the kernel ---------------------------------------------------------------------------------------------------
 
 // Scratch: a vector per register (for those of one value), a block per input and value, the registers, which block each input
@@ -273,92 +325,111 @@ inline void map_run(const ProgramArgs* a, int64_t begin, int64_t end, void* scra
     for (int64_t i = 0; i < a->values; ++i) values[i] = {blocks + (a->inputs + i) * room, kWidth};
 
     const int64_t stop = min64(g.blocks, end * g.per);
+    const bool rowwise = map_is_rowwise(a);
     for (int64_t at = begin * g.per; at < stop; ++at) {
         int64_t index[FC_MAP_RANK];
-        const MapBlock b = map_block(a, g, at, index);
-        const int64_t elements = b.rows * b.columns, padded = ceil_div(elements, kUnit) * kUnit;
-
-        for (int64_t i = 0; i < a->inputs; ++i) {
-            const FcOperand* o = &a->operands[i];
-            const int64_t offset = map_offset(a, o, b), stride = o->strides[last];
-            if (elements == padded && map_is_run(a, o, b)) {
-                registers[i] = {static_cast<const float*>(o->data) + offset, kWidth};
-                continue;
-            }
-            bool still = b.single;  // the rows are one row repeated
-            if (b.rows > 1) {
-                still = still && o->strides[last - 1] == 0;
-                bool repeated = true;
-                for (int64_t d = 0; d < last; ++d) repeated &= o->strides[d] == 0;
-                still |= repeated;
-            }
-            if (still && stride == 0) {  // one value
-                float* v = vectors + 16 * i;
-                if (held[i].rows == 0 || held[i].offset != offset) {
-                    map_load_row(o, offset, 0, v, 1);
-                    store<kWidth>(v, sp(v[0]));
-                    held[i] = {offset, 1};
-                }
-                registers[i] = {v, 0};
-                continue;
-            }
-            float* y = blocks + i * room;
-            registers[i] = {y, kWidth};
-            if (still && held[i].offset == offset && held[i].rows >= b.rows) continue;
-            held[i] = {offset, still ? b.rows : 0};
-            if (a->turned && b.rows > 1 && b.single && o->element == FC_FLOAT32 && o->strides[last - 1] == 1) {
-                const float* p = static_cast<const float*>(o->data) + offset;
-                for (int64_t c = 0; c < b.columns; ++c)
-                    for (int64_t r = 0; r < b.rows; ++r) y[r * b.columns + c] = p[c * stride + r];
-                continue;
-            }
-            if (still) {
-                map_load_row(o, offset, stride, y, b.columns);
-                for (int64_t done = b.columns; done < elements; done *= 2)
-                    for (int64_t j = 0; j < min64(done, elements - done); j += kWidth)
-                        store<kWidth>(y + done + j, load<kWidth>(y + j));
-                continue;
-            }
-            map_rows_of(a, o, b, offset, [&](int64_t from, int64_t to) { map_load_row(o, from, stride, y + to, b.columns); });
-        }
-
-        for (int64_t i = 0; i < a->outputs; ++i) {
-            const FcOperand* o = &a->operands[a->inputs + i];
-            values[i].p = blocks + (a->inputs + i) * room;
-            if (o->direct && elements == padded && map_is_run(a, o, b))
-                values[i].p = static_cast<const float*>(o->data) + map_offset(a, o, b);
-        }
-        int64_t chained = 0;  // instructions of which whole eights of vectors are done already
-        const int64_t whole = padded / kLinked * kLinked;
-        for (int64_t i = 0; i < a->instructions; ++i) {
-            const FcInstruction* c = &a->code[i];
-            if (c->chain && whole) {
-                map_chain(c, registers, links);
-                for (int64_t e = 0; e < whole; e += kLinked)
-                    links->run(V{}, V{}, V{}, V{}, V{}, V{}, V{}, V{}, links, e);
-                chained = i + c->chain;
-            }
-            const int64_t first = i < chained ? whole : 0;
-            const auto from = [&](int32_t which) -> MapRegister {
-                const MapRegister& r = registers[which];
-                return {r.step ? r.p + first : r.p, r.step};
-            };
-            if (first < padded)
-                map_ops[c->op](from(c->of[0]), from(c->of[1]), from(c->of[2]), const_cast<float*>(registers[c->to].p) + first,
-                               padded - first);
-        }
-        if (a->fold) {
-            float* y = static_cast<float*>(a->operands[a->inputs].data) + at / g.across * g.high * g.across + at % g.across;
-            fold_rows(a->fold, blocks + a->inputs * room, b.rows, b.columns, y, g.across);
+        MapBlock b = map_block(a, g, at, index);
+        if (rowwise && b.rows > 1 && b.single && b.columns % kUnit == 0 &&
+            !(map_is_run(a, &a->operands[0], b) && map_is_run(a, &a->operands[a->inputs], b))) {
+            map_rowwise(a, b, registers);
             continue;
         }
-        for (int64_t i = 0; i < a->outputs; ++i) {
-            const FcOperand* o = &a->operands[a->inputs + i];
-            const float* x = blocks + (a->inputs + i) * room;
-            if (values[i].p == x)
-                map_rows_of(a, o, b, map_offset(a, o, b), [&](int64_t to, int64_t from) {
-                    map_store_row(o, to, o->strides[last], x + from, b.columns);
-                });
+        // What a row ends with beside whole units is a block of its own: what is before lies in memory as a register does.
+        const int64_t end_of_row = b.column + b.columns;
+        if (b.rows == 1 && b.columns > kUnit && !a->fold) b.columns = b.columns / kUnit * kUnit;
+        for (; b.column < end_of_row; b.column += b.columns, b.columns = end_of_row - b.column) {
+            const int64_t elements = b.rows * b.columns, padded = ceil_div(elements, kUnit) * kUnit;
+
+            for (int64_t i = 0; i < a->inputs; ++i) {
+                const FcOperand* o = &a->operands[i];
+                const int64_t offset = map_offset(a, o, b), stride = o->strides[last];
+                if (elements == padded && map_is_run(a, o, b)) {
+                    registers[i] = {static_cast<const float*>(o->data) + offset, kWidth};
+                    continue;
+                }
+                bool still = b.single;  // the rows are one row repeated
+                if (b.rows > 1) {
+                    still = still && o->strides[last - 1] == 0;
+                    bool repeated = true;
+                    for (int64_t d = 0; d < last; ++d) repeated &= o->strides[d] == 0;
+                    still |= repeated;
+                }
+                if (still && stride == 0) {  // one value
+                    float* v = vectors + 16 * i;
+                    if (held[i].rows == 0 || held[i].offset != offset) {
+                        map_load_row(o, offset, 0, v, 1);
+                        store<kWidth>(v, sp(v[0]));
+                        held[i] = {offset, 1};
+                    }
+                    registers[i] = {v, 0};
+                    continue;
+                }
+                float* y = blocks + i * room;
+                registers[i] = {y, kWidth};
+                if (still && held[i].offset == offset && held[i].rows >= b.rows) continue;
+                held[i] = {offset, still ? b.rows : 0};
+                if (a->turned && b.rows > 1 && b.single && o->element == FC_FLOAT32 && o->strides[last - 1] == 1) {
+                    const float* p = static_cast<const float*>(o->data) + offset;
+                    for (int64_t c = 0; c < b.columns; ++c)
+                        for (int64_t r = 0; r < b.rows; ++r) y[r * b.columns + c] = p[c * stride + r];
+                    continue;
+                }
+                if (still) {
+                    map_load_row(o, offset, stride, y, b.columns);
+                    for (int64_t done = b.columns; done < elements; done *= 2)
+                        for (int64_t j = 0; j < min64(done, elements - done); j += kWidth)
+                            store<kWidth>(y + done + j, load<kWidth>(y + j));
+                    continue;
+                }
+                if (stride == 1 && b.single && o->element == FC_FLOAT32) {
+                    map_copy_rows<true>(static_cast<const float*>(o->data) + offset, last ? o->strides[last - 1] : 0, y,
+                                        b.columns, b.rows, b.columns);
+                    continue;
+                }
+                map_rows_of(a, o, b, offset, [&](int64_t from, int64_t to) { map_load_row(o, from, stride, y + to, b.columns); });
+            }
+
+            for (int64_t i = 0; i < a->outputs; ++i) {
+                const FcOperand* o = &a->operands[a->inputs + i];
+                values[i].p = blocks + (a->inputs + i) * room;
+                if (o->direct && elements == padded && map_is_run(a, o, b))
+                    values[i].p = static_cast<const float*>(o->data) + map_offset(a, o, b);
+            }
+            int64_t chained = 0;  // instructions of which whole eights of vectors are done already
+            const int64_t whole = padded / kLinked * kLinked;
+            for (int64_t i = 0; i < a->instructions; ++i) {
+                const FcInstruction* c = &a->code[i];
+                if (c->chain && whole) {
+                    map_chain(c, registers, links);
+                    for (int64_t e = 0; e < whole; e += kLinked)
+                        links->run(V{}, V{}, V{}, V{}, V{}, V{}, V{}, V{}, links, e);
+                    chained = i + c->chain;
+                }
+                const int64_t first = i < chained ? whole : 0;
+                const auto from = [&](int32_t which) -> MapRegister {
+                    const MapRegister& r = registers[which];
+                    return {r.step ? r.p + first : r.p, r.step};
+                };
+                if (first < padded)
+                    map_ops[c->op](from(c->of[0]), from(c->of[1]), from(c->of[2]), const_cast<float*>(registers[c->to].p) + first,
+                                   padded - first);
+            }
+            if (a->fold) {
+                float* y = static_cast<float*>(a->operands[a->inputs].data) + at / g.across * g.high * g.across + at % g.across;
+                fold_rows(a->fold, blocks + a->inputs * room, b.rows, b.columns, y, g.across);
+                continue;
+            }
+            for (int64_t i = 0; i < a->outputs; ++i) {
+                const FcOperand* o = &a->operands[a->inputs + i];
+                const float* x = blocks + (a->inputs + i) * room;
+                if (values[i].p == x && b.single && o->element == FC_FLOAT32 && o->strides[last] == 1) {
+                map_copy_rows<false>(x, b.columns, static_cast<float*>(o->data) + map_offset(a, o, b), last ? o->strides[last - 1] : 0,
+                                     b.rows, b.columns);
+            } else if (values[i].p == x)
+                    map_rows_of(a, o, b, map_offset(a, o, b), [&](int64_t to, int64_t from) {
+                        map_store_row(o, to, o->strides[last], x + from, b.columns);
+                    });
+            }
         }
     }
 }

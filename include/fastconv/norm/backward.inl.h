@@ -13,7 +13,7 @@
 namespace FC_CAT2(fc_, FC_ISA) {
 namespace {
 
-// g where the activation let t through, as f32_relu_backward and f32_clip_backward have it, NaN included.
+// g where the activation let t through, as the gradients of relu and clip have it, NaN included.
 template <int W, int Act>
 FC_INLINE Vf<W> let_through(Vf<W> g, Vf<W> t, Vf<W> low, Vf<W> high) {
     if constexpr (Act == FC_ACT_RELU) return t <= Vf<W>{} ? Vf<W>{} : g;

@@ -38,27 +38,36 @@ FC_INLINE double group_rstd(const GroupNormArgs* a, double m2, int64_t channels)
 }
 
 // Means and 1 / deviations of these channels to the stats of their image.
-FC_INLINE void group_stats(const GroupNormArgs* a, int64_t image, int64_t first, int64_t count, const double* mean,
-                           const double* rstd) {
+FC_NOINLINE void group_stats(const GroupNormArgs* a, int64_t image, int64_t first, int64_t count, const double* mean,
+                             const double* rstd) {
     float* s = a->stats + image * FC_NORM_ROWS * a->C + first;
-    double scale[kMergeChannels], shift[kMergeChannels];
-    for (int64_t c = 0; c < count; ++c) scale[c] = rstd[c], shift[c] = 0.0;
-    if (a->gamma)
-        for (int64_t c = 0; c < count; ++c) scale[c] *= a->gamma[first + c];
-    if (a->beta)
-        for (int64_t c = 0; c < count; ++c) shift[c] = a->beta[first + c];
     for (int64_t c = 0; c < count; ++c) {
-        const double low = mean[c] - static_cast<float>(mean[c]);
+        const double low = mean[c] - static_cast<float>(mean[c]), scale = (a->gamma ? a->gamma[first + c] : 1.0f) * rstd[c];
         s[FC_NORM_MEAN * a->C + c] = static_cast<float>(mean[c]);
         s[FC_NORM_LOW * a->C + c] = static_cast<float>(low);
         s[FC_NORM_RSTD * a->C + c] = static_cast<float>(rstd[c]);
-        s[FC_NORM_SCALE * a->C + c] = static_cast<float>(scale[c]);
-        s[FC_NORM_SHIFT * a->C + c] = static_cast<float>(shift[c] - low * scale[c]);
+        s[FC_NORM_SCALE * a->C + c] = static_cast<float>(scale);
+        s[FC_NORM_SHIFT * a->C + c] = static_cast<float>((a->beta ? a->beta[first + c] : 0.0f) - low * scale);
+    }
+}
+
+// The moments of some channels of an image, from those of its ranges.
+FC_NOINLINE void group_moments(const GroupNormArgs* a, int64_t image, int64_t first, int64_t count, double* mean, double* m2) {
+    for (int64_t c = 0; c < kMergeChannels; ++c) mean[c] = m2[c] = 0.0;
+    for (int64_t p = 0; p < a->image_parts; ++p) {
+        const double have = static_cast<double>(p * a->per_part);
+        const double more = static_cast<double>(min64(a->per_part, a->pixels - p * a->per_part));
+        const double share = more / (have + more), cross = have * share;
+        const double *pm = a->part + (image * a->image_parts + p) * 2 * a->C + first, *p2 = pm + a->C;
+        for (int64_t c = 0; c < count; ++c) {
+            const double delta = pm[c] - mean[c];
+            mean[c] += delta * share;
+            m2[c] += p2[c] + delta * delta * cross;
+        }
     }
 }
 
 inline void f32_groupnorm_merge_run(const GroupNormArgs* a, int64_t begin, int64_t end, void*) {
-    const int64_t C = a->C;
     const double pixels = static_cast<double>(a->pixels);
     for (int64_t tile = begin; tile < end; ++tile) {
         const GroupTile t = group_tile(a, tile);
@@ -66,18 +75,7 @@ inline void f32_groupnorm_merge_run(const GroupNormArgs* a, int64_t begin, int64
         int64_t of = 0;  // channels of the group so far
         for (int64_t c0 = t.first; c0 < t.last; c0 += kMergeChannels) {
             const int64_t few = min64(kMergeChannels, t.last - c0);
-            for (int64_t c = 0; c < few; ++c) mean[c] = m2[c] = 0.0;
-            for (int64_t p = 0; p < a->image_parts; ++p) {
-                const double have = static_cast<double>(p * a->per_part);
-                const double more = static_cast<double>(min64(a->per_part, a->pixels - p * a->per_part));
-                const double share = more / (have + more), cross = have * share;
-                const double *pm = a->part + (t.image * a->image_parts + p) * 2 * C + c0, *p2 = pm + C;
-                for (int64_t c = 0; c < few; ++c) {
-                    const double delta = pm[c] - mean[c];
-                    mean[c] += delta * share;
-                    m2[c] += p2[c] + delta * delta * cross;
-                }
-            }
+            group_moments(a, t.image, c0, few, mean, m2);
             for (int64_t c = 0, more; c < few && t.channels > 1; c += more) {  // channels have as many pixels each
                 if (of == t.channels) of = 0, group = group2 = 0.0;
                 more = min64(few - c, t.channels - of);
