@@ -238,7 +238,8 @@ def map(*, shape, inputs, outputs, program, results, batched=False, whole=False,
     for j in range(rank):
         a.extents[j] = extents[j]
     a.block = 512 if count + registers > 8 else 1024 if len(code) > max(1, c.chain) else 2048
-    if rank == 1 and len(code) == max(1, c.chain) and all(row[0] in (0, 1) for row in rows):
+    if rank == 1 and len(code) == max(1, c.chain) and all(row[0] in (0, 1) for row in rows) and all(
+            operand[2] == "float32" for operand in (*inputs, *outputs)):
         a.block = 16384  # a tile: what lies as registers do needs none
     if fold is not None:
         a.block = _FOLDED
