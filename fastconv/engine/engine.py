@@ -52,6 +52,7 @@ class Engine:
         self._plans: OrderedDict[tuple, tuple[Plan, Program]] = OrderedDict()
         self._lock = Lock("engine")
         self._ran: tuple | None = None
+        self._mark: object = None  # of the last run, by which its outputs know it: they keep nothing of it alive
         self._family: WeakValueDictionary[tuple, Program] = WeakValueDictionary()  # of all clones: who shares packed weights
         self._current = self._plan(shapes)
 
@@ -170,7 +171,8 @@ class Engine:
             plan.collect(program, arrays, later, n)
             self._ran = (plan, program, n)
             if self._training:
-                note_outputs(self, self._ran, arrays)
+                self._mark = object()
+                note_outputs(self, self._mark, arrays)
             if out is not None:
                 return out
             return plan.structure.build(arrays)
@@ -257,7 +259,7 @@ class Engine:
 
     def _is_last(self, run: object) -> bool:
         """Whether a backward would be that of this run."""
-        return self._ran is run
+        return self._ran is not None and self._mark is run
 
     def _completed(self, grads: dict[int, np.ndarray]) -> list:
         """The gradients of all outputs of the last run, zeros for those that are not given."""

@@ -143,7 +143,7 @@ class LossTape:
                         for some, called, of in ((inputs, [f"input{i}" for i in range(k)], kinds[:k]),
                                                  (targets, names, kinds[k:])))
         planned = self._planned(named, aimed, batch, n)
-        if planned.graph.exact is not None and planned.graph.exact != batch:  # right for one batch: this one
+        if planned.graph.exact is not None and batch != n:  # right for one batch: to be this one
             planned = self._planned(named, aimed, n, n)
         self._plans[rest, planned.graph.exact] = planned
         while len(self._plans) > self.cache_size:

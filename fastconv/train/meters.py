@@ -56,18 +56,19 @@ class Meters:
         return [*self._of_classes, *self._others]
 
     def update(self, loss: float, prediction: Any, *targets: Any) -> None:
-        """Adds a batch. Of a nested prediction, the metrics of classes take the first array, and of several targets the
-        first of integers that fits it; functions get all as they are."""
+        """Adds a batch. Where there are as many targets as arrays in the prediction, the metrics of classes take the first
+        pair, in order, of logits and integers that go together; else the first array of the prediction, and of several
+        targets the first of integers that fits it. Functions get all as they are."""
         arrays = [np.asarray(t) for t in targets]
         self._averages["loss"].update(loss, len(arrays[0]))
         for name, metric in self._others.items():
             self._averages[name].update(metric(prediction, *arrays), len(arrays[0]))
-        prediction = leaves(prediction)[0]
-        fits = [t for t in arrays if t.dtype.kind in "iu" and
-                (len(arrays) == 1 or t.shape == prediction.shape[:1] + prediction.shape[2:])]
+        heads = leaves(prediction)
+        pairs = zip(heads, arrays, strict=True) if len(heads) == len(arrays) else ((heads[0], t) for t in arrays)
+        fits = [(p, t) for p, t in pairs if t.dtype.kind in "iu" and (len(arrays) == 1 or self._together(p, t))]
         if not self._of_classes or not fits:
             return
-        target = fits[0]
+        prediction, target = fits[0]
         if self._ignore is not None:
             counted = target != self._ignore
             if not counted.all():
@@ -75,6 +76,11 @@ class Meters:
         if target.size:
             for name, metric in self._of_classes.items():
                 self._averages[name].update(metric(prediction, target), target.size)
+
+    def _together(self, prediction, target) -> bool:
+        """Whether these are logits and the classes of as many samples."""
+        return prediction.ndim >= 2 and target.shape == prediction.shape[:1] + prediction.shape[2:] and bool(
+            ((target >= 0) & (target < prediction.shape[1]) | (target == self._ignore)).all())
 
     def averages(self) -> dict[str, float]:
         """The averages so far; what has none is left out, except the loss (NaN)."""

@@ -1,6 +1,7 @@
 """A loop of one's own: losses that remember, gradients that add up, value_and_grad, clipping; beside PyTorch."""
 
 import gc
+from weakref import ref
 
 import numpy as np
 import pytest
@@ -303,3 +304,15 @@ def test_clipping_by_value_and_what_is_refused():
             call()
     assert np.isnan(nn.utils.clip_grad_norm_([p], 1.0)) and np.isnan(p.grad).all()
     assert nn.utils.clip_grad_norm_([], 1.0) == 0.0
+
+
+def test_outputs_and_gradients_keep_no_engine():
+    network = nn.Linear(3, 2)
+    engine = fc.compile(network, (4, 3), training=True)
+    output = engine(np.ones((4, 3), np.float32))
+    engine.backward(np.ones_like(output))
+    kept = [ref(engine), ref(engine._current[1])]
+    del engine
+    gc.collect()
+    assert [r() for r in kept] == [None, None]
+    assert output.shape == (4, 2) and network.weight.grad.shape == (2, 3)

@@ -6,6 +6,7 @@ import reference as ref
 from trainers import CLASSES, RNG, RULES, data, make, small_net, weights
 
 import fastconv as fc
+from fastconv import functional as F
 from fastconv import nn
 
 
@@ -232,3 +233,35 @@ def test_a_schedule_that_is_too_short_is_refused_before_the_training():
     with pytest.raises(ValueError, match="6 updates after 0 are more than the schedule's total_steps=5"):
         trainer.fit((x, y), 2, batch_size=8)
     assert all((before[name] == value).all() for name, value in weights(trainer).items())
+
+
+class TwoHeads(nn.Module):
+    """Two inputs; a head of two probabilities, and one of three classes."""
+
+    def __init__(self):
+        super().__init__()
+        self.body, self.mask, self.classes = nn.Linear(9, 8), nn.Linear(8, 2), nn.Linear(8, 3)
+
+    def forward(self, x, more):
+        z = F.relu(self.body(F.cat([x, more], 1)))
+        return self.mask(z), self.classes(z)
+
+
+def test_two_heads_with_targets_of_their_own():
+    """Also where the last batch is smaller and the network is right for one batch alone; the accuracy is that of the head
+    whose targets are classes, though they might be taken for the first head's."""
+    rng = np.random.default_rng(0)
+    x, more = rng.standard_normal((40, 6)).astype(np.float32), rng.standard_normal((40, 3)).astype(np.float32)
+    mask, classes = rng.random((40, 2)).astype(np.float32), rng.integers(0, 3, 40)
+
+    def loss(predicted, mask, classes):
+        return F.binary_cross_entropy_with_logits(predicted[0], mask) + F.cross_entropy(predicted[1], classes)
+
+    trainer = fc.Trainer(TwoHeads(), loss, fc.optim.SGD(0.1))
+    for size in (8, 32, 7):
+        row = list(trainer.fit((x, more, mask, classes), 1, batch_size=size, validation=(x, more, mask, classes)))[-1]
+        right = np.mean(trainer.predict(x, more)[1].argmax(1) == classes)
+        assert row["val_accuracy"] == pytest.approx(right)
+    classes[:] = classes % 2  # fit for both
+    row = trainer.evaluate((x, more, mask, classes))
+    assert row["accuracy"] == pytest.approx(np.mean(trainer.predict(x, more)[1].argmax(1) == classes))
