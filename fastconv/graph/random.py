@@ -8,6 +8,7 @@ import numpy as np
 
 from fastconv._values import shown
 from fastconv.kernels.locks import Lock
+from fastconv.kernels.threads import reset_in_children
 
 _state: dict = {}
 _lock = Lock("random numbers")
@@ -54,6 +55,18 @@ def random_state() -> np.ndarray:
     """What dropout draws from: uint64 (seed, offset), always the same array; each forward that draws adds 1 to offset."""
     initial_seed()
     return _words
+
+
+class _Renewed:
+    """NumPy's generators hold a lock of their own while they draw, in the middle of which another thread may have forked."""
+
+    def after_fork(self) -> None:
+        if _state:
+            _state["generator"] = check_state(get_state())
+
+
+_renewed = _Renewed()
+reset_in_children(_renewed)
 
 
 def draw() -> tuple[int, int]:

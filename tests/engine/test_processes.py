@@ -4,12 +4,15 @@ import copy
 import multiprocessing
 import os
 import pickle
+import signal
+import threading
 
 import numpy as np
 import pytest
 
 import fastconv as fc
 from fastconv import nn, optim
+from fastconv.graph.random import default_generator
 
 SHAPE = (4, 3, 12, 12)
 METHODS = multiprocessing.get_all_start_methods()
@@ -137,3 +140,27 @@ def test_a_fork_in_the_middle_of_a_training():
     assert os.waitpid(child, 0)[1] == 0
     assert os.read(read, 1 << 16) == trainer.module[0].weight.data.tobytes()
     os.close(read), os.close(write)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_a_fork_while_initial_values_are_drawn():
+    """NumPy's generator has a lock, too: held by another thread when the process forks."""
+    fc.manual_seed(5)
+    locked, done = threading.Event(), threading.Event()
+
+    def draw():
+        with default_generator().bit_generator.lock:
+            locked.set()
+            done.wait(20)
+
+    thread = threading.Thread(target=draw)
+    thread.start()
+    locked.wait(20)
+    child = os.fork()
+    if not child:
+        signal.alarm(10)  # ends a child that hangs
+        os._exit(0 if nn.Linear(3, 2).weight.shape == (2, 3) else 1)
+    _, status = os.waitpid(child, 0)
+    done.set()
+    thread.join()
+    assert status == 0
