@@ -81,6 +81,9 @@ def __getattr__(name: str):
     if functional is not None and name in functional.__all__:  # torch.cat, torch.mean: what is a function there is one here
         value = globals()[name] = getattr(functional, name)
         return value
+    names = {} if functional is None else import_module("fastconv.functional.names").NAMES  # torch.float32, torch.no_grad
+    if name in names:
+        return names[name]
     raise AttributeError(f"module 'fastconv' has no attribute {name!r}")
 
 

@@ -18,7 +18,7 @@ from fastconv.engine.plan import Plan, bring, optimise, several
 from fastconv.engine.tune import tune
 from fastconv.graph.arrays import as_float32, copied, input_specs
 from fastconv.graph.autodiff import differentiate
-from fastconv.graph.ir import DENSE, PIXELS
+from fastconv.graph.ir import DENSE, FLAT, PIXELS, Graph, apply, building
 from fastconv.graph.trace import trace
 from fastconv.kernels.locks import Lock
 from fastconv.kernels.threads import threads_for
@@ -124,6 +124,7 @@ class Engine:
             graph.traced.watch([t.parameter for t in graph.parameters])
             wanted = [t for t in graph.parameters if t.parameter.requires_grad]
             gradients = differentiate(graph, seeds, [*wanted, *inner])
+            gradients[len(wanted):] = _leaving(graph, gradients[len(wanted):])
         back = [*zip(inner, gradients[len(wanted):], strict=True)]
         plan = Plan(graph, structure, batch, algorithm, gradients[:len(wanted)], precision=self.precision,
                     choose_for=self._choose_for, back=back)
@@ -227,6 +228,9 @@ class Engine:
                         raise ValueError(f"engine.backward: output {i} has dtype {plan.outputs[i].dtype}, which has no "
                                          f"gradient: grad_output {i} must be None")
                     continue
+                if grad is None:  # nothing depends on this output
+                    grad = np.zeros(expected, np.float32)
+                    held.append(grad)
                 if len(expected) > 5:  # a slot has no more dimensions
                     grad = as_float32("engine.backward", f"grad_output {i}", grad)
                     if grad.shape != expected:
@@ -515,6 +519,16 @@ def compile(module, input_shape, *, training: bool = False, precision: str = "hi
     return Engine(function, [s for s, _, _ in specs], inputs=[(name, dtype) for _, name, dtype in specs],
                   training=training, precision=precision, algorithm=algorithm, threads=threads,
                   cache_size=cache_size, choose_for=choose_for, input_gradients=input_gradients)
+
+
+def _leaving(graph: Graph, gradients: Sequence) -> list:
+    """Gradients of inputs as arrays see them: pixels of a fixed number of images, which no array lies as, in C order."""
+    with building(graph, ""):
+        graph.segment = "backward"
+        found = [g if g is None or not g.type.fixed else apply("layout", [g], layout=FLAT) for g in gradients]
+        graph.segment = "forward"
+    graph.roots.update(g for g in found if g is not None)
+    return found
 
 
 def _unnamed(count: int) -> list[tuple[str, str]]:

@@ -12,7 +12,7 @@ from fastconv.engine.eager import Compiled, cache
 from fastconv.engine.options import ALIKE
 from fastconv.graph.arrays import as_float32, foreign
 from fastconv.graph.autodiff import differentiate
-from fastconv.graph.ir import FLAT, ITEMSIZE, RANK, Graph, Tensor, apply, building, showing
+from fastconv.graph.ir import FLAT, ITEMSIZE, RANK, Graph, Tensor, apply, building, running, showing
 from fastconv.graph.limits import check_memory
 from fastconv.graph.merge import merge
 from fastconv.graph.passes import fuse
@@ -119,7 +119,10 @@ def compile_function(name: str, function: Callable, arguments: Any, arrays: Sequ
     graph = Graph()
     tensors = [graph.input(a.shape, f"input {i}", FLAT, a.dtype.name) for i, a in enumerate(arrays)]
     with building(graph, ""), showing(name):
-        structure: Any = Structure(function(*_filled(arguments, tensors)), graph)
+        with running(graph):
+            result = function(*_filled(arguments, tensors))
+        tensors = list(graph.inputs)  # others, where the function has written them in place
+        structure: Any = Structure(result, graph)
         outputs = [_flat(t) for t in structure.tensors]
         graph.outputs = outputs
         merge(graph, early=True)

@@ -22,7 +22,7 @@ from fastconv.engine.engine import Engine
 from fastconv.engine.plan import optimise
 from fastconv.graph.arrays import as_float32, as_int64
 from fastconv.graph.autodiff import differentiate
-from fastconv.graph.ir import FLAT, PIXELS, Graph, Tensor, building
+from fastconv.graph.ir import FLAT, PIXELS, Graph, Tensor, running
 from fastconv.graph.parameter import Parameter
 from fastconv.graph.passes import fuse, place_concatenations
 from fastconv.graph.trace import Structure
@@ -182,10 +182,10 @@ def _trace(function: Callable, arrays: list[np.ndarray]) -> tuple[Graph, list[Te
     tensors = [graph.input(a.shape, f"input {i}", FLAT if a.ndim == 1 and a.dtype == np.float32 else PIXELS, str(a.dtype))
                for i, a in enumerate(arrays)]
     graph.undecided.update(tensors)
-    with building(graph, ""):
+    with running(graph):
         result = (function.symbolic(True) if hasattr(function, "symbolic") else function)(*tensors)
     graph.outputs = Structure(result).tensors
-    return graph, tensors
+    return graph, list(graph.inputs)
 
 
 def _leave(lowered: Lowering, tensor: Tensor, name: str, segment: str) -> np.ndarray:

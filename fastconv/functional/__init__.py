@@ -15,6 +15,8 @@ from fastconv.functional import (  # methods: of tensors
     activations,
     constants,
     dependent,
+    derived,
+    drawn,
     in_place,
     methods,  # noqa: F401
     pointwise,
@@ -87,7 +89,9 @@ from fastconv.functional.conv_transpose import (
     conv_transpose3d_backward_weight,
 )
 from fastconv.functional.dependent import *  # noqa: F403
+from fastconv.functional.derived import *  # noqa: F403
 from fastconv.functional.distances import *  # noqa: F403
+from fastconv.functional.drawn import *  # noqa: F403
 from fastconv.functional.in_place import *  # noqa: F403
 from fastconv.functional.indexing import *  # noqa: F403
 from fastconv.functional.joining import *  # noqa: F403
@@ -158,7 +162,9 @@ from fastconv.functional.slicing import *  # noqa: F403
 from fastconv.functional.structure import *  # noqa: F403
 from fastconv.functional.tables import *  # noqa: F403
 from fastconv.functional.unpool import *  # noqa: F403
+from fastconv.functional.values import *  # noqa: F403  (methods of arrays and parameters)
 from fastconv.functional.weights import *  # noqa: F403
+from fastconv.functional.writing import *  # noqa: F403  (methods of tensors)
 
 __all__ = [
     "GradcheckError",
@@ -261,6 +267,8 @@ __all__ = [
     "vjp",
     *sorted({*constants.__all__, *activations.__all__, *pointwise.__all__} - {*_records}),
     *dependent.__all__,
+    *(n for n in derived.__all__ if n not in _records),
+    *drawn.__all__,
     *in_place.__all__,
     *_records,
 ]

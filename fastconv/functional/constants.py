@@ -9,16 +9,19 @@ import numpy as np
 
 from fastconv._values import plain, shown
 from fastconv.engine.general import as_array
+from fastconv.functional.arrays import values
 from fastconv.functional.record import Array, fail, function, sample, wrong
 from fastconv.functional.structure import several, size_of
 from fastconv.graph.ir import ITEMSIZE, Tensor, apply, current_graph
+from fastconv.graph.parameter import Parameter
+from fastconv.graph.traced import Symbolic
 from fastconv.ops import copy
 from fastconv.ops.arguments import integer, number
 from fastconv.ops.copy import Map
-from fastconv.ops.views import tensor
+from fastconv.ops.views import tensor as as_symbolic
 
-__all__ = ["arange", "cast", "empty", "empty_like", "eye", "full", "full_like", "linspace", "ones", "ones_like", "zeros",
-           "zeros_like"]
+__all__ = ["arange", "as_tensor", "asarray", "cast", "empty", "empty_like", "eye", "from_numpy", "full", "full_like",
+           "linspace", "logspace", "ones", "ones_like", "tensor", "zeros", "zeros_like"]
 
 _KINDS = {float: "float32", int: "int64", bool: "bool"}
 
@@ -36,7 +39,7 @@ def dtype_name(op: str, dtype) -> str:
 
 
 def cast_to(op: str, input, dtype) -> Tensor:
-    return copy.cast(tensor(op, "input", input), dtype_name(op, dtype))
+    return copy.cast(as_symbolic(op, "input", input), dtype_name(op, dtype))
 
 
 @function(samples=lambda: [sample((2, 3), "float32"), sample((2, 3), "int64"), sample((4, 5), "bool")],
@@ -63,10 +66,15 @@ def made(op: str, array: np.ndarray, device=None, requires_grad: bool = False):
     """An array, or where a graph is traced a constant of it."""
     if requires_grad:
         fail(op, "requires_grad=True: a constant has no gradient; fc.Parameter has")
+    check_device(op, device)
+    graph = current_graph()
+    return values(array) if graph is None else graph.constant(array)
+
+
+def check_device(op: str, device) -> None:
+    """Refuses devices that there are not."""
     if device is not None and str(device).partition(":")[0] != "cpu":
         fail(op, f"device={shown(device)}: there is only the CPU")
-    graph = current_graph()
-    return array if graph is None else graph.constant(array)
 
 
 def _shape(op: str, size: tuple) -> tuple[int, ...]:
@@ -80,12 +88,68 @@ def _shape(op: str, size: tuple) -> tuple[int, ...]:
     return shape
 
 
+def named_size(op: str, size: tuple, named: dict) -> tuple:
+    """The extents, where they are given as ``size=``."""
+    if set(named) - {"size"} or named and size:
+        fail(op, f"got {', '.join(map(repr, named))}: expected size, dtype, device, requires_grad", TypeError)
+    return (named["size"],) if named else size
+
+
 def _filled(op: str, size: tuple, value, dtype, device, requires_grad):
     value = plain(value)
     if not isinstance(value, (bool, int, float)):
         fail(op, f"fill_value={shown(value)}: expected a number", TypeError)
     name = dtype_name(op, type(value) if dtype is None else dtype)
     return made(op, np.full(_shape(op, size), value, name), device, requires_grad)
+
+
+def tensor(data, *, dtype=None, device=None, requires_grad=False):
+    """Numbers, in lists or not, as an array with PyTorch's methods; in ``forward`` a constant.
+
+    Parameters
+    ----------
+    data : float, int, bool, array, or nested sequences of these
+        Copied. A symbolic tensor or a parameter stays itself.
+    dtype : str, numpy.dtype or type, optional
+        Default float32 for floating point, int64 for integers, bool.
+    device, requires_grad
+        Taken as "cpu" and False.
+    """
+    if isinstance(data, Symbolic) or isinstance(data, Parameter) and current_graph() is not None:
+        return data if dtype is None else cast_to("tensor", data, dtype)
+    array = np.array(_bare(data))
+    if array.dtype.kind not in "fiub":
+        fail("tensor", f"data of dtype {array.dtype}: expected numbers, in sequences of equal lengths", TypeError)
+    if dtype is None:
+        dtype = array.dtype if isinstance(data, (np.ndarray, np.generic)) and array.dtype.kind != "f" else \
+            {"f": "float32", "b": "bool"}.get(array.dtype.kind, "int64")
+    return made("tensor", array.astype(dtype_name("tensor", dtype)), device, requires_grad)
+
+
+def _bare(data):
+    if isinstance(data, (list, tuple)):
+        return [_bare(v) for v in data]
+    return np.asarray(data) if hasattr(data, "__array__") else data
+
+
+def as_tensor(data, dtype=None, device=None):
+    """:func:`tensor`; of an array of that dtype, its memory."""
+    wanted = ITEMSIZE if dtype is None else (dtype_name("as_tensor", dtype),)
+    if isinstance(data, np.ndarray) and current_graph() is None and data.dtype.name in wanted:
+        return made("as_tensor", np.asarray(data), device)
+    return tensor(data, dtype=dtype, device=device)
+
+
+def asarray(obj, *, dtype=None, device=None, copy=None):
+    """:func:`as_tensor`, or with ``copy=True`` :func:`tensor`."""
+    return tensor(obj, dtype=dtype, device=device) if copy else as_tensor(obj, dtype, device)
+
+
+def from_numpy(ndarray):
+    """An array's memory under PyTorch's methods; of float32, int64, int32, uint8, int8 or bool."""
+    if not isinstance(ndarray, np.ndarray):
+        fail("from_numpy", f"ndarray is a {type(ndarray).__name__}: expected an array of NumPy's", TypeError)
+    return made("from_numpy", np.asarray(as_array("from_numpy", "ndarray", ndarray)))
 
 
 def full(size, fill_value, *, dtype=None, device=None, requires_grad=False):
@@ -104,18 +168,21 @@ def full(size, fill_value, *, dtype=None, device=None, requires_grad=False):
                    requires_grad)
 
 
-def zeros(*size, dtype="float32", device=None, requires_grad=False):
+def zeros(*size, dtype="float32", device=None, requires_grad=False, **named):
     """An array of zeros; ``size`` as integers or as one sequence, the rest as for :func:`full`."""
+    size = named_size("zeros", size, named)
     return _filled("zeros", size, 0, "float32" if dtype is None else dtype, device, requires_grad)
 
 
-def ones(*size, dtype="float32", device=None, requires_grad=False):
+def ones(*size, dtype="float32", device=None, requires_grad=False, **named):
     """An array of ones; ``size`` as integers or as one sequence, the rest as for :func:`full`."""
+    size = named_size("ones", size, named)
     return _filled("ones", size, 1, "float32" if dtype is None else dtype, device, requires_grad)
 
 
-def empty(*size, dtype="float32", device=None, requires_grad=False):
+def empty(*size, dtype="float32", device=None, requires_grad=False, **named):
     """An array whose contents nobody has asked for: zeros."""
+    size = named_size("empty", size, named)
     return _filled("empty", size, 0, "float32" if dtype is None else dtype, device, requires_grad)
 
 
@@ -152,6 +219,15 @@ def _number(op: str, name: str, value) -> float | int:
     return number(op, name, int(value) if isinstance(value, bool) else value)
 
 
+def logspace(start, end, steps, base=10.0, *, dtype=None, device=None, requires_grad=False):
+    """``base`` to the powers from ``start`` to ``end``, both included, evenly apart; float32."""
+    first, last, root = (_number("logspace", name, v) for name, v in (("start", start), ("end", end), ("base", base)))
+    count, name = integer("logspace", "steps", steps), dtype_name("logspace", dtype or "float32")
+    if count < 0:
+        fail("logspace", f"steps={count}: expected at least 0")
+    return made("logspace", np.power(float(root), np.linspace(first, last, count)).astype(name), device, requires_grad)
+
+
 def eye(n, m=None, *, dtype=None, device=None, requires_grad=False):
     """A matrix of ``n`` rows and ``m`` (default n) columns with ones on its diagonal."""
     shape = _shape("eye", (n, n if m is None else m))
@@ -163,7 +239,7 @@ def _like(op: str, input, value, dtype, device, requires_grad):
         array = as_array(op, "input", input)
         return made(op, np.full(array.shape, value, array.dtype if dtype is None else dtype_name(op, dtype)), device,
                     requires_grad)
-    x = tensor(op, "input", input)
+    x = as_symbolic(op, "input", input)
     one = made(op, np.array(value, x.dtype if dtype is None else dtype_name(op, dtype)), device, requires_grad)
     shape = size_of(x)
     return apply("view", [one], map=tuple(Map(shape, (), ((),) * len(shape))), batch=x.batched)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import operator
+from collections.abc import Callable
 from math import prod
 
 import numpy as np
 
 from fastconv._values import plain, shown
-from fastconv.functional import repeating, slicing, structure
+from fastconv.functional import constants, repeating, slicing, structure
 from fastconv.functional.constants import cast_to, dtype_name
 from fastconv.functional.structure import expanded, permuted, reshaped, several, size_of
 from fastconv.graph.ir import Tensor, fail
@@ -108,7 +109,7 @@ def _split(self: Tensor, split_size, dim: int = 0):
     return slicing.split(self, split_size, dim)
 
 
-METHODS = {
+METHODS: dict[str, Callable] = {
     "permute": lambda self, *dims: structure.permute(self, several(dims)),
     "expand": lambda self, *sizes: expanded("expand", self, several(sizes), "sizes"),
     "expand_as": lambda self, other: expanded("expand_as", self, other.shape, "other"),
@@ -127,7 +128,6 @@ METHODS = {
     "numel": lambda self: prod(self.shape),
     "nelement": lambda self: prod(self.shape),
     "contiguous": lambda self, memory_format=None: self,
-    "clone": lambda self, *, memory_format=None: self,
     "is_contiguous": lambda self, memory_format=None: True,
     "is_floating_point": lambda self: self.dtype == "float32",
     "cpu": lambda self: self,
@@ -141,6 +141,13 @@ METHODS = {
     "char": lambda self: cast_to("char", self, "int8"),
     "__getitem__": index,
 }
+MADE: dict[str, Callable] = {  # of a tensor's dtype, where no other is said
+    "new_zeros": lambda *size, **more: constants.zeros(*size, **more),
+    "new_empty": lambda *size, **more: constants.zeros(*size, **more),
+    "new_ones": lambda *size, **more: constants.ones(*size, **more),
+    "new_full": lambda size, fill_value, **more: constants.full(size, fill_value, **more),
+    "new_tensor": lambda data, **more: constants.tensor(data, **more),
+}
 PROPERTIES = {
     "T": lambda self: permuted(self, range(self.ndim)[::-1]),
     "mT": lambda self: structure.matrices(self, "mT"),
@@ -150,6 +157,14 @@ PROPERTIES = {
     "device": lambda self: "cpu",
 }
 
+def _made(make: Callable) -> Callable:
+    def method(self: Tensor, *args, dtype=None, **kwargs) -> Tensor:
+        return make(*args, dtype=self.dtype if dtype is None else dtype, **kwargs)
+
+    return method
+
+
+METHODS.update({name: _made(make) for name, make in MADE.items()})
 for _name, _method in METHODS.items():
     if _method.__name__ == "<lambda>":
         _method.__name__ = _name

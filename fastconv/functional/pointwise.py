@@ -18,6 +18,7 @@ import numpy as np
 from fastconv.functional._elementwise import as_operand, as_tensor, compute, floating, integer, number, promoted, truth
 from fastconv.functional.record import Array, Record, array, function, sample, wrong
 from fastconv.graph.ir import Tensor, apply, fail
+from fastconv.graph.parameter import Parameter
 from fastconv.ops import arithmetic, derivatives
 
 LN2 = math.log(2)
@@ -913,6 +914,17 @@ def _methods() -> None:
         ("round", lambda self, digits=0: round(self, decimals=digits)),
     ):
         setattr(Tensor, f"__{name}__", one)
+    for name, of in (("eq", eq), ("ne", ne)):
+        setattr(Tensor, f"__{name}__", _compared(of))
+
+
+def _compared(of: Callable) -> Callable:
+    """Of elements in a user's function; else tensors are equal to themselves alone, as keys are."""
+    def compare(self, other):
+        taken = self.graph.tracing and isinstance(other, (Tensor, Parameter, np.ndarray, np.generic, bool, int, float))
+        return of(self, other) if taken else NotImplemented
+
+    return compare
 
 
 _methods()

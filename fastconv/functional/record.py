@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 
 from fastconv.engine import general
+from fastconv.functional.arrays import any_values, values
 from fastconv.graph.ir import Tensor, current_graph, fail, showing, tracing
 from fastconv.graph.parameter import Parameter
 from fastconv.kernels.call import Recorded
@@ -114,7 +115,8 @@ class Record:
         if len(arrays) != len(given) or any(a is not b for a, b in zip(arrays, given, strict=True)) or \
                 list(kwargs) != [name for name in self.signature.parameters if name in kwargs]:
             key = None  # by which others would be taken, or in another order
-        return general.run(self.name, call, arguments, arrays, key)
+        found = general.run(self.name, call, arguments, arrays, key)
+        return values(found) if key is None and any_values(args) else found
 
     def taken(self, args: tuple, kwargs: dict) -> tuple[tuple, list[np.ndarray], Callable]:
         """Arguments with places for arrays, the arrays, and what is called with these arguments."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from fastconv.functional.normalization import layer_norm, normalize, positive
@@ -9,6 +11,7 @@ from fastconv.functional.record import Array, fail, function, sample, wrong
 from fastconv.functional.reduction import norm_over
 from fastconv.functional.structure import permuted, reshaped
 from fastconv.graph.ir import Tensor, apply
+from fastconv.graph.parameter import Parameter
 from fastconv.ops.assign import assigned
 from fastconv.ops.map import fused
 from fastconv.ops.matmul import contract
@@ -59,12 +62,35 @@ def directed(g: Tensor, v: Tensor, dim: int | None) -> Tensor:
 def spectral(weight: Tensor, u: Tensor, v: Tensor, dim: int, iterations: int, eps: float) -> Tensor:
     """A weight over its largest singular value, as a matrix of one dimension by the others; the singular vectors are
     buffers, which so many power iterations improve."""
-    order = [dim, *(d for d in range(weight.ndim) if d != dim)]
-    matrix = reshaped("spectral_norm", permuted(weight, order), (u.shape[0], v.shape[0]))
-    kept = u, v
+    matrix, kept = as_matrix(weight, u, v, dim), (u, v)
     for _ in range(iterations):
         v = normalize(contract(matrix, u, "hw,h->w"), dim=0, eps=eps)
         u = normalize(contract(matrix, v, "hw,w->h"), dim=0, eps=eps)
     if iterations:
         u, v = (assigned(apply("detach", [new]), old) for new, old in zip((u, v), kept, strict=True))
+    return over_largest(weight, u, v, dim)
+
+
+def as_matrix(weight: Tensor, u: Tensor, v: Tensor, dim: int) -> Tensor:
+    """A weight as a matrix of one dimension by the others."""
+    order = [dim, *(d for d in range(weight.ndim) if d != dim)]
+    return reshaped("spectral_norm", permuted(weight, order), (u.shape[0], v.shape[0]))
+
+
+def over_largest(weight: Tensor, u: Tensor, v: Tensor, dim: int) -> Tensor:
+    """A weight over the singular value that belongs to these vectors."""
+    matrix = as_matrix(weight, u, v, dim)
     return fused(lambda w, s: w / s, weight, contract(contract(matrix, v, "hw,w->h"), u, "h,h->"))
+
+
+def improved(weight: Tensor, u, v, dim: int, iterations: int, eps: float) -> tuple[Any, Any]:
+    """Singular vectors after so many power iterations, first of u, then of v; buffers, which become that."""
+    graph = weight.graph
+    u, v = (graph.parameter(p) if isinstance(p, Parameter) else p for p in (u, v))
+    kept, matrix = (u, v), as_matrix(weight, u, v, dim)
+    for _ in range(iterations):
+        u = normalize(contract(matrix, v, "hw,w->h"), dim=0, eps=eps)
+        v = normalize(contract(matrix, u, "hw,h->w"), dim=0, eps=eps)
+    if iterations:
+        u, v = (assigned(apply("detach", [new]), old) for new, old in zip((u, v), kept, strict=True))
+    return u, v

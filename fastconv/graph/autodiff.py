@@ -27,7 +27,7 @@ def differentiate(graph: Graph, seeds: Sequence[tuple[Tensor, Tensor | None]],
     """
     needed = set(wanted)
     for node in graph.nodes:
-        if any(t in needed for t in node.inputs if t is not None):
+        if not node.frozen and any(t in needed for t in node.inputs if t is not None):
             needed.update(node.outputs)
     gradients: dict[Tensor, Tensor] = {}
     ones: set[Tensor] = set()
@@ -44,7 +44,7 @@ def differentiate(graph: Graph, seeds: Sequence[tuple[Tensor, Tensor | None]],
     for node in reversed(forward_nodes):
         if not any(out in gradients or out in ones for out in node.outputs):
             continue
-        if not any(t in needed for t in node.inputs if t is not None):
+        if node.frozen or not any(t in needed for t in node.inputs if t is not None):
             continue
         if node.op.gradient is None:
             raise NotImplementedError(f"{node.op.name} '{node.path}': has no gradient")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from contextlib import contextmanager
+from contextlib import ContextDecorator, contextmanager
 from dataclasses import dataclass, field, replace
 from math import prod
 from operator import index as operator_index
@@ -43,7 +43,18 @@ class Type:
         return ITEMSIZE[self.dtype] * prod(self.shape)
 
 
-class Tensor(Symbolic):
+class _Kind(type):
+    """``torch.Tensor(2, 3)`` and ``torch.Tensor([1.0])`` give arrays, as :func:`fastconv.functional.tensor` does."""
+
+    made: Callable | None = None
+
+    def __call__(cls, *args, **kwargs):
+        if args and isinstance(args[0], Graph) or _Kind.made is None:
+            return super().__call__(*args, **kwargs)
+        return _Kind.made(*args, **kwargs)
+
+
+class Tensor(Symbolic, metaclass=_Kind):
     """A symbolic tensor: what ``forward`` of a module sees while it is traced. ``shape`` is logical (NCHW).
 
     For ``forward``, the first extent of an activation's shape is a :class:`~fastconv.graph.batch.Batch`.
@@ -83,6 +94,11 @@ class Tensor(Symbolic):
         """Whether the first extent is the batch of the run."""
         return self.type.batched
 
+    @property
+    def requires_grad(self) -> bool:
+        """Of a parameter whether it is trained; there is no tape that others could ask for."""
+        return bool(getattr(self.parameter, "requires_grad", False))
+
     def size(self, dim: int | None = None):
         return self.shape if dim is None else self.shape[dim]
 
@@ -120,7 +136,9 @@ class Tensor(Symbolic):
         raise TypeError("a symbolic tensor has no truth value: forward() may not branch on values, only on shapes")
 
     def __iter__(self):
-        raise TypeError("a symbolic tensor cannot be iterated over")
+        if not self.type.shape:
+            raise TypeError("a symbolic tensor without dimensions cannot be iterated over")
+        return iter(self[i] for i in range(len(self)))
 
 
 @dataclass
@@ -174,6 +192,7 @@ class Node:
     path: str
     segment: str
     outputs: list[Tensor] = field(default_factory=list)
+    frozen: bool = False  # made within no_grad(): no gradient passes it
 
     @property
     def output(self) -> Tensor:
@@ -196,6 +215,7 @@ class Graph:
         self.traced = Traced()  # what it was made of, and whether that is still so
         self.roots: set[Tensor] = set()  # gradients that are wanted, whoever reads them
         self.draws = 0  # of random numbers, by `map`
+        self.tracing = False  # whether a user's function runs: ``==`` of tensors compares their elements, not which they are
         self.fused = False  # whether the passes behind differentiation have run
 
     def input(self, shape: Sequence[int], name: str, layout: str = PIXELS, dtype: str = "float32") -> Tensor:
@@ -242,6 +262,7 @@ class _Scope(threading.local):
         self.path: list[str] = []
         self.graph: Graph | None = None
         self.shown = ""
+        self.frozen = False
 
 
 tracing = _Scope()
@@ -268,6 +289,73 @@ def building(graph: Graph, path: str | None = None):
         yield graph
     finally:
         tracing.graph, tracing.path = old_graph, old_path
+
+
+@contextmanager
+def running(graph: Graph):
+    """:func:`building`, by a function of users'."""
+    graph.tracing = True
+    try:
+        with building(graph, ""):
+            yield graph
+    finally:
+        graph.tracing = False
+
+
+class set_grad_enabled(ContextDecorator):
+    """Whether gradients pass what is computed within: a context, a decorator, or from now on in this thread."""
+
+    def __init__(self, mode: bool = True):
+        self.before, tracing.frozen = tracing.frozen, not mode
+        self.mode = mode
+
+    def __enter__(self) -> None:
+        tracing.frozen = not self.mode
+
+    def __exit__(self, *exc) -> None:
+        tracing.frozen = self.before
+
+
+class _Grad(ContextDecorator):
+    frozen = False
+
+    def __init__(self, mode: bool = True):
+        self.wanted = self.frozen if mode else False
+        self.before: list[bool] = []
+
+    def __enter__(self) -> None:
+        self.before.append(tracing.frozen)
+        tracing.frozen = self.wanted
+
+    def __exit__(self, *exc) -> None:
+        tracing.frozen = self.before.pop()
+
+
+class no_grad(_Grad):
+    """No gradient passes what ``forward`` computes within; a context, or a decorator of a function."""
+
+    frozen = True
+
+    def __init__(self):
+        super().__init__()
+
+
+class inference_mode(_Grad):
+    """:class:`no_grad`, unless ``mode`` is False."""
+
+    frozen = True
+
+
+class enable_grad(_Grad):
+    """Gradients pass again, within :class:`no_grad`."""
+
+    def __init__(self):
+        super().__init__()
+
+
+def is_grad_enabled() -> bool:
+    """Whether gradients pass what is computed here."""
+    return not tracing.frozen
 
 
 @contextmanager
@@ -340,7 +428,7 @@ def apply(name: str, inputs: Sequence, **attrs) -> Any:
             types = [replace(t, fixed=True) if t.layout == PIXELS else t for t in types]
     finally:
         graph.batch = watching
-    node = Node(op, tensors, attrs, current_path(), graph.segment)
+    node = Node(op, tensors, attrs, current_path(), graph.segment, frozen=tracing.frozen)
     node.outputs = [Tensor(graph, t, node, i) for i, t in enumerate(types)]
     graph.nodes.append(node)
     return node.outputs[0] if len(types) == 1 else tuple(node.outputs)
@@ -359,9 +447,7 @@ def as_pixels(name: str, tensor: Tensor | None, activation: bool = False) -> Any
 def _through(name: str) -> Callable:
     def method(self, *args, **kwargs):
         graph = tracing.graph
-        if graph is None:
-            raise TypeError(f"a parameter has no {name} outside of forward(): parameter.data is its array")
-        return getattr(graph.parameter(self), name)(*args, **kwargs)
+        return getattr(self.outside(self, "clone")() if graph is None else graph.parameter(self), name)(*args, **kwargs)
 
     method.__name__ = name
     return method
@@ -376,10 +462,9 @@ for _name in ("neg", "abs", "getitem", "lt", "le", "gt", "ge"):
 
 def _method(self: Parameter, name: str) -> Any:
     graph = tracing.graph
-    if graph is None or name.startswith("__") or not hasattr(Tensor, name):
-        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}"
-                             + (" outside of forward()" if hasattr(Tensor, name) and not name.startswith("__") else ""))
-    return getattr(graph.parameter(self), name)
+    if name.startswith("_") or graph is not None and not hasattr(Tensor, name):
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+    return self.outside(self, name) if graph is None else getattr(graph.parameter(self), name)  # `functional/values.py`
 
 
 Parameter.__getattr__ = _method  # type: ignore[attr-defined]

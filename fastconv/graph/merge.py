@@ -57,7 +57,8 @@ def program_of(node: Node) -> tuple[Program, int, str, tuple] | None:
 
 
 def _fits(made: Node, node: Node, early: bool) -> bool:
-    if made.segment != node.segment or made.op.program is None or node.op.program is None or len(made.outputs) > 1:
+    if (made.segment, made.frozen) != (node.segment, node.frozen) or made.op.program is None or node.op.program is None or \
+            len(made.outputs) > 1:
         return False
     if made.op.name != "map" != node.op.name:
         return False

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import threading
+import weakref
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from math import prod
+from typing import Any
 
 import numpy as np
 
@@ -85,34 +87,62 @@ READ_ONLY = ("parameter: its data is read-only, so that no change goes unnoticed
              "values[...] = ...', or assign a whole array, p.data = ...")
 
 
-class _Data(np.ndarray):
-    """The read-only view of a parameter's values, and views of it; what is computed of them is a plain array."""
+class Size(int):
+    """How many elements; called, as PyTorch's method, the shape or an extent of it."""
 
-    def _refuse(self) -> None:
-        if not self.flags.writeable:
-            raise ValueError(READ_ONLY)
+    shape: tuple[int, ...]
+
+    def __new__(cls, shape: tuple[int, ...]) -> Size:
+        size = super().__new__(cls, prod(shape))
+        size.shape = tuple(shape)
+        return size
+
+    def __call__(self, dim: int | None = None):
+        return self.shape if dim is None else self.shape[dim]
+
+    def __reduce__(self):
+        return int, (int(self),)
+
+
+class Data(np.ndarray):
+    """A parameter's values, and views of them; what is computed of them is a plain array.
+
+    The memory is read-only. What NumPy writes through this class (``p.data[0] = 1``, ``p.data *= 2``, ``out=``), and what
+    PyTorch's methods do (``p.data.zero_()``: `functional/values.py`), goes through :func:`written`, so that no change goes
+    unnoticed.
+    """
+
+    owner: Callable[[], Parameter | None] | None = None
+
+    def __array_finalize__(self, of) -> None:
+        self.owner = getattr(of, "owner", None)
+
+    @property
+    def size(self) -> Size:  # type: ignore[override]
+        """How many values; ``x.size()`` is the shape, ``x.size(dim)`` an extent."""
+        return Size(self.shape)
 
     def __setitem__(self, key, value) -> None:
-        self._refuse()
-        super().__setitem__(key, value)
+        with written(self) as values:
+            values[key] = _bare(value)
 
     def __array_ufunc__(self, ufunc, method, *inputs, out=None, **keywords):
-        for array in out or ():
-            if isinstance(array, _Data):
-                array._refuse()
-        if out is not None:
-            keywords["out"] = tuple(_bare(array) for array in out)
         keywords = {name: _bare(value) for name, value in keywords.items()}
-        return getattr(ufunc, method)(*map(_bare, inputs), **keywords)
+        with ExitStack() as stack:
+            if out is not None:
+                keywords["out"] = tuple(stack.enter_context(written(a)) if isinstance(a, Data) else a for a in out)
+            result = getattr(ufunc, method)(*map(_bare, inputs), **keywords)
+        return result if out is None else out[0] if len(out) == 1 else out
 
     def __array_function__(self, function, types, arguments, keywords):
-        if function in (np.copyto, np.put, np.place, np.putmask) and isinstance(arguments[0], _Data):
-            arguments[0]._refuse()
-        return function(*map(_bare, arguments), **{name: _bare(value) for name, value in keywords.items()})
+        first = arguments[0] if arguments else None
+        with ExitStack() as stack:
+            if function in (np.copyto, np.put, np.place, np.putmask) and isinstance(first, Data):
+                arguments = (stack.enter_context(written(first)), *arguments[1:])
+            return function(*map(_bare, arguments), **{name: _bare(value) for name, value in keywords.items()})
 
     def fill(self, value) -> None:
-        self._refuse()
-        super().fill(value)
+        self[...] = value
 
     def copy(self, order="C") -> np.ndarray:  # type: ignore[override]
         return _bare(self).copy(order)
@@ -134,7 +164,23 @@ def _bare(value):
     """Plain arrays for these views, in sequences too, as ``np.concatenate`` takes them."""
     if type(value) in (list, tuple):
         return type(value)(map(_bare, value))
-    return value.view(np.ndarray) if isinstance(value, _Data) else value
+    return np.ndarray.view(value, np.ndarray) if isinstance(value, Data) else value
+
+
+@contextmanager
+def written(data: Data) -> Iterator[np.ndarray]:
+    """A writable view of a parameter's data, or of a part; the parameter has changed when it ends."""
+    view, owner = np.ndarray.view(data, np.ndarray), None if data.owner is None else data.owner()
+    if view.flags.writeable:  # a copy
+        yield view
+    elif owner is None or not np.shares_memory(view, owner._data):
+        raise ValueError(READ_ONLY)
+    elif not allocated(owner):  # its values come from elsewhere
+        yield view.copy()
+    else:
+        view.flags.writeable = True
+        with changing((owner,)):
+            yield view
 
 
 class Parameter:
@@ -163,7 +209,8 @@ class Parameter:
         self.version = 0
 
     def _hold(self, array: np.ndarray) -> None:
-        self._data, self._view = array, array.view(_Data)
+        self._data, self._view = array, array.view(Data)
+        self._view.owner = weakref.ref(self)
         self._view.flags.writeable = False
 
     def _allocate(self) -> None:
@@ -205,15 +252,20 @@ class Parameter:
         return self._data.shape
 
     @property
-    def size(self) -> int:
-        """How many values."""
-        return self._data.size
+    def size(self) -> Size:
+        """How many values; called, ``p.size()``, the shape, and ``p.size(dim)`` an extent."""
+        return Size(self._data.shape)
 
     @property
     def address(self) -> int:
         """Address of the first element; constant for the life of the parameter."""
         self._allocate()
         return self._data.ctypes.data
+
+    @staticmethod
+    def outside(parameter: Parameter, name: str) -> Any:
+        """An attribute of PyTorch's, where no forward is traced; `functional/values.py` puts its own in this place."""
+        raise AttributeError(f"'Parameter' object has no attribute {name!r}")
 
     def numpy(self) -> np.ndarray:
         """A copy of the values."""
@@ -231,13 +283,13 @@ class Parameter:
     def __array__(self, dtype=None, copy=None):
         """The values: a copy, which is the caller's; with ``copy=False`` the read-only memory itself."""
         if copy is False:
-            return np.array(self._view.view(np.ndarray), dtype=dtype, copy=False)
+            return np.array(np.ndarray.view(self._view, np.ndarray), dtype=dtype, copy=False)
         return np.array(self._data, dtype=dtype)
 
     def __dlpack__(self, **keywords):
         """The values for another library: the memory itself, read-only, or what it asks for (``copy=True``)."""
         self._allocate()
-        return self._view.view(np.ndarray).__dlpack__(**keywords)
+        return np.ndarray.view(self._view, np.ndarray).__dlpack__(**keywords)
 
     def __dlpack_device__(self) -> tuple:
         return self._view.__dlpack_device__()

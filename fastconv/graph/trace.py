@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 
 from fastconv.graph.batch import Batch
-from fastconv.graph.ir import FLAT, Graph, Tensor, apply, building
+from fastconv.graph.ir import FLAT, Graph, Tensor, apply, building, running
 from fastconv.graph.traced import version
 
 _NOTHING = object()  # None among the outputs
@@ -78,9 +78,10 @@ def trace(function: Callable, inputs: Sequence[tuple], batch: int | None = None)
     now = version()  # as of before: what a forward changes is looked at once more
     seen = graph.batch = Batch(planned if batch is None else batch)
     try:
-        with building(graph, ""):
+        with running(graph):
             result = function(*tensors)
-            graph.batch = None
+        graph.batch = None
+        with building(graph, ""):
             if result is None:
                 raise TypeError("forward returned a NoneType: expected symbolic tensors")
             structure = Structure(result)

@@ -419,6 +419,8 @@ cdef object part(object value, list arrays):
     cdef tuple made
     cdef int d, ndim
     if isinstance(value, cnp.ndarray):
+        if not cnp.PyArray_CheckExact(value) and hasattr(value, "gives_its_kind"):
+            raise TypeError("arrays whose results are of their class")  # the careful way makes them so
         arrays.append(value)
         array = <cnp.ndarray> value
         ndim = cnp.PyArray_NDIM(array)

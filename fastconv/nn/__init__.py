@@ -1,6 +1,7 @@
 """Layers, containers and losses under PyTorch's names. They hold parameters and say what to compute, not how."""
 
 from fastconv.graph.parameter import Parameter
+from fastconv.nn import functional as functional
 from fastconv.nn import init, utils
 from fastconv.nn.activation import (
     ELU,

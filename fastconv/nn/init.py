@@ -11,7 +11,7 @@ from contextlib import contextmanager
 import numpy as np
 
 from fastconv._values import shown
-from fastconv.graph.parameter import Parameter, allocated
+from fastconv.graph.parameter import Data, Parameter, allocated, written
 from fastconv.graph.random import default_generator
 from fastconv.nn._check import LARGEST, integer, number
 
@@ -64,6 +64,9 @@ def _without_memory(tensor) -> bool:
 def _edit(name: str, tensor):
     if isinstance(tensor, Parameter):
         with tensor.edit() as array:
+            yield array
+    elif isinstance(tensor, Data):
+        with written(tensor) as array:
             yield array
     elif isinstance(tensor, np.ndarray) and tensor.dtype == np.float32 and tensor.flags.carray:
         yield tensor

@@ -13,6 +13,7 @@ import numpy as np
 from fastconv._arrays import refuse_masked
 from fastconv._values import shown
 from fastconv.engine.losses import find_output, leaves, loss_of
+from fastconv.functional.arrays import values as with_methods
 from fastconv.graph.ir import Tensor, current_graph, scope, showing
 from fastconv.graph.parameter import Parameter
 from fastconv.graph.traced import restructured
@@ -166,6 +167,8 @@ class Module:
                 value = Parameter(value, requires_grad=False)
             elif value.dtype.kind not in "iub":
                 raise TypeError(f"{type(self).__name__}.{name}: a buffer of dtype {value.dtype}: expected numbers")
+            else:
+                value = with_methods(value)
         self._claim(name, "_buffers")
         self._buffers[name] = value
         (self._transient.discard if persistent else self._transient.add)(name)

@@ -265,6 +265,10 @@ def gradient(node: Node, grads: list) -> list:
     x, weight, bias = node.inputs[:3]
     if grads[0] is None:
         return [None] * len(node.inputs)
+    if prod(x.type.shape) == 0:  # sums of nothing
+        given = [None if t is None else apply("constant", [], shape=t.type.shape, value=0.0) for t in (x, weight, bias)]
+        laid = [None if g is None else views.laid_out(g, t.type) for g, t in zip(given, (x, weight, bias), strict=True)]
+        return [*laid, *[None] * (len(node.inputs) - 3)]
     _, mean, scale = node.outputs
     gy = views.laid_out(grads[0], x.type)
     found = apply(
@@ -296,8 +300,6 @@ def lower_backward(node: Node, cx: Lowering) -> None:
     gb = written.pop(0) if node.attrs["bias"] else None
     wanted = cx.is_read(node.outputs[0]) or not (gw or gb)
     gx = p.operand(cx.view(node.outputs[0], write=True)) if wanted else None
-    if prod(p.shape) == 0:
-        return
     mean, r, w = p.statistics(mean_), p.statistics(scale_), p.parameter(weight)
     ld = [p.row(t) for t in (g, v, gx) if t]
     if None not in ld and p.affine == (1, 1):

@@ -368,14 +368,14 @@ NETWORKS = {  # name: shapes of the inputs
     "TwoInputs": [(2, 3, 12, 10), (2, 5)], "RecurrentConv": [(2, 3, 9, 8)], "WindowAttention": [(2, 3, 16, 16)],
     "Ghost": [(2, 3, 12, 10)]}
 
-THEIRS = ("import numpy as np\nimport torch\nimport torch.nn.functional as F\nfrom torch import nn\n"
+THEIRS = ("import numpy as np\nimport torch\nimport torch.nn.functional as F\nfrom torch import Tensor, nn\n"
           "constant = torch.from_numpy")
-OURS = ("import numpy as np\nimport fastconv as torch\nimport fastconv.functional as F\nfrom fastconv import nn\n"
+OURS = ("import numpy as np\nimport fastconv as torch\nimport fastconv.functional as F\nfrom fastconv import Tensor, nn\n"
         "constant = lambda a: a")
 
 
-def load(imports: str) -> dict:
+def load(source: str, imports: str) -> dict:
     """The classes, made with these import lines."""
     names: dict = {}
-    exec(SOURCE.replace("{imports}", imports), names)
+    exec(source.replace("{imports}", imports), names)
     return names

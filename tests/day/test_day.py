@@ -1,11 +1,13 @@
 """A PyTorch user's day: networks written for PyTorch run and train after their import lines have changed."""
 
+import functools
+
 import numpy as np
 import pytest
 
 import fastconv as fc
 
-from .networks import NETWORKS, OURS, THEIRS, load
+from . import networks, pictures, sequences
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed")
 
@@ -16,24 +18,40 @@ def leaves(value):
     return [leaf for v in value for leaf in leaves(v)] if isinstance(value, (tuple, list)) else [value]
 
 
-@pytest.fixture(scope="module")
-def both():
-    return load(OURS), load(THEIRS)
+FILES = (networks, pictures, sequences)
+
+
+@functools.cache
+def both(file):
+    return [networks.load(file.SOURCE, imports) for imports in (networks.OURS, networks.THEIRS)]
+
+
+def made(generator, shape):
+    """An input: normal numbers, or integers of a shape below a bound."""
+    if shape[0] == "int":
+        return generator.integers(0, shape[2], shape[1])
+    return generator.standard_normal(shape).astype(np.float32)
 
 
 @pytest.mark.parametrize("training", [False, True])
-@pytest.mark.parametrize("name", NETWORKS)
-def test_outputs_and_gradients(both, name, training):
+@pytest.mark.parametrize(("file", "name"), [(file, name) for file in FILES for name in file.NETWORKS],
+                         ids=lambda value: value if isinstance(value, str) else "")
+def test_outputs_and_gradients(file, name, training):
     torch.manual_seed(0)
-    ours, theirs = both[0][name](), both[1][name]().double()
+    ours, theirs = (names[name]() for names in both(file))
+    theirs.double()
     ours.load_state_dict({k: (v.float() if v.is_floating_point() else v).numpy() for k, v in theirs.state_dict().items()})
     theirs.train(training)
     generator = np.random.default_rng(0)
-    arrays = [generator.standard_normal(s).astype(np.float32) for s in NETWORKS[name]]
-    shapes = [tuple(a.shape) for a in arrays]
-    engine = fc.compile(ours if training else ours.eval(), shapes if len(shapes) > 1 else shapes[0], training=training)
+    arrays = [made(generator, s) for s in file.NETWORKS[name]]
+    shapes = [a.shape if a.dtype == np.float32 else (a.shape, "int64") for a in arrays]
+    given = shapes if len(shapes) > 1 or arrays[0].dtype != np.float32 else shapes[0]
+    engine = fc.compile(ours if training else ours.eval(), given, training=training)
     got = leaves(engine(*arrays))
-    want = leaves(theirs(*(torch.from_numpy(a).double() for a in arrays)))
+    def expected(arrays):
+        return leaves(theirs(*(torch.from_numpy(a.astype(np.float64) if a.dtype == np.float32 else a) for a in arrays)))
+
+    want = expected(arrays)
     assert len(got) == len(want)
     for mine, right in zip(got, want, strict=True):
         right = right.detach().numpy()
@@ -43,11 +61,10 @@ def test_outputs_and_gradients(both, name, training):
         else:
             np.testing.assert_array_equal(mine, right)
     if not training:
-        one = leaves(engine(*(a[:1] for a in arrays)))
-        for mine, right in zip(one, want, strict=True):
+        for mine, right in zip(leaves(engine(*(a[:1] for a in arrays))), expected([a[:1] for a in arrays]), strict=True):
             if right.dtype.is_floating_point:
-                np.testing.assert_allclose(mine, right[:1].detach().numpy(), rtol=1e-4,
-                                           atol=2e-5 * max(1, float(right.abs().max())))
+                right = right.detach().numpy()
+                np.testing.assert_allclose(mine, right, rtol=1e-4, atol=2e-5 * max(1, np.abs(right).max()))
         return
     grads = [generator.standard_normal(g.shape).astype(np.float32) if g.dtype == np.float32 else None for g in got]
     engine.backward(*grads)

@@ -280,12 +280,22 @@ def test_wrong_soft_labels(call, error, message):
     lambda p: p.data.__iadd__(1), lambda p: p.data.fill(0), lambda p: np.copyto(p.data, 0),
     lambda p: np.multiply(p.data, 2, out=p.data), lambda p: p.data.reshape(-1).__setitem__(slice(None), 1),
 ])
-def test_read_only_data_says_how_to_write(write):
-    p = nn.Linear(3, 2).weight
-    before = p.numpy()
+def test_what_is_written_through_data_is_noticed(write):
+    layer = nn.Linear(3, 2)
+    p, x = layer.weight, np.ones((1, 3), np.float32)
+    engine, before, version = fc.compile(layer, (1, 3)), p.numpy(), p.version
+    engine(x)
+    write(p)
+    assert p.version > version and not np.array_equal(p.numpy(), before)
+    np.testing.assert_allclose(engine(x), x @ p.numpy().T + layer.bias.numpy(), rtol=1e-6)
+    with pytest.raises(ValueError, match="read-only"):  # what would go past it
+        np.asarray(p.data)[0, 0] = 1
+
+
+def test_data_whose_parameter_is_gone_is_not_written():
+    data = nn.Linear(3, 2).weight.data
     with pytest.raises(ValueError, match=r"parameter: its data is read-only.*with p\.edit\(\) as values.*p\.data = "):
-        write(p)
-    np.testing.assert_array_equal(p.numpy(), before)
+        data[0] = 1
 
 
 def test_what_is_computed_of_data_is_a_plain_array(tmp_path):

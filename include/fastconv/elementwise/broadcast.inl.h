@@ -21,7 +21,7 @@ FC_INLINE bool broadcast_is_flat(const BroadcastArgs* a) {
 FC_INLINE int64_t broadcast_pixels(const BroadcastArgs* a) { return (a->fixed_n ? a->fixed_n : a->n) * a->pixels; }
 FC_INLINE int64_t broadcast_tiles(const BroadcastArgs* a) {
     const int64_t pixels = broadcast_pixels(a);
-    return broadcast_is_flat(a) ? ceil_div(pixels * a->C, kMapTile) : ceil_div(pixels, max64(1, kMapTile / max64(1, a->C)));
+    return broadcast_is_flat(a) ? ceil_div(pixels * a->C, kMapTile) : ceil_div(pixels, rows_of(kMapTile, a->C));
 }
 
 template <class F>
@@ -45,7 +45,7 @@ FC_INLINE void broadcast_run(const BroadcastArgs* a, int64_t begin, int64_t end,
         broadcast_row(f, a->x + first, 1, a->z + first, 1, a->y + first, count);
         return;
     }
-    const int64_t per = max64(1, kMapTile / max64(1, a->C)), last = min64(pixels, end * per);
+    const int64_t per = rows_of(kMapTile, a->C), last = min64(pixels, end * per);
     for (int64_t p = begin * per; p < last; ++p) {
         const int64_t image = p / a->pixels, pixel = p % a->pixels;
         broadcast_row(f, a->x + image * a->sx.image + pixel * a->sx.pixel, a->sx.channel,

@@ -18,7 +18,7 @@ FC_INLINE V fma(V a, V b, V c) { return mul_add<kWidth>(a, b, c); }
 FC_INLINE bool map_is_flat(const MapArgs* a) {
     return (!a->x || a->ldx == a->C) && a->ldy == a->C && (!a->z || a->ldz == a->C);
 }
-FC_INLINE int64_t map_pixels_per_tile(const MapArgs* a) { return max64(1, kMapTile / max64(1, a->C)); }
+FC_INLINE int64_t map_pixels_per_tile(const MapArgs* a) { return rows_of(kMapTile, a->C); }
 FC_INLINE int64_t map_pixels(const MapArgs* a) { return (a->fixed_n ? a->fixed_n : a->n) * a->pixels; }
 FC_INLINE int64_t map_tiles(const MapArgs* a) {
     const int64_t pixels = map_pixels(a);

@@ -177,7 +177,7 @@ template <class T>
 FC_NOINLINE void gather_tiles_of(const GatherArgs* a, int64_t begin, int64_t end) {
     const int64_t last = a->dims.rank - 1, inner = extent(a->dims, a->n, last);
     const int64_t rows = elements(a->dims, a->n, 0, last), pieces = ceil_div(inner, kGatherTile);
-    const int64_t group = pieces > 1 ? 1 : max64(1, kGatherTile / inner);
+    const int64_t group = pieces > 1 ? 1 : rows_of(kGatherTile, inner);
     const int64_t xs = a->xs[last], ys = a->ys[last], before = last ? last - 1 : 0;
     const T* x = reinterpret_cast<const T*>(a->x);
     T* y = reinterpret_cast<T*>(a->y);
@@ -236,7 +236,7 @@ FC_NOINLINE void gather_tiles_of(const GatherArgs* a, int64_t begin, int64_t end
 FC_INLINE int64_t gather_tiles(const GatherArgs* a) {
     const int64_t last = a->dims.rank - 1, inner = extent(a->dims, a->n, last), rows = elements(a->dims, a->n, 0, last);
     if (inner * rows == 0) return 0;
-    return inner > kGatherTile ? rows * ceil_div(inner, kGatherTile) : ceil_div(rows, max64(1, kGatherTile / inner));
+    return inner > kGatherTile ? rows * ceil_div(inner, kGatherTile) : ceil_div(rows, rows_of(kGatherTile, inner));
 }
 FC_INLINE size_t gather_scratch(const GatherArgs*) { return 0; }
 

@@ -12,7 +12,7 @@ namespace {
 
 constexpr int64_t kRowTile = 8192;  // elements
 
-FC_INLINE int64_t rows_per_tile(int64_t C) { return max64(1, kRowTile / C); }
+FC_INLINE int64_t rows_per_tile(int64_t C) { return rows_of(kRowTile, C); }
 
 // Calls f(first channel, how many) for each vector of a row.
 template <class F>

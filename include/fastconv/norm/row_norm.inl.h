@@ -61,12 +61,12 @@ FC_INLINE void row_sums(int64_t C, float (&total)[kSums], const F& f) {
     for (int i = 0; i < kSums; ++i) total[i] = sum_lanes<kWidth>(totals[i]);
 }
 
-FC_INLINE int64_t f32_row_norm_tiles(const RowNormArgs* a) { return ceil_div(a->n * a->rows, max64(1, kRowValues / a->C)); }
+FC_INLINE int64_t f32_row_norm_tiles(const RowNormArgs* a) { return ceil_div(a->n * a->rows, rows_of(kRowValues, a->C)); }
 FC_INLINE size_t f32_row_norm_scratch(const RowNormArgs*) { return 0; }
 
 inline void f32_row_norm_run(const RowNormArgs* a, int64_t begin, int64_t end, void*) {
     typedef Vf<kWidth> V;
-    const int64_t C = a->C, per = max64(1, kRowValues / C), last = min64(a->n * a->rows, end * per);
+    const int64_t C = a->C, per = rows_of(kRowValues, C), last = min64(a->n * a->rows, end * per);
     const float one = 1.0f / static_cast<float>(C), eps = static_cast<float>(a->eps);
     for (int64_t row = begin * per; row < last; ++row) {
         const float* x = a->x + row * a->ldx;

@@ -262,6 +262,8 @@ FC_INLINE float sum_lanes(Vf<W> v) {
 FC_INLINE int64_t min64(int64_t a, int64_t b) { return a < b ? a : b; }
 FC_INLINE int64_t max64(int64_t a, int64_t b) { return a > b ? a : b; }
 FC_INLINE int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+// How many rows of a width make a tile of so many values: one at least, also of rows without values.
+FC_INLINE int64_t rows_of(int64_t values, int64_t width) { return max64(1, values / max64(1, width)); }
 
 }  // namespace
 }  // namespace
