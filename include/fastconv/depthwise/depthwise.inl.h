@@ -133,6 +133,8 @@ struct Spot {
     int64_t y, r;                    // offsets of the first output in the output and the residual
     int64_t y_row, y_column, r_row, r_column;
     bool stream;                     // outputs go past the caches
+    bool direct;                     // no residual, and an activation that is limits: a tile ends in its registers
+    float low, high;                 // those limits
 };
 
 struct Shape {
@@ -206,6 +208,14 @@ FC_INLINE bool fetches_ahead(const DepthwiseArgs* a, int64_t bytes) {
 FC_INLINE bool streams(const DepthwiseArgs* a) {
     return a->n * a->yD * a->yH * a->yW * a->ldy * 4 > kStreamBytes && a->ldy % kWidth == 0 &&
            reinterpret_cast<uintptr_t>(a->y) % (4 * kWidth) == 0 && a->K == 1 && a->C == 1;
+}
+// What all tiles of a run share.
+FC_INLINE void set_ends(const DepthwiseArgs* a, Spot& s) {
+    const float inf = __builtin_inff();
+    s.stream = streams(a);
+    s.direct = !a->residual && a->act != FC_ACT_LEAKY;
+    s.low = a->act == FC_ACT_RELU ? 0.0f : a->act == FC_ACT_CLIP ? static_cast<float>(a->act_a) : -inf;
+    s.high = a->act == FC_ACT_CLIP ? static_cast<float>(a->act_b) : inf;
 }
 // The tile of outputs that lies as far ahead: for vectors that do not begin where lines of the cache do.
 FC_INLINE void fetch_outputs(const float* p, int64_t rows, int64_t row, int64_t columns, int64_t column) {

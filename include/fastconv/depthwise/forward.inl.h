@@ -23,7 +23,7 @@ namespace {
 constexpr int kTileRows = kWidth == 16 ? 4 : 2;
 constexpr int kRowRun = kWidth == 16 ? 8 : 4;
 
-// Bias, residual and activation of a tile: once for all tiles, from memory, so that each tile's code ends with its stores.
+// Bias, residual and activation of a tile: once for all tiles, from memory, where they do not end in its registers.
 FC_NOINLINE void depthwise_epilogue(const DepthwiseArgs* a, const float* acc, int R, int M, const Spot& s, const Lane& v) {
     constexpr int W = kWidth;
     const float lo = static_cast<float>(a->act_a), hi = static_cast<float>(a->act_b);
@@ -43,13 +43,23 @@ FC_NOINLINE void depthwise_epilogue(const DepthwiseArgs* a, const float* acc, in
         }
 }
 
+// The end of whole vectors in registers: the bits are those of depthwise_epilogue. (-0 is what changes nothing when added.)
+template <int W>
+struct Ends {
+    Vf<W> bias, low, high;
+    FC_INLINE Ends(const DepthwiseArgs* a, const Spot& s, const Lane& v)
+        : bias(a->bias ? load<W>(a->bias + v.k) : splat<W>(-0.0f)), low(splat<W>(s.low)), high(splat<W>(s.high)) {}
+    FC_INLINE Vf<W> operator()(Vf<W> y) const { return vmin<W>(high, vmax<W>(low, y + bias)); }
+};
+
 template <int W, int R, int M>
 FC_INLINE void finish_tile(const DepthwiseArgs* a, const Vf<W> (&acc)[R][M], const Spot& s, const Lane& v, bool plain) {
-    if (plain && !a->bias && !a->residual && !a->act) {
+    if (plain && s.direct) {
+        const Ends<W> end(a, s, v);
 #pragma GCC unroll 8
         for (int r = 0; r < R; ++r)
 #pragma GCC unroll 8
-            for (int m = 0; m < M; ++m) put<W>(a->y + s.y + r * s.y_row + m * s.y_column + v.k, acc[r][m], s.stream);
+            for (int m = 0; m < M; ++m) put<W>(a->y + s.y + r * s.y_row + m * s.y_column + v.k, end(acc[r][m]), s.stream);
         return;
     }
     alignas(64) float t[R * M * W];
@@ -260,7 +270,7 @@ inline void f32_conv_depthwise_run(const DepthwiseArgs* a, int64_t begin, int64_
     const int64_t stride = tile_stride(a, s), R = tile_rows(stride), groups = axis_groups(s.h, R);
     const int64_t per = unit_groups(a, s, R), chunks = ceil_div(groups, per);
     const int64_t taps_columns = stride ? 3 : a->kW, column_stride = s.w.stride;
-    const bool plain = a->C == 1 && a->K == 1, ahead = fetches_ahead(a, kAheadBytes), stream = streams(a);
+    const bool plain = a->C == 1 && a->K == 1, ahead = fetches_ahead(a, kAheadBytes);
     const int32_t* channel = s.lanes.channel;
     for (int64_t unit = begin; unit < end; ++unit) {
         const int64_t block = unit % s.blocks, chunk = unit / s.blocks % chunks, plane = unit / (s.blocks * chunks);
@@ -269,7 +279,7 @@ inline void f32_conv_depthwise_run(const DepthwiseArgs* a, int64_t begin, int64_
             const Group rows = axis_group(s.h, R, g);
             const int64_t taps_rows = stride ? (rows.count - 1) * stride + 3 : a->kH;
             Spot row;
-            row.stream = stream;
+            set_ends(a, row);
             place_rows(a, s, plane / a->iD, plane % a->iD, rows, taps_rows, row);
             Spot at = row;
             const int64_t rows_apart = taps_rows * row.row, new_rows = rows.count * s.h.stride;
@@ -302,7 +312,7 @@ inline void f32_conv_depthwise_run(const DepthwiseArgs* a, int64_t begin, int64_
             }
         }
     }
-    if (stream) stream_end();
+    if (streams(a)) stream_end();
 }
 
 }  // namespace

@@ -76,7 +76,8 @@ FC_NOINLINE void depthwise_pairs(const DepthwiseArgs* a, const Spot& s, const La
             }
         }
     }
-    if (kPlain && !a->bias && !a->residual && !a->act) {
+    if (kPlain && s.direct) {
+        const Ends<W> end(a, s, v);
         float* y = a->y + s.y + v.k;
 #pragma GCC unroll 2
         for (int r = 0; r < 2; ++r) {
@@ -84,7 +85,7 @@ FC_NOINLINE void depthwise_pairs(const DepthwiseArgs* a, const Spot& s, const La
 #pragma GCC unroll 8
             for (int m = 0; m < 2 * M; ++m) {
                 if (m >= columns) break;
-                put<W>(y + r * s.y_row + m * s.y_column, acc[r][m], s.stream);
+                put<W>(y + r * s.y_row + m * s.y_column, end(acc[r][m]), s.stream);
             }
         }
         return;
@@ -129,7 +130,7 @@ inline void f32_conv_depthwise_transposed_run(const DepthwiseArgs* a, int64_t be
     const bool ahead = fetches_ahead(a, kAheadBytes);
     const int32_t* channel = lanes.channel;
     Spot s;
-    s.stream = streams(a);
+    set_ends(a, s);
     s.row = a->xW * a->ldx, s.column = a->ldx;
     s.y_row = a->yW * a->ldy, s.y_column = a->ldy, s.r_row = a->yW * a->ldr, s.r_column = a->ldr;
     for (int64_t unit = begin; unit < end; ++unit) {
