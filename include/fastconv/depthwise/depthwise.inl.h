@@ -196,14 +196,15 @@ FC_INLINE void place_columns(const DepthwiseArgs* a, const Shape& s, const Spot&
 // ---- memory -----------------------------------------------------------------------------------------------------------
 
 // Rows are fetched ahead where images and results together are larger: what was just made is in the third-level cache up to
-// about this size; what backward to weights reads was made long ago. A single image is fetched ahead from where the
-// second level ends (Zen 5, images of users' that no layer has just made: 64x64x240 5x5 1.40 -> 0.46 ms).
+// about this size; what backward to weights reads was made long ago. For rows of taps a single image is fetched ahead from
+// where the second level ends (Zen 5, images of users' that no layer has just made: 64x64x240 5x5 1.40 -> 0.46 ms); for
+// tiles of 3x3, of which the processor's own prefetch keeps pace, that cost a third of the speed.
 constexpr int64_t kAheadBytes = 20 << 20, kAheadWeightBytes = 16 << 20, kAheadImage = 4 << 20;
 constexpr int64_t kStreamBytes = 8 << 20;   // outputs that it would not keep for their reader: they go past it
 
-FC_INLINE bool fetches_ahead(const DepthwiseArgs* a, int64_t bytes) {
+FC_INLINE bool fetches_ahead(const DepthwiseArgs* a, int64_t bytes, bool rows = false) {
     const int64_t x = a->xD * a->xH * a->xW * a->ldx, y = a->yD * a->yH * a->yW * a->ldy;
-    return a->n * (x + y) * 4 > bytes || (a->n == 1 && bytes == kAheadBytes && (x + y) * 4 > kAheadImage);
+    return a->n * (x + y) * 4 > bytes || (rows && a->n == 1 && (x + y) * 4 > kAheadImage);
 }
 FC_INLINE bool streams(const DepthwiseArgs* a) {
     return a->n * a->yD * a->yH * a->yW * a->ldy * 4 > kStreamBytes && a->ldy % kWidth == 0 &&

@@ -270,7 +270,7 @@ inline void f32_conv_depthwise_run(const DepthwiseArgs* a, int64_t begin, int64_
     const int64_t stride = tile_stride(a, s), R = tile_rows(stride), groups = axis_groups(s.h, R);
     const int64_t per = unit_groups(a, s, R), chunks = ceil_div(groups, per);
     const int64_t taps_columns = stride ? 3 : a->kW, column_stride = s.w.stride;
-    const bool plain = a->C == 1 && a->K == 1, ahead = fetches_ahead(a, kAheadBytes);
+    const bool plain = a->C == 1 && a->K == 1, ahead = fetches_ahead(a, kAheadBytes, !stride);
     const int32_t* channel = s.lanes.channel;
     for (int64_t unit = begin; unit < end; ++unit) {
         const int64_t block = unit % s.blocks, chunk = unit / s.blocks % chunks, plane = unit / (s.blocks * chunks);

@@ -127,7 +127,7 @@ inline void f32_conv_depthwise_transposed_run(const DepthwiseArgs* a, int64_t be
     const int64_t block = pair_block(a), blocks = ceil_div(lanes.count, block), per = pair_rows(a, block);
     const int64_t height = ceil_div(a->yH, 2), chunks = ceil_div(height, per), odd = a->ph & 1;
     const int64_t back = pair_back(static_cast<int>(a->kH), static_cast<int>(odd)), reach = back + odd + 1;
-    const bool ahead = fetches_ahead(a, kAheadBytes);
+    const bool ahead = fetches_ahead(a, kAheadBytes, true);
     const int32_t* channel = lanes.channel;
     Spot s;
     set_ends(a, s);
