@@ -18,12 +18,12 @@ FC_INLINE Vf<W> pow2(Vu<W> n) {
     return (Vf<W>)((n + 127u) << 23);
 }
 
-// x = n * ln(2) + r with |r| <= ln(2) / 2; returns n, whose bits are garbage where x is NaN (r is NaN then).
+// x = n * ln(2) + r with |r| <= ln(2) / 2; returns n, whose bits are garbage where x is NaN (r is NaN then), and as a float.
 template <int W>
-FC_INLINE Vu<W> reduce_exp(Vf<W> x, Vf<W>* r) {
+FC_INLINE Vu<W> reduce_exp(Vf<W> x, Vf<W>* r, Vf<W>* whole) {
     const Vf<W> magic = splat<W>(12582912.0f);  // 1.5 * 2^23: adding it rounds to an integer in the low bits
     const Vf<W> shifted = mul_add<W>(x, splat<W>(1.44269504f), magic);
-    const Vf<W> n = shifted - magic;
+    const Vf<W> n = *whole = shifted - magic;
     *r = mul_add<W>(n, splat<W>(-kLn2Low), mul_add<W>(n, splat<W>(-kLn2High), x));
     return (Vu<W>)shifted - (Vu<W>)magic;
 }
@@ -54,19 +54,29 @@ FC_INLINE Vf<W> clamp(Vf<W> x, float low, float high) {  // NaN passes through
     return vmin<W>(splat<W>(high), vmax<W>(splat<W>(low), x));
 }
 
+// v * 2^n for v in [0.5, 2) and -152 < n < 130, which is there as a float as well; NaN where v is.
+template <int W>
+FC_INLINE Vf<W> times_pow2(Vf<W> v, Vu<W> n, [[maybe_unused]] Vf<W> whole) {
+#if defined(__AVX512F__)
+    if constexpr (W == 16)  // masked for the reason that the square root has
+        return (Vf<16>)_mm512_maskz_scalef_ps(static_cast<__mmask16>(-1), (__m512)v, (__m512)whole);
+#endif
+    const Vu<W> half = (Vu<W>)((Vi<W>)n >> 1);  // in two factors: 2^128 and 2^-150 are no floats
+    return v * pow2<W>(half) * pow2<W>(n - half);
+}
+
 template <int W>
 FC_INLINE Vf<W> vexp(Vf<W> x) {
-    Vf<W> r;
-    const Vu<W> n = reduce_exp<W>(clamp<W>(x, -104.0f, 89.0f), &r);
-    const Vu<W> half = (Vu<W>)((Vi<W>)n >> 1);  // in two factors: 2^128 and 2^-150 are no floats
-    return (expm1_polynomial<W>(r) + splat<W>(1.0f)) * pow2<W>(half) * pow2<W>(n - half);
+    Vf<W> r, whole;
+    const Vu<W> n = reduce_exp<W>(clamp<W>(x, -104.0f, 89.0f), &r, &whole);
+    return times_pow2<W>(expm1_polynomial<W>(r) + splat<W>(1.0f), n, whole);
 }
 
 // exp(x) - 1 for x <= 0, without the cancellation; -0 stays -0.
 template <int W>
 FC_INLINE Vf<W> vexpm1_negative(Vf<W> x) {
-    Vf<W> r;
-    const Vu<W> n = reduce_exp<W>(clamp<W>(x, -80.0f, 0.0f), &r);
+    Vf<W> r, whole;
+    const Vu<W> n = reduce_exp<W>(clamp<W>(x, -80.0f, 0.0f), &r, &whole);
     const Vf<W> scale = pow2<W>(n);
     return with_sign_of<W>(mul_add<W>(expm1_polynomial<W>(r), scale, scale - splat<W>(1.0f)), x);
 }
