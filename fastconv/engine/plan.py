@@ -21,6 +21,7 @@ from fastconv.lowering.program import Program
 
 def optimise(graph: Graph, training: bool) -> None:
     """The passes that come before differentiation."""
+    passes.name_gates(graph)
     passes.absorb_flatten(graph)
     passes.absorb_padding(graph)
     if not training:

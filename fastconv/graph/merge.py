@@ -4,7 +4,7 @@ A node with a program (``Operator.program``) takes over that of the node that ma
 reads that and both have the same shape: an instruction gives the same bits wherever it stands. Before differentiation this
 is done with `map` and sums and products with numbers: the gradient of a merged program is a program over its inputs, and
 nothing in between is kept. Behind it, and behind what fuses activations into their producers, also with activations and
-gradients; a chain without a `map` keeps its own kernels.
+gradients; a chain without a `map` keeps its own kernels, unless it has three nodes and more (``x * clip(x + 3, 0, 6) / 6``).
 
 What is made only to be reduced is not written: behind differentiation, a `reduce` takes over such a program in the same way
 (`reduce_map`).
@@ -18,6 +18,7 @@ from fastconv.graph.ir import Graph, Node, Tensor, operator
 from fastconv.graph.programs import Builder, Program
 
 OPERANDS, LINES = 16, 96  # of a program, at most
+LONG = 3  # nodes of a chain that one program takes less time for than their own kernels
 _TRUTH = {"eq", "ne", "lt", "le", "gt", "ge", "logical_and", "logical_or", "logical_xor", "logical_not", "isnan", "isinf",
           "isfinite", "signbit"}
 _EARLY = {"map", "add", "sub", "mul", "scale"}
@@ -25,21 +26,41 @@ _EARLY = {"map", "add", "sub", "mul", "scale"}
 
 def merge(graph: Graph, early: bool = False) -> None:
     """Merges what can be. ``early``: before differentiation."""
-    if not any(node.op.name in ("map", "reduce") for node in graph.nodes):
+    if early and not any(node.op.name in ("map", "reduce") for node in graph.nodes):
         return
     users, outputs = graph.users(), {*graph.outputs, *graph.roots}
     order = {id(node): i for i, node in enumerate(graph.nodes)}
+    long = set() if early else _long(graph, users, outputs)
     for node in graph.nodes:
         while True:
             fits, join = (_folds, _fold) if node.op.name == "reduce" else (_fits, _join)
             made = next((t.node for t in node.inputs if t is not None and t.node is not None and t not in outputs and
-                         _reader(users, t) is node and fits(t.node, node, early)), None)
+                         _reader(users, t) is node and fits(t.node, node, early, long)), None)
             if made is None or not join(made, node):
                 break
             for tensor in made.inputs:
                 users[tensor] = [n for n in users[tensor] if n is not made] + [node]
             graph.nodes[order[id(made)]] = _gone
     graph.nodes = [node for node in graph.nodes if node is not _gone]
+
+
+def _long(graph: Graph, users: dict[Tensor, list[Node]], outputs: set[Tensor]) -> set[int]:
+    """By their ids, nodes of chains of three and more that have kernels of their own: one pass over memory instead."""
+    before: dict[int, list[Node]] = {}
+    found: set[int] = set()
+    for node in graph.nodes:
+        if node.op.name in ("map", "reduce") or node.op.program is None:
+            continue
+        chain = [node]
+        for t in node.inputs:
+            made = t.node if t is not None else None
+            if made is not None and id(made) in before and t not in outputs and _reader(users, t) is node and \
+                    _alike(made, node) and len(before[id(made)]) >= len(chain):
+                chain = [*before[id(made)], node]
+        before[id(node)] = chain
+        if len(chain) >= LONG:
+            found.update(map(id, chain))
+    return found
 
 
 def _reader(users: dict[Tensor, list[Node]], tensor: Tensor) -> Node | None:
@@ -56,18 +77,23 @@ def program_of(node: Node) -> tuple[Program, int, str, tuple] | None:
     return None if found is None else (*found, node.output.dtype, node.attrs.get("random", ()))
 
 
-def _fits(made: Node, node: Node, early: bool) -> bool:
-    if (made.segment, made.frozen) != (node.segment, node.frozen) or made.op.program is None or node.op.program is None or \
-            len(made.outputs) > 1:
+def _fits(made: Node, node: Node, early: bool, long: set[int]) -> bool:
+    if made.op.program is None or node.op.program is None or not _alike(made, node):
         return False
-    if made.op.name != "map" != node.op.name:
+    if made.op.name != "map" != node.op.name and not (id(made) in long and id(node) in long):
         return False
     if early and not {made.op.name, node.op.name} <= _EARLY:
         return False
     if early and any(n.op.name != "map" and n.attrs.get("scalars") is None and n.op.name != "scale" for n in (made, node)):
         return False
+    return True
+
+
+def _alike(made: Node, node: Node) -> bool:
+    """Whether one's result may be computed where the other's is."""
     a, b = made.output.type, node.output.type
-    return a.shape == b.shape and a.layout == b.layout and a.fixed == b.fixed and a.dtype in ("float32", "bool")
+    return (made.segment, made.frozen) == (node.segment, node.frozen) and len(made.outputs) == 1 and a.shape == b.shape and a.layout == b.layout and \
+        a.fixed == b.fixed and a.dtype in ("float32", "bool")
 
 
 # The reductions that may take over a program: how rows are folded, what is done to the program's result first, the operation
@@ -84,7 +110,7 @@ FOLDS: dict[str, tuple[str, str, str]] = {
 }
 
 
-def _folds(made: Node, node: Node, early: bool) -> bool:
+def _folds(made: Node, node: Node, early: bool, long: set[int]) -> bool:
     if early or made.segment != node.segment or made.op.program is None or len(made.outputs) > 1 or len(node.inputs) > 1:
         return False
     x = made.output  # a sum to what was repeated along the batch is right for smaller ones than the planned

@@ -18,6 +18,25 @@ ACTIVATIONS = {"relu": lambda a: ("relu", 0.0, 0.0), "leaky_relu": lambda a: ("l
                "clip": lambda a: ("clip", a["low"], a["high"])}
 
 
+GATES = {"sigmoid": "silu", "hardsigmoid": "hardswish"}
+
+
+def name_gates(graph: Graph) -> None:
+    """``x * sigmoid(x)`` is SiLU and ``x * hardsigmoid(x)`` hardswish, as some exporters write them: one pass over memory.
+    Before differentiation."""
+    users = graph.users()
+    for node in graph.nodes:
+        if node.op.name != "mul" or node.attrs.get("scalars") is not None or len(node.inputs) != 2:
+            continue
+        for x, gate in (node.inputs, node.inputs[::-1]):
+            made = gate.node
+            if made is not None and made.op.name in GATES and made.inputs[0] is x and len(users[gate]) == 1 and \
+                    made.frozen == node.frozen and gate not in graph.outputs and gate not in graph.roots:
+                node.op, node.inputs, node.attrs = operator(GATES[made.op.name]), [x], {}
+                break
+    remove_dead(graph)
+
+
 def absorb_flatten(graph: Graph) -> None:
     """Linear reads pixels directly; its weight's columns are permuted when packed. Before differentiation."""
     for node in graph.nodes:

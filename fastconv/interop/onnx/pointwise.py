@@ -158,6 +158,8 @@ def swish(node: Node, x):
 @register("HardSigmoid")
 def hard_sigmoid(node: Node, x):
     alpha, beta = float(node.get("alpha", 0.2)), float(node.get("beta", 0.5))
+    if np.float32(alpha) == np.float32(1 / 6) and beta == 0.5:
+        return F.hardsigmoid(tensor(x))
     return F.hardtanh(tensor(x) * alpha + beta, 0.0, 1.0)
 
 
