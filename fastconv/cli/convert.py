@@ -20,7 +20,7 @@ def add(commands) -> None:
     parser.add_argument("--network", metavar="NAME", help="the network of fastconv.zoo that weights belong to")
     parser.add_argument("--num-classes", type=whole, metavar="N", help="of --network (default: what its weights have)")
     parser.add_argument("--input-size", type=extent, metavar="SIZE", help="height and width of an input, for .onnx "
-                        "(default: the model's, or the network's usual one)")
+                        "(default: the model's, or the network's usual one; any, where an ONNX model takes any)")
     parser.add_argument("--force", action="store_true", help="write over a file that is there")
 
 
@@ -37,8 +37,12 @@ def run(arguments) -> None:
         raise FileExistsError(f"{target!r} is there already: --force writes over it")
     if os.path.isdir(source):
         raise IsADirectoryError(f"cannot read {source!r}: it is a directory")
-    model = _network(arguments, endings[0])
-    if model is not None:
+    read = _as_read(arguments, endings)
+    model = _network(arguments, endings[0]) if read is None else None
+    if read is not None:
+        save(read, target)
+        count = len(read.state_dict())
+    elif model is not None:
         shape = {i.name: ((1, *model.shape), i.dtype) for i in model.network.inputs} if \
             hasattr(model.network, "input_names") else (1, *model.shape)
         save(model.network, target, shape)
@@ -53,6 +57,17 @@ def run(arguments) -> None:
         print(json.dumps({"source": source, "target": target, "arrays": count, "bytes": os.path.getsize(target)}))
     else:
         print(printable(f"{target}: {count} arrays, {os.path.getsize(target):,} bytes"))
+
+
+def _as_read(arguments, endings: list[str]):
+    """An ONNX model that is written without being traced, whatever inputs it takes: as it is, or its weights."""
+    if endings[0] != ".onnx" or not os.path.isfile(arguments.source) or arguments.network or arguments.input_size:
+        return None
+    from fastconv.interop.onnx import load_onnx
+    from fastconv.interop.onnx.kept import as_read
+
+    network = load_onnx(arguments.source)
+    return network if endings[1] != ".onnx" or as_read(network) is not None else None
 
 
 def _network(arguments, ending: str):

@@ -92,8 +92,8 @@ def _fits(made: Node, node: Node, early: bool, long: set[int]) -> bool:
 def _alike(made: Node, node: Node) -> bool:
     """Whether one's result may be computed where the other's is."""
     a, b = made.output.type, node.output.type
-    return (made.segment, made.frozen, a.shape, a.layout, a.fixed) == (node.segment, node.frozen, b.shape, b.layout, b.fixed) \
-        and len(made.outputs) == 1 and a.dtype in ("float32", "bool")
+    return (made.segment, made.frozen, len(made.outputs)) == (node.segment, node.frozen, 1) and \
+        (a.shape, a.layout, a.fixed) == (b.shape, b.layout, b.fixed) and a.dtype in ("float32", "bool")
 
 
 # The reductions that may take over a program: how rows are folded, what is done to the program's result first, the operation

@@ -14,7 +14,7 @@ from fastconv.measure.peers import missing
 
 from .helpers import done, refused
 
-pytest.importorskip("onnx", reason="the package onnx is not installed")
+onnx = pytest.importorskip("onnx", reason="the package onnx is not installed")
 
 
 @pytest.fixture
@@ -57,6 +57,23 @@ def test_run_on_arrays(files, capsys):
     assert "output (3, 4) float32" in out
     with np.load(path / "o.npz") as found:
         np.testing.assert_allclose(found["output"], fc.compile(net, x.shape)(x.astype(np.float32)), rtol=1e-5, atol=1e-6)
+
+
+def test_convert_asks_for_no_sizes(tmp_path, capsys):
+    """Models of several inputs, of any size: their weights, and themselves, are written without being run."""
+    weight = np.ones((2, 3, 1, 1), np.float32)
+    h, float_ = onnx.helper, onnx.TensorProto.FLOAT
+    values = {n: h.make_tensor_value_info(n, float_, ["N", c, "H", "W"]) for n, c in (("a", 3), ("b", 2), ("y", 2))}
+    graph = h.make_graph([h.make_node("Conv", ["a", "w"], ["c"]), h.make_node("Add", ["c", "b"], ["y"])], "two",
+                         [values["a"], values["b"]], [values["y"]], [onnx.numpy_helper.from_array(weight, "w")])
+    made = h.make_model(graph, opset_imports=[h.make_opsetid("", 18)], ir_version=8)
+    (tmp_path / "m.onnx").write_bytes(made.SerializeToString())
+    for target in ("n.onnx", "w.npz", "w.safetensors", "w.pth"):
+        done(capsys, "convert", tmp_path / "m.onnx", tmp_path / target)
+    again = onnx.load(tmp_path / "n.onnx").graph
+    assert list(again.input) == list(made.graph.input) and list(again.node) == list(made.graph.node)
+    with np.load(tmp_path / "w.npz") as found:
+        assert (found["w"] == weight).all()
 
 
 def test_convert_every_way(files, capsys):
