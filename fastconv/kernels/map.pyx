@@ -249,7 +249,7 @@ def map(*, shape, inputs, outputs, program, results, batched=False, whole=False,
 
 
 #: Instructions that bytes and int32 have as they lie (map/narrow.inl.h): of one dtype to the same, and to truths.
-NARROW = frozenset(("add", "sub", "mul", "maximum", "minimum", "bitwise_and", "bitwise_or", "bitwise_xor"))
+NARROW = frozenset(("add", "sub", "mul", "maximum", "minimum", "fmax", "fmin", "bitwise_and", "bitwise_or", "bitwise_xor"))
 NARROW_TRUTHS = frozenset(("eq", "ne", "lt", "le", "gt", "ge", "logical_and", "logical_or", "logical_xor", "logical_not"))
 
 

@@ -18,7 +18,8 @@ def some(dtype, shape=(3, 70)):
 LOGIC = {name: getattr(np, name) for name in ("logical_and", "logical_or", "logical_xor")}
 COMPARED = {"eq": np.equal, "ne": np.not_equal, "lt": np.less, "le": np.less_equal, "gt": np.greater, "ge": np.greater_equal}
 CLOSED = {"add": np.add, "sub": np.subtract, "mul": np.multiply, "maximum": np.maximum, "minimum": np.minimum,
-          "bitwise_and": np.bitwise_and, "bitwise_or": np.bitwise_or, "bitwise_xor": np.bitwise_xor}
+          "fmax": np.fmax, "fmin": np.fmin, "bitwise_and": np.bitwise_and,
+          "bitwise_or": np.bitwise_or, "bitwise_xor": np.bitwise_xor}
 
 
 @pytest.mark.parametrize("dtype", [*DTYPES, np.bool_])
@@ -143,3 +144,20 @@ def test_in_networks():
     want = np.zeros((8, 3), np.float32)
     np.add.at(want, ids % 8, np.where(pad[..., None], 0, gate) + np.zeros((2, 3, 3), np.float32))
     np.testing.assert_allclose(net.table.weight.grad, want, rtol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", [(1,), (4099,), (3, 70), (70, 3), (5, 1025, 2), (2, 3, 70_001)])
+def test_extremes_of_runs(dtype, shape):
+    """Side by side, beside one another and apart, the ends of the dtype among them."""
+    x = some(dtype, shape)
+    for y in (x, np.repeat(x, 2, -1)[..., ::2], x[..., ::-1], np.asfortranarray(x), np.full_like(x, np.iinfo(dtype).min),
+              np.full_like(x, np.iinfo(dtype).max)):
+        for axis in (*range(x.ndim), tuple(range(x.ndim))):
+            for name, function in (("amax", np.max), ("amin", np.min)):
+                got, want = getattr(F, name)(y, axis), function(y, axis)
+                assert got.dtype == want.dtype
+                np.testing.assert_array_equal(got, want, f"{name} {axis}")
+        values, places = F.max(y, 0)
+        np.testing.assert_array_equal(values, y.max(0))
+        np.testing.assert_array_equal(places, y.argmax(0))

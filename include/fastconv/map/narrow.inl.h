@@ -57,11 +57,13 @@ FC_NARROWS(FC_SAME, FC_TRUTH)
 #undef FC_TRUTH
 
 // The function of an instruction over elements of `element`; null where there is none.
-FC_INLINE NarrowOp narrow_op(int op, int64_t element) {
+FC_NOINLINE NarrowOp narrow_op(int op, int64_t element) {
     switch (op) {
 #define FC_CASE(name, body) case map_code_##name: return element == FC_INT32 ? narrow_op_##name<int32_t> : narrow_op_##name<uint8_t>;
         FC_NARROWS(FC_CASE, FC_CASE)
 #undef FC_CASE
+        case map_code_fmax: return narrow_op(map_code_maximum, element);
+        case map_code_fmin: return narrow_op(map_code_minimum, element);
         default: return nullptr;
     }
 }
