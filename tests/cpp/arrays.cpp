@@ -267,9 +267,6 @@ void test_arrays(Bench& b) {
         map(b, 3, 5, C, 512, false, false);
         map(b, 2, 70, C, 1024, true, false);
         map(b, 1, 45, C, 512, false, true);
-        activations(b, 2, 31, C, C);
-        activations(b, 2, 31, C, C + 5);
-        activations(b, 2, 31, 64, 96);
         copies(b, 2, 9, C);
         copies(b, 1, 64, C);
         scans(b, C, 20);
@@ -289,4 +286,8 @@ void test_arrays(Bench& b) {
     for (int64_t M : {1, 2, 3, 4}) products(b, FC_B_DOT, 2, M, 21, 300, 1);
     for (int64_t M : {1, 2}) products(b, FC_B_THIN, 1, M, 300, 100, 1);
     products(b, FC_B_SCRATCH, 2, 5, 40, 500, 3);
+    for (int64_t C : {1, 33, 64, 130}) {
+        activations(b, 2, 31, C, C);
+        activations(b, 2, 31, C, C + 5);
+    }
 }

@@ -268,10 +268,15 @@ FC_INLINE MapBlock map_block(const ProgramArgs* a, const MapGeometry& g, int64_t
 
 // One instruction over rows of floats that are whole units, at a distance from one another: row by row, where they lie.
 FC_INLINE bool map_is_rowwise(const ProgramArgs* a) {
-    bool is = a->instructions == 1 && a->outputs == 1 && !a->fold && !a->turned;
-    for (int64_t i = 0; i < a->inputs + a->outputs; ++i)
-        is &= a->operands[i].element == FC_FLOAT32 && a->operands[i].strides[a->rank - 1] == 1;
-    return is;
+    const int64_t last = a->rank - 1;
+    if (a->instructions != 1 || a->outputs != 1 || a->fold || a->turned || last == 0 || a->extents[last] % kUnit) return false;
+    bool apart = false;
+    for (int64_t i = 0; i < a->inputs + a->outputs; ++i) {
+        const FcOperand* o = &a->operands[i];
+        if (o->element != FC_FLOAT32 || o->strides[last] != 1) return false;
+        apart |= o->strides[last - 1] != 0 && o->strides[last - 1] != a->extents[last];
+    }
+    return apart;
 }
 inline void map_rowwise(const ProgramArgs* a, const MapBlock& b, MapRegister* registers) {
     const FcInstruction* c = a->code;
@@ -329,8 +334,7 @@ inline void map_run(const ProgramArgs* a, int64_t begin, int64_t end, void* scra
     for (int64_t at = begin * g.per; at < stop; ++at) {
         int64_t index[FC_MAP_RANK];
         MapBlock b = map_block(a, g, at, index);
-        if (rowwise && b.rows > 1 && b.single && b.columns % kUnit == 0 &&
-            !(map_is_run(a, &a->operands[0], b) && map_is_run(a, &a->operands[a->inputs], b))) {
+        if (rowwise && b.rows > 1 && b.single) {
             map_rowwise(a, b, registers);
             continue;
         }
