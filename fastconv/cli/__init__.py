@@ -17,7 +17,7 @@ from fastconv.cli._completion import SHELLS, PrintCompletion
 EXIT_CODES = """Exit codes: 0 done; 1 bad data, model or file, a package that is missing, or a training that failed; 2 wrong
 usage; 130 interrupted (Ctrl-C); 143 terminated (SIGTERM); of bench --compare 1 for something slower, 2 for what cannot be
 compared. An error is one line on stderr, with --debug a traceback."""
-COMMANDS = ("train", "predict", "run", "evaluate", "summary", "convert", "bench", "tune", "config")
+COMMANDS = ("train", "predict", "run", "evaluate", "summary", "convert", "bench", "profile", "tune", "config")
 PLAIN = (UsageError, ValueError, OSError, ImportError, FloatingPointError, MemoryError)  # whose message says it all
 
 

@@ -78,6 +78,7 @@ ROLES = {
     ("run", "model"): READS, ("run", "inputs"): READS, ("run", "labels"): READS, ("run", "output"): WORDS,
     ("run", "tuned"): READS, ("run", "scale"): WORDS, ("run", "mean"): WORDS,
     ("run", "std"): WORDS, ("convert", "source"): READS, ("convert", "target"): WORDS, ("convert", "network"): WORDS,
+    ("profile", "model"): READS, ("profile", "tuned"): READS,
     ("tune", "save"): WRITES, ("bench", "compare"): WORDS,  # two files: tests/measure/test_bench_compare.py
     **{(name, "json"): WRITES for name in BENCHMARKS}, **{(name, "peers"): WORDS for name in BENCHMARKS},
     **{(name, "markdown"): WRITES for name in BENCHMARKS}, **{(name, "picture"): WRITES for name in BENCHMARKS},

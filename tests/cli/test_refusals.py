@@ -20,9 +20,10 @@ COMMANDS = {
     "summary": ("summary", "{model}"),
     "convert": ("convert", "{model}", "{weights}", "--force"),
     "bench": ("bench", "{model}", "--seconds", "0.01"),
+    "profile": ("profile", "{model}", "--rounds", 1),
     "tune": ("tune", "{model}", "--rounds", 1, "--save", "{choices}"),
 }
-MODELS = ("predict", "run", "evaluate", "summary", "convert", "bench", "tune")
+MODELS = ("predict", "run", "evaluate", "summary", "convert", "bench", "profile", "tune")
 
 
 class Place:
@@ -188,7 +189,7 @@ def test_a_signal(name, number, place, capsys, monkeypatch):
         raise AssertionError("the signal was not delivered")
 
     where = {"summary": (summary, "summary"), "tune": (tune, "measure"), "bench": (race, "run"),
-             "convert": (native, "save")}
+             "convert": (native, "save"), "profile": (Engine, "profile")}
     monkeypatch.setattr(*where.get(name, (Engine, "__call__")), stop)
     code, output, error = call(capsys, *place.command(name))
     assert (code, output) == ((130, "") if number == signal.SIGINT else (143, ""))
