@@ -13,6 +13,11 @@ from torch.nn import functional as TF  # noqa: E402
 
 import fastconv as fc  # noqa: E402
 
+try:
+    import onnxruntime
+except ImportError:
+    onnxruntime = None
+
 torch.manual_seed(3)
 
 
@@ -145,6 +150,110 @@ class Functions(nn.Module):
                 TF.instance_norm(x), TF.elu(x) + TF.selu(x) + TF.softplus(x) + TF.softsign(x))
 
 
+class Anchors(nn.Module):
+    """A detector without anchors: parts split and joined, sides of boxes as means over bins, scales of strides."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem, self.a = block(3, 16, 3, 4, act=nn.SiLU), block(16, 32, 1, act=nn.SiLU)
+        self.m = block(16, 16, act=nn.SiLU)
+        self.down, self.pool = block(48, 32, 3, 2, act=nn.SiLU), block(128, 48, 1, act=nn.SiLU)
+        self.heads, self.bins = nn.ModuleList([nn.Conv2d(48, 37, 1), nn.Conv2d(48, 37, 1)]), nn.Conv2d(8, 1, 1, bias=False)
+        self.bins.weight.data = torch.arange(8.0).view(1, 8, 1, 1)
+
+    def forward(self, x):
+        a, b = self.a(self.stem(x)).chunk(2, 1)
+        x = torch.cat([a, b, b + self.m(b)], 1)
+        pools = [self.down(x)]
+        for _ in range(3):
+            pools.append(TF.max_pool2d(pools[-1], 5, 1, 2))
+        y = self.pool(torch.cat(pools, 1))
+        maps = [head(f) for head, f in zip(self.heads, (x, y), strict=True)]
+        places, strides = [], []
+        for f, stride in zip(maps, (4.0, 8.0), strict=True):
+            h, w = f.shape[2:]
+            rows, columns = torch.meshgrid(torch.arange(h) + 0.5, torch.arange(w) + 0.5, indexing="ij")
+            places.append(torch.stack((columns, rows), -1).view(-1, 2))
+            strides.append(torch.full((h * w, 1), stride))
+        box, scores = torch.cat([f.view(f.shape[0], 37, -1) for f in maps], 2).split((32, 5), 1)
+        n, _, count = box.shape
+        low, high = self.bins(box.view(n, 4, 8, count).transpose(2, 1).softmax(1)).view(n, 4, count).chunk(2, 1)
+        middle = torch.cat(places).transpose(0, 1)[None]
+        corners = middle - low, middle + high
+        box = torch.cat(((corners[0] + corners[1]) / 2, corners[1] - corners[0]), 1) * torch.cat(strides).transpose(0, 1)
+        return torch.cat((box, scores.sigmoid()), 1)
+
+
+class Peaks(nn.Module):
+    """Points: local maxima, the best of them, and what stands there."""
+
+    def __init__(self):
+        super().__init__()
+        self.body, self.heat, self.size = block(3, 16, 3, 4), nn.Conv2d(16, 3, 1), nn.Conv2d(16, 2, 1)
+
+    def forward(self, x):
+        f = self.body(x)
+        heat = self.heat(f).sigmoid()
+        n, _, h, w = heat.shape
+        scores, at = torch.topk((heat * (TF.max_pool2d(heat, 3, 1, 1) == heat).float()).view(n, -1), 6)
+        place = at % (h * w)
+        size = self.size(f).permute(0, 2, 3, 1).reshape(n, -1, 2).gather(1, place[..., None].expand(n, 6, 2))
+        rows = torch.div(place, w, rounding_mode="floor").float()
+        return torch.stack([rows, (place % w).float(), size[..., 0], scores], -1)
+
+
+class Styled(nn.Module):
+    """A convolution whose weights follow from an input, one group an image."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight, self.style = nn.Parameter(torch.randn(8, 6, 3, 3)), nn.Linear(10, 6)
+
+    def forward(self, x, z):
+        n, c, h, w = x.shape
+        k = self.weight[None] * self.style(z)[:, None, :, None, None]
+        k = k * torch.rsqrt(k.pow(2).sum([2, 3, 4], keepdim=True) + 1e-8)
+        y = TF.conv2d(x.reshape(1, n * c, h, w), k.reshape(n * 8, c, 3, 3), padding=1, groups=n)
+        return TF.leaky_relu(y.reshape(n, 8, h, w), 0.2)
+
+
+class Speech(nn.Module):
+    """Windows of a signal, their spectrum, steps with states that come and go."""
+
+    def __init__(self):
+        super().__init__()
+        self.basis, self.conv = nn.Parameter(torch.randn(34, 1, 64) / 8), nn.Conv1d(17, 8, 3, 2, 1)
+        self.steps, self.out = nn.LSTM(8, 8, 2), nn.Conv1d(8, 1, 1)
+
+    def forward(self, x, h, c):
+        x = TF.conv1d(TF.pad(x, (0, 16), mode="reflect")[:, None], self.basis, stride=32)
+        x = TF.relu(self.conv(torch.sqrt(x[:, :17] ** 2 + x[:, 17:] ** 2))).permute(2, 0, 1)
+        x, (h, c) = self.steps(x, (h, c))
+        return self.out(TF.relu(x).permute(1, 2, 0)).sigmoid().mean(2), h, c
+
+
+class Turned(nn.Module):
+    """Attention with positions as rotations, each step behind those before it."""
+
+    def __init__(self):
+        super().__init__()
+        self.qkv, self.out, self.scale = nn.Linear(32, 96), nn.Linear(32, 32), nn.Parameter(torch.randn(32))
+
+    def forward(self, x):
+        n, t, _ = x.shape
+        y = x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + 1e-6) * self.scale
+        q, k, v = self.qkv(y).view(n, t, 3, 4, 8).permute(2, 0, 3, 1, 4).unbind(0)
+        angles = torch.arange(t).float()[:, None] * (10000 ** -(torch.arange(0, 8, 2).float() / 8))[None]
+        turn = angles.cos(), angles.sin()
+
+        def turned(z):
+            a, b = z[..., ::2], z[..., 1::2]
+            return torch.stack([a * turn[0] - b * turn[1], a * turn[1] + b * turn[0]], -1).flatten(-2)
+
+        y = TF.scaled_dot_product_attention(turned(q), turned(k), v, is_causal=True)
+        return x + self.out(y.transpose(1, 2).reshape(n, t, 32))
+
+
 def numbers(*shape):
     return torch.randn(*shape)
 
@@ -157,7 +266,12 @@ CASES = [(UNet, (9, 11, 13, 17, 20), {0: "n", 2: "h", 3: "w"}, [[numbers(1, 3, 3
          (Reader, (9, 13, 20), {0: "n"}, [[numbers(2, 1, 16, 40)], [numbers(1, 1, 16, 40)]]),
          (Waves, (7, 13, 20), {0: "n", 2: "t"}, [[numbers(1, 1, 200)], [numbers(2, 1, 77)]]),
          (Mobile, (9, 13, 20), {0: "n", 2: "h", 3: "w"}, [[numbers(1, 16, 8, 8)], [numbers(2, 16, 7, 9)]]),
-         (Functions, (14, 20), {}, [[numbers(2, 4, 10, 12)]])]
+         (Functions, (14, 20), {}, [[numbers(2, 4, 10, 12)]]),
+         (Anchors, (11, 17, 20), {0: "n", 2: "h", 3: "w"}, [[numbers(1, 3, 64, 64)], [numbers(2, 3, 32, 96)]]),
+         (Peaks, (11, 17), {0: "n", 2: "h", 3: "w"}, [[numbers(1, 3, 32, 32)], [numbers(2, 3, 32, 48)]]),
+         (Styled, (13, 20), {}, [[numbers(2, 6, 9, 8), numbers(2, 10)]]),
+         (Speech, (13, 20), {}, [[numbers(2, 256), numbers(2, 2, 8), numbers(2, 2, 8)]]),
+         (Turned, (17, 20), {0: "n", 1: "t"}, [[numbers(2, 6, 32)], [numbers(1, 9, 32)]])]
 
 
 @pytest.mark.parametrize(("kind", "opset", "axes", "given"),
@@ -176,6 +290,9 @@ def test_the_same_outputs(kind, opset, axes, given, tmp_path):
     path = tmp_path / "net.onnx"
     path.write_bytes(file.getvalue())
     read = fc.load(path).eval()
+    fc.save(read, tmp_path / "again.onnx")
+    sessions = [onnxruntime.InferenceSession(str(tmp_path / "again.onnx"), providers=["CPUExecutionProvider"])] \
+        if onnxruntime is not None and opset > 7 else []
     for inputs in given:
         with torch.no_grad():
             want = net(*inputs)
@@ -183,7 +300,8 @@ def test_the_same_outputs(kind, opset, axes, given, tmp_path):
         arrays = [t.numpy() for t in inputs]
         shapes = {n: (a.shape, a.dtype.name) for n, a in zip(names, arrays, strict=True)}
         compiled = fc.compile(read, shapes)(*arrays)
-        for got in (read.run(*arrays), compiled if isinstance(compiled, tuple) else (compiled,)):
+        written = [session.run(None, dict(zip(names, arrays, strict=True))) for session in sessions]
+        for got in (read.run(*arrays), compiled if isinstance(compiled, tuple) else (compiled,), *written):
             assert len(got) == len(want)
             for a, b in zip(got, want, strict=True):
                 assert a.shape == b.shape
