@@ -65,8 +65,9 @@ class Compiled(Call):
         if self.program is None:
             return 0
         scratch = sum(s.scratch_bytes for s in self.program.segments.values())
-        lowered = self.lowered
-        return self.program.touched + lowered.weights_bytes + lowered.own_bytes + scratch * get_num_threads()
+        lowered, touched = self.lowered, self.program.touched
+        touched += (lowered.arena_bytes - touched) // 64  # address space has its limits, too
+        return touched + lowered.weights_bytes + lowered.own_bytes + scratch * get_num_threads()
 
     def unbind(self) -> None:
         """Gives the memory back."""

@@ -104,7 +104,8 @@ _FLOAT32 = np.dtype(np.float32)
 
 def add(input, other, *, alpha=1):
     """``input + alpha * other``, of two arrays of shapes that broadcast, or of an array and a number."""
-    if type(alpha) is not int or alpha != 1 or type(input) is np.ndarray and input.dtype is not _FLOAT32:
+    if type(alpha) is not int or alpha != 1 or \
+            type(input) is np.ndarray and (input.dtype is not _FLOAT32 or not 1 < input.ndim < 6):
         return pointwise.add(input, other, alpha=alpha)
     return _add(input, other)
 

@@ -346,6 +346,8 @@ class Lowering:
     def exit(self, tensor: Tensor, segment: str, name: str) -> None:
         """Moves a tensor into the user's array of the slot of this name."""
         self._node = None
+        if tensor.layout == PIXELS and tensor.dtype != "float32":
+            raise RuntimeError(f"{tensor}: pixels of {tensor.dtype} pass no slot")
         view = self.read(tensor)
         slot = self.slots.setdefault(name, layout_kernels.Slot())
         if prod(tensor.shape) == 0:
