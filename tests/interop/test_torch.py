@@ -4,7 +4,7 @@ import logging
 
 import numpy as np
 import pytest
-from day.networks import NETWORKS, THEIRS, load
+from day.networks import NETWORKS, SOURCE, THEIRS, load
 
 import fastconv as fc
 
@@ -14,7 +14,7 @@ from fastconv.interop.torch import compile_fx, from_torch  # noqa: E402
 
 @pytest.fixture(scope="module")
 def classes():
-    return load(THEIRS)
+    return load(SOURCE, THEIRS)
 
 
 def leaves(value):
