@@ -12,11 +12,16 @@ import numpy as np
 from fastconv.functional.record import Array, Record, array, fail, function, sample, wrong
 from fastconv.functional.structure import reshaped
 from fastconv.graph.ir import Tensor
-from fastconv.ops.matmul import contract, one, parts
+from fastconv.ops.copy import cast
+from fastconv.ops.matmul import contract as contract_floats
+from fastconv.ops.matmul import one, parts
 from fastconv.ops.views import tensor as as_tensor
 
 __all__ = ["addbmm", "addmm", "addmv", "addr", "baddbmm", "bilinear", "bmm", "chain_matmul", "dot", "einsum",
            "inner", "kron", "matmul", "mm", "mv", "outer", "tensordot", "vdot"]
+
+
+WHOLE = ("int64", "int32", "uint8", "int8")
 
 
 def taken(op: str, rank: int | None = None, **tensors) -> list[Tensor]:
@@ -30,6 +35,48 @@ def taken(op: str, rank: int | None = None, **tensors) -> list[Tensor]:
             fail(op, f"{name} has dtype {value.dtype}: expected float32", TypeError)
         found.append(value)
     return found
+
+
+def factors(op: str, rank: int | None = None, **tensors) -> list[Tensor]:
+    """The same, or of one dtype of integers."""
+    found = [as_tensor(op, name, value) for name, value in tensors.items()]
+    if not any(t.dtype in WHOLE for t in found):
+        return taken(op, rank, **dict(zip(tensors, found, strict=True)))
+    for name, t in zip(tensors, found, strict=True):
+        if rank is not None and t.ndim != rank:
+            fail(op, f"{name} of shape {tuple(t.shape)} has {t.ndim} dimensions: expected {rank}")
+        if t.dtype != found[0].dtype:
+            fail(op, f"{name} has dtype {t.dtype}: expected {found[0].dtype}, as {next(iter(tensors))} has", TypeError)
+    return found
+
+
+def contract(a: Tensor, b: Tensor, spec: str, addend: Tensor | None = None, alpha: float = 1.0, beta: float = 1.0) -> Tensor:
+    """A contraction of floats; or of integers, exact in int64, as a sum of products: all products lie in memory."""
+    if a.dtype not in WHOLE and b.dtype not in WHOLE:
+        return contract_floats(a, b, spec, addend, alpha, beta)
+    if b.dtype != a.dtype:
+        fail("matmul", f"operands have the dtypes {a.dtype} and {b.dtype}: expected one dtype", TypeError)
+    left, right, out = parts(spec)
+    order = list(dict.fromkeys(out + left + right))
+    x, y = (_lined(t, labels, order) for t, labels in ((a, left), (b, right)))
+    found = x * y
+    if len(order) > len(out):
+        found = found.sum(tuple(range(len(out), len(order))))  # type: ignore[attr-defined]
+    for name, number in (("alpha", alpha), ("beta", beta)):
+        if number != int(number):
+            fail("matmul", f"{name}={number}: expected an integer, as the arrays are of integers")
+    found = found if alpha == 1 else found * int(alpha)
+    if addend is not None and beta != 0:
+        if addend.dtype != a.dtype:
+            fail("matmul", f"input has dtype {addend.dtype}: expected {a.dtype}", TypeError)
+        found = found + (addend if beta == 1 else addend * int(beta))
+    return cast(found, a.dtype)
+
+
+def _lined(t: Tensor, labels: str, order: Sequence[str]) -> Tensor:
+    """With a dimension for each of these labels, in their order."""
+    turned = t.permute([labels.index(label) for label in order if label in labels])  # type: ignore[attr-defined]
+    return turned[tuple(slice(None) if label in labels else None for label in order)]
 
 
 def _fit(op: str, a: Tensor, b: Tensor, names: tuple[str, str], dims: tuple[int, int]) -> None:
@@ -46,7 +93,7 @@ def _number(op: str, name: str, value) -> float:
 
 
 def _added(op: str, input, a: Tensor, b: Tensor, spec: str, beta, alpha) -> Tensor:
-    (input,) = taken(op, input=input)
+    (input,) = (factors if a.dtype in WHOLE else taken)(op, input=input)
     left, right, out = parts(spec)
     sizes = dict(zip(left, a.type.shape, strict=True)) | dict(zip(right, b.type.shape, strict=True))
     shape = tuple(sizes[label] for label in out)
@@ -68,7 +115,8 @@ def matmul(input: Array, other: Array) -> Array:
     ----------
     input : array (..., M, K) or (K,)
     other : array (..., K, N) or (K,)
-        What comes before the last two dimensions is broadcast. float32.
+        What comes before the last two dimensions is broadcast. float32, or integers of one dtype: exact, and wrapping round
+        as PyTorch's; their products all lie in memory, so that this is for small matrices.
 
     Returns
     -------
@@ -80,7 +128,7 @@ def matmul(input: Array, other: Array) -> Array:
     ValueError
         Where shapes do not fit.
     """
-    a, b = taken("matmul", input=input, other=other)
+    a, b = factors("matmul", input=input, other=other)
     for name, t in (("input", a), ("other", b)):
         if t.ndim == 0:
             fail("matmul", f"{name} has 0 dimensions: expected at least 1")
@@ -102,7 +150,7 @@ def matmul(input: Array, other: Array) -> Array:
           method="mm")
 def mm(input: Array, mat2: Array) -> Array:
     """Product of two matrices (M, K) and (K, N), float32. Raises ValueError where shapes do not fit."""
-    a, b = taken("mm", 2, input=input, mat2=mat2)
+    a, b = factors("mm", 2, input=input, mat2=mat2)
     _fit("mm", a, b, ("input", "mat2"), (1, 0))
     return contract(a, b, "ab,bc->ac")
 
@@ -113,7 +161,7 @@ def mm(input: Array, mat2: Array) -> Array:
           method="bmm")
 def bmm(input: Array, mat2: Array) -> Array:
     """Products of B pairs of matrices (B, M, K) and (B, K, N), float32. Raises ValueError where shapes do not fit."""
-    a, b = taken("bmm", 3, input=input, mat2=mat2)
+    a, b = factors("bmm", 3, input=input, mat2=mat2)
     _fit("bmm", a, b, ("input", "mat2"), (0, 0))
     _fit("bmm", a, b, ("input", "mat2"), (2, 1))
     return contract(a, b, "abc,acd->abd")
@@ -124,7 +172,7 @@ def bmm(input: Array, mat2: Array) -> Array:
           method="mv")
 def mv(input: Array, vec: Array) -> Array:
     """Product of a matrix (M, K) and a vector (K,), float32. Raises ValueError where shapes do not fit."""
-    (a,), (b,) = taken("mv", 2, input=input), taken("mv", 1, vec=vec)
+    (a,), (b,) = factors("mv", 2, input=input), factors("mv", 1, vec=vec)
     _fit("mv", a, b, ("input", "vec"), (1, 0))
     return contract(a, b, "ab,b->a")
 
@@ -134,7 +182,7 @@ def mv(input: Array, vec: Array) -> Array:
                          wrong(ValueError, "expected 1", (2, 2), (2, 2))], method="dot")
 def dot(input: Array, tensor: Array) -> Array:
     """Sum of the products of two vectors (K,), float32. Raises ValueError where shapes do not fit."""
-    a, b = taken("dot", 1, input=input, tensor=tensor)
+    a, b = factors("dot", 1, input=input, tensor=tensor)
     _fit("dot", a, b, ("input", "tensor"), (0, 0))
     return contract(a, b, "a,a->")
 
@@ -143,7 +191,7 @@ def dot(input: Array, tensor: Array) -> Array:
           method="vdot")
 def vdot(input: Array, other: Array) -> Array:
     """:func:`dot`; of real numbers, the two are one."""
-    a, b = taken("vdot", 1, input=input, other=other)
+    a, b = factors("vdot", 1, input=input, other=other)
     _fit("vdot", a, b, ("input", "other"), (0, 0))
     return contract(a, b, "a,a->")
 
@@ -154,7 +202,7 @@ def inner(input: Array, other: Array) -> Array:
     """Sums of products over the last dimension of both, (..., K) and (..., K), for all pairs of the others; float32.
 
     Raises ValueError where the last extents differ."""
-    a, b = taken("inner", input=input, other=other)
+    a, b = factors("inner", input=input, other=other)
     if a.ndim == 0 or b.ndim == 0:
         labels = ascii_letters[:max(a.ndim, b.ndim)]
         return contract(a, b, f"{labels[:a.ndim]},{labels[:b.ndim]}->{labels}")
@@ -168,7 +216,7 @@ def inner(input: Array, other: Array) -> Array:
           method="outer")
 def outer(input: Array, vec2: Array) -> Array:
     """All products of the elements of two vectors, (M,) and (N,), as (M, N); float32."""
-    a, b = taken("outer", 1, input=input, vec2=vec2)
+    a, b = factors("outer", 1, input=input, vec2=vec2)
     return contract(a, b, "a,b->ab")
 
 
@@ -179,7 +227,7 @@ def outer(input: Array, vec2: Array) -> Array:
                          wrong(TypeError, "beta='a'", (3, 5), (3, 4), (4, 5), beta="a")], method="addmm")
 def addmm(input: Array, mat1: Array, mat2: Array, *, beta: float = 1, alpha: float = 1) -> Array:
     """``beta * input + alpha * mat1 @ mat2`` of (M, K) and (K, N); input is broadcast to (M, N), ignored where beta is 0."""
-    a, b = taken("addmm", 2, mat1=mat1, mat2=mat2)
+    a, b = factors("addmm", 2, mat1=mat1, mat2=mat2)
     _fit("addmm", a, b, ("mat1", "mat2"), (1, 0))
     return _added("addmm", input, a, b, "ab,bc->ac", beta, alpha)
 
@@ -188,7 +236,7 @@ def addmm(input: Array, mat1: Array, mat2: Array, *, beta: float = 1, alpha: flo
           wrong=lambda: [wrong(ValueError, "vec of shape (3,)", (3,), (3, 4), (3,))], method="addmv")
 def addmv(input: Array, mat: Array, vec: Array, *, beta: float = 1, alpha: float = 1) -> Array:
     """``beta * input + alpha * mat @ vec`` of (M, K) and (K,); input is broadcast to (M,)."""
-    (a,), (b,) = taken("addmv", 2, mat=mat), taken("addmv", 1, vec=vec)
+    (a,), (b,) = factors("addmv", 2, mat=mat), factors("addmv", 1, vec=vec)
     _fit("addmv", a, b, ("mat", "vec"), (1, 0))
     return _added("addmv", input, a, b, "ab,b->a", beta, alpha)
 
@@ -197,7 +245,7 @@ def addmv(input: Array, mat: Array, vec: Array, *, beta: float = 1, alpha: float
           wrong=lambda: [wrong(ValueError, "cannot be broadcast", (3, 3), (3,), (4,))], method="addr")
 def addr(input: Array, vec1: Array, vec2: Array, *, beta: float = 1, alpha: float = 1) -> Array:
     """``beta * input + alpha * outer(vec1, vec2)``; input is broadcast to (M, N)."""
-    a, b = taken("addr", 1, vec1=vec1, vec2=vec2)
+    a, b = factors("addr", 1, vec1=vec1, vec2=vec2)
     return _added("addr", input, a, b, "a,b->ab", beta, alpha)
 
 
@@ -206,7 +254,7 @@ def addr(input: Array, vec1: Array, vec2: Array, *, beta: float = 1, alpha: floa
           wrong=lambda: [wrong(ValueError, "batch2 of shape (3, 4, 5)", (2, 3, 5), (2, 3, 4), (3, 4, 5))], method="baddbmm")
 def baddbmm(input: Array, batch1: Array, batch2: Array, *, beta: float = 1, alpha: float = 1) -> Array:
     """``beta * input + alpha * bmm(batch1, batch2)``; input is broadcast to (B, M, N)."""
-    a, b = taken("baddbmm", 3, batch1=batch1, batch2=batch2)
+    a, b = factors("baddbmm", 3, batch1=batch1, batch2=batch2)
     _fit("baddbmm", a, b, ("batch1", "batch2"), (0, 0))
     _fit("baddbmm", a, b, ("batch1", "batch2"), (2, 1))
     return _added("baddbmm", input, a, b, "abc,acd->abd", beta, alpha)
@@ -216,7 +264,7 @@ def baddbmm(input: Array, batch1: Array, batch2: Array, *, beta: float = 1, alph
           wrong=lambda: [wrong(ValueError, "batch2 of shape (3, 4, 5)", (3, 5), (2, 3, 4), (3, 4, 5))], method="addbmm")
 def addbmm(input: Array, batch1: Array, batch2: Array, *, beta: float = 1, alpha: float = 1) -> Array:
     """``beta * input + alpha * (the sum of the products of all pairs of matrices)``; input is broadcast to (M, N)."""
-    a, b = taken("addbmm", 3, batch1=batch1, batch2=batch2)
+    a, b = factors("addbmm", 3, batch1=batch1, batch2=batch2)
     _fit("addbmm", a, b, ("batch1", "batch2"), (0, 0))
     _fit("addbmm", a, b, ("batch1", "batch2"), (2, 1))
     return _added("addbmm", input, a, b, "abc,acd->bd", beta, alpha)
@@ -244,7 +292,7 @@ def tensordot(a: Array, b: Array, dims=2, out=None) -> Array:
         The other dimensions of ``a``, then those of ``b``.
     """
     _unused("tensordot", out=out)
-    x, y = taken("tensordot", a=a, b=b)
+    x, y = factors("tensordot", a=a, b=b)
     if isinstance(dims, (int, np.integer)) and not isinstance(dims, bool):
         if not 0 <= dims <= min(x.ndim, y.ndim):
             fail("tensordot", f"dims={dims}: expected 0 to {min(x.ndim, y.ndim)}, for operands of shapes {tuple(x.shape)} "
@@ -288,13 +336,13 @@ def _unused(op: str, **arguments) -> None:
           reference=lambda *m: np.linalg.multi_dot(m) if len(m) > 1 else m[0])
 def chain_matmul(*matrices: Array) -> Array:
     """Product of several matrices, in the order of the fewest multiplications (of all ways of bracketing)."""
-    found = [taken("chain_matmul", 2, **{f"matrices[{i}]": m})[0] for i, m in enumerate(matrices)]
+    found = [factors("chain_matmul", 2, **{f"matrices[{i}]": m})[0] for i, m in enumerate(matrices)]
     if not found:
         fail("chain_matmul", "no matrices given: expected at least 1")
     for i in range(len(found) - 1):
         _fit("chain_matmul", found[i], found[i + 1], (f"matrices[{i}]", f"matrices[{i + 1}]"), (1, 0))
     if len(found) == 1:
-        return contract(found[0], as_tensor("chain_matmul", "1", one()), "ab,->ab")
+        return contract(found[0], as_tensor("chain_matmul", "1", one().astype(found[0].dtype)), "ab,->ab")
     size = [found[0].type.shape[0], *(m.type.shape[1] for m in found)]
     cost: dict[tuple[int, int], tuple[int, int]] = {(i, i): (0, i) for i in range(len(found))}
     for length in range(1, len(found)):
@@ -324,8 +372,8 @@ def bilinear(input1: Array, input2: Array, weight: Array, bias: Array | None = N
     weight : array (out_features, in1_features, in2_features)
     bias : array (out_features,), optional
     """
-    x, y = taken("bilinear", input1=input1, input2=input2)
-    (w,) = taken("bilinear", 3, weight=weight)
+    x, y = factors("bilinear", input1=input1, input2=input2)
+    (w,) = factors("bilinear", 3, weight=weight)
     if x.ndim < 1 or x.type.shape[:-1] != y.type.shape[:-1] or x.ndim != y.ndim:
         fail("bilinear", f"input1 of shape {tuple(x.shape)} and input2 of shape {tuple(y.shape)}: all but the last extents "
                          "must be equal")
@@ -334,7 +382,7 @@ def bilinear(input1: Array, input2: Array, weight: Array, bias: Array | None = N
                          f"{y.type.shape[-1]})")
     d = None
     if bias is not None:
-        (d,) = taken("bilinear", 1, bias=bias)
+        (d,) = factors("bilinear", 1, bias=bias)
         if d.type.shape != (w.type.shape[0],):
             fail("bilinear", f"bias of shape {tuple(d.shape)}: expected ({w.type.shape[0]},)")
     batch = ascii_letters[3:2 + x.ndim]
@@ -349,7 +397,7 @@ def kron(input: Array, other: Array) -> Array:
 
     The shape is the product of both, the one of fewer dimensions with ones in front.
     """
-    a, b = taken("kron", input=input, other=other)
+    a, b = factors("kron", input=input, other=other)
     rank = max(a.ndim, b.ndim)
     left, right = ascii_letters[:rank], ascii_letters[rank:2 * rank]
     shapes = [(1,) * (rank - t.ndim) + t.type.shape for t in (a, b)]
@@ -366,7 +414,7 @@ setattr(Tensor, "__rmatmul__", lambda self, other: matmul(other, self))  # noqa:
 
 def _linear(input: Array, weight: Array, bias: Array | None = None) -> Array:
     """``input @ weight.T + bias`` where input has any number of dimensions, (..., in_features)."""
-    x, w = taken("linear", input=input, weight=weight)
+    x, w = factors("linear", input=input, weight=weight)
     if x.ndim < 1:
         fail("linear", "input of shape () has 0 dimensions: expected at least 1, (..., in_features)")
     if w.ndim not in (1, 2):
@@ -376,7 +424,7 @@ def _linear(input: Array, weight: Array, bias: Array | None = None) -> Array:
                        f"expects in_features={w.type.shape[-1]}")
     d = None
     if bias is not None:
-        (d,) = taken("linear", bias=bias)
+        (d,) = factors("linear", bias=bias)
         if d.type.shape != w.type.shape[:-1]:
             fail("linear", f"bias of shape {tuple(d.shape)}: expected {w.type.shape[:-1]}, one per output feature")
     batch, out = ascii_letters[2:1 + x.ndim], "a" if w.ndim == 2 else ""
@@ -421,7 +469,10 @@ def _einsum(equation: str, *operands: Array) -> Array:
     """
     if not isinstance(equation, str):
         fail("einsum", f"equation is a {type(equation).__name__}: expected a string", TypeError)
-    tensors = [taken("einsum", **{f"operands[{i}]": t})[0] for i, t in enumerate(operands)]
+    tensors = [factors("einsum", **{f"operands[{i}]": t})[0] for i, t in enumerate(operands)]
+    for i, t in enumerate(tensors):
+        if t.dtype != tensors[0].dtype:
+            fail("einsum", f"operands[{i}] has dtype {t.dtype}: expected {tensors[0].dtype}, as operands[0] has", TypeError)
     terms, out = _parsed(equation, tensors)
     extents: dict[str, int] = {}
     for term, t in zip(terms, tensors, strict=True):
@@ -431,7 +482,7 @@ def _einsum(equation: str, *operands: Array) -> Array:
             elif extent not in (1, extents[label]):
                 fail("einsum", f"equation {equation!r}: {label!r} has the extents {extents[label]} and {extent}")
     pairs = [_diagonals(t, term) for t, term in zip(tensors, terms, strict=True)]
-    unit = as_tensor("einsum", "1", one())
+    unit = as_tensor("einsum", "1", one().astype(tensors[0].dtype))
     if len(pairs) == 1:
         return contract(pairs[0][0], unit, f"{pairs[0][1]},->{out}")
     while len(pairs) > 1:
@@ -513,11 +564,11 @@ def _diagonals(t: Tensor, term: str) -> tuple[Tensor, str]:
         other = next(c for c in ascii_letters if c not in term)
         free = term[:j] + other + term[j + 1:]
         if m != n:  # an extent of 1 is repeated
-            eye = np.ones((m, n), np.float32) if 1 in (m, n) else None
+            eye = np.ones((m, n), t.dtype) if 1 in (m, n) else None
             if eye is None:
                 fail("einsum", f"operand of shape {tuple(t.shape)}: {term[i]!r} has the extents {m} and {n}")
         else:
-            eye = np.eye(m, dtype=np.float32)
+            eye = np.eye(m, dtype=t.dtype)
         wide = term[:j] + term[j + 1:] if m >= n else (term[:i] + other + term[i + 1: j] + term[j + 1:])
         t = contract(t, as_tensor("einsum", "the identity", eye), f"{free},{term[i]}{other}->{wide}")
         term = wide.replace(other, term[i])
