@@ -46,7 +46,7 @@ def main() -> None:
                 "python -m pytest -q tests/kernels/test_cube.py tests/house/test_public_api.py tests/house/test_objects.py "
                 "tests/house/test_docs.py -k 'not python_blocks'",
                 "python -m pytest -q tests/kernels/test_map.py tests/functional/test_records.py "
-                "-k 'smoothstep or every_instruction'"]
+                "-k 'smoothstep or squash or every_instruction'"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     for command in commands:
         command = re.sub(r"^python\b", sys.executable, command)
