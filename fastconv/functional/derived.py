@@ -41,7 +41,8 @@ def _along(x: Tensor, at: int, start: int | None, end: int | None = None, step: 
           wrong=lambda: [wrong(ValueError, "n=-1", (3, 4), -1), wrong(IndexError, "dim=2", (3, 4), 1, 2),
                          wrong(ValueError, "0 dimensions", ())])
 def diff(input: Array, n: int = 1, dim: int = -1, prepend: Array | None = None, append: Array | None = None) -> Array:
-    """Differences of neighbours along ``dim``, ``n`` times; ``prepend`` and ``append`` are joined to the input before."""
+    """Differences of neighbours along ``dim``, ``n`` times; ``prepend`` and ``append`` are joined to the input before,
+    where ``n`` is not 0."""
     x, count = tensor("diff", "input", input), integer("diff", "n", n)
     if x.ndim == 0:
         fail("diff", "input has 0 dimensions: expected at least 1")
@@ -49,7 +50,7 @@ def diff(input: Array, n: int = 1, dim: int = -1, prepend: Array | None = None, 
         fail("diff", f"n={count}: expected at least 0")
     at = dimension("diff", dim, x.ndim)
     more = [None if v is None else tensor("diff", name, v) for name, v in (("prepend", prepend), ("append", append))]
-    if any(v is not None for v in more):
+    if count and any(v is not None for v in more):
         x = cat([v for v in (more[0], x, more[1]) if v is not None], at)
     for _ in range(min(count, x.type.shape[at])):
         after, before = _along(x, at, 1), _along(x, at, 0, -1)

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import numpy as np
 
 from fastconv._values import plain, shown
+from fastconv.engine.general import as_array
 from fastconv.functional.arrays import bare
 from fastconv.functional.constants import check_device, dtype_name, made, named_size, zeros, zeros_like
 from fastconv.functional.pointwise import lt, where
@@ -61,11 +62,15 @@ def randn(*size, generator=None, dtype=None, device=None, requires_grad=False, *
 
 
 def _like(op: str, input, symbolic: Callable, array: Callable, dtype, device, requires_grad, generator=None):
-    base = zeros_like(input, dtype="float32" if dtype is None else dtype, device=device, requires_grad=requires_grad)
+    name = dtype_name(op, dtype or "float32")
+    if name != "float32":
+        fail(op, f"dtype={name}: expected float32", TypeError)
+    check_device(op, device)
+    if not isinstance(input, Tensor):
+        input = np.asarray(as_array(op, "input", bare(input)))
+    base = zeros_like(input, dtype=name, requires_grad=requires_grad)
     if not isinstance(base, Tensor):
         return _drawn(op, base.shape or ((),), {}, symbolic, array, generator, dtype, device, requires_grad)
-    if base.dtype != "float32":
-        fail(op, f"dtype={base.dtype}: expected float32", TypeError)
     return symbolic(base)
 
 
@@ -124,7 +129,7 @@ def randperm(n, *, generator=None, dtype=None, device=None, requires_grad=False)
     return made("randperm", (generator or default_generator()).permutation(count).astype(name), device, requires_grad)
 
 
-def normal(mean=0.0, std=1.0, size=None, *, generator=None):
+def normal(mean=0.0, std=1.0, size=None, *, generator=None, dtype=None, device=None, requires_grad=False):
     """Normal numbers of these means and deviations, which are arrays or tensors, or numbers with a shape ``size``."""
     mean, std = plain(mean), plain(std)
     for name, value in (("mean", mean), ("std", std)):
@@ -133,12 +138,12 @@ def normal(mean=0.0, std=1.0, size=None, *, generator=None):
     if isinstance(std, (int, float)) and std < 0:
         fail("normal", f"std={std}: expected at least 0")
     if size is not None:
-        return randn(size, generator=generator) * std + mean
+        return randn(size, generator=generator, dtype=dtype, device=device, requires_grad=requires_grad) * std + mean
     like = next((v for v in (mean, std) if hasattr(v, "shape")), None)
     if like is None:
         fail("normal", "mean and std are numbers: expected size as well", TypeError)
     both = like if not (hasattr(mean, "shape") and hasattr(std, "shape")) else mean + std
-    return randn_like(both, generator=generator) * std + mean
+    return randn_like(both, generator=generator, dtype=dtype, device=device, requires_grad=requires_grad) * std + mean
 
 
 def bernoulli(input, p=None, *, generator=None):

@@ -16,11 +16,12 @@ methods = pytest.importorskip("torch.testing._internal.common_methods_invocation
                               reason="this PyTorch comes without the samples of its operators")
 SAMPLES = int(os.environ.get("FASTCONV_TEST_SAMPLES", "6"))  # of an operator
 PREFIXES = ("nn.functional.", "special.", "linalg.")
-ELSEWHERE = {"linalg.norm"}  # whose name means another function
+ELSEWHERE = {("linalg.norm", ""), ("normal", "in_place")}  # whose name means another function
 FLOAT64 = "asks for float64, which fastconv does not have"
 APART = {  # operators of which samples are refused, and why
     "softmax": FLOAT64, "nn.functional.softmin": FLOAT64, "log_softmax": FLOAT64, "zeros_like": FLOAT64,
-    "ones_like": FLOAT64, "full_like": FLOAT64, "empty_like": FLOAT64, "float_power": FLOAT64,
+    "ones_like": FLOAT64, "rand_like": FLOAT64, "randn_like": FLOAT64,
+    "full_like": FLOAT64, "empty_like": FLOAT64, "float_power": FLOAT64,
     "norm": "nuclear norms are singular values",
     "nn.functional.batch_norm": "a negative momentum, and no channels, are refused", "linalg.vector_norm": FLOAT64,
 }
@@ -29,6 +30,7 @@ RANDOM = {
     "nn.functional.dropout", "nn.functional.dropout1d", "nn.functional.dropout2d", "nn.functional.dropout3d",
     "nn.functional.alpha_dropout", "nn.functional.feature_alpha_dropout", "nn.functional.rrelu",
     "nn.functional.fractional_max_pool2d", "nn.functional.fractional_max_pool3d", "bernoulli", "empty", "empty_like",
+    "normal", "rand_like", "randint", "randint_like", "randn", "randn_like",
 }
 ORDER = {  # operators that take their arguments otherwise than their samples have them
     "einsum": lambda x, equation: F.einsum(equation, *x), "polygamma": lambda x, n: F.polygamma(n, x),
@@ -40,7 +42,7 @@ ORDER = {  # operators that take their arguments otherwise than their samples ha
 
 
 def ours(op):
-    if op.name in ELSEWHERE:
+    if (op.name, op.variant_test_name) in ELSEWHERE:
         return None
     name = op.name
     for prefix in PREFIXES:
@@ -116,6 +118,12 @@ def as_defined(name, x, args, keywords, got, want) -> str:
         ends = [np.where(x < 0, x * given.get(key, usual), x) for key, usual in (("lower", 1 / 8), ("upper", 1 / 3))]
         inside = (got[0] >= np.minimum(*ends) - 1e-6) & (got[0] <= np.maximum(*ends) + 1e-6)
         return "" if inside.all() else "another slope"
+    if name in ("rand_like", "bernoulli"):
+        return "" if ((got[0] >= 0) & (got[0] <= 1)).all() else "values outside of 0 to 1"
+    if name.startswith("randint"):
+        bounds = sorted(int(v) for v in (x, *args) if np.ndim(v) == 0 and not isinstance(v, str))[-2:]
+        low, high = bounds if len(bounds) == 2 else (0, bounds[0])
+        return "" if ((got[0] >= low) & (got[0] < high)).all() else f"values outside of {low} to {high}"
     if name.startswith("nn.functional.fractional"):
         return "" if np.isin(got[0], x).all() else "values that are not the input's"
     return ""
@@ -135,6 +143,7 @@ def test_samples(op):
             except Exception:
                 continue  # not for this machine
             x, args, keywords = map(as_arrays, (sample.input, sample.args, sample.kwargs))
+            keywords = {key: value for key, value in keywords.items() if value is not torch.strided}
             count += 1
             try:
                 got = function(x, *args, **keywords)
