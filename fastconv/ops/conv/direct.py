@@ -12,7 +12,7 @@ from fastconv.kernels.many import each
 from fastconv.lowering.lower import Lowering
 from fastconv.lowering.places import View, channels
 from fastconv.ops.conv.choose import Algorithm, offer
-from fastconv.ops.conv.problem import Problem, cut_parts, epilogue, pack_phases, phases, runs_of_taps, source
+from fastconv.ops.conv.problem import Problem, arriving, cut_parts, epilogue, pack_phases, phases, runs_of_taps, source
 
 
 class Direct(Algorithm):
@@ -100,8 +100,7 @@ def estimate(which: str, p: Problem, cpu: Cpu) -> float:
     pixels = p.n * prod(p.y)
     pointers = pixels * p.groups * p.taps // (p.kernel[2] if which != "backward_data" and runs_of_taps(p) else 1)
     unpacked = p.groups * p.K * p.C * p.taps if which == "backward_weight" else 0
-    weights = 4 * p.groups * p.K * p.C * p.taps / cpu.memory_bytes  # which arrive while there is little to compute with them
-    return max(1.08 * arithmetic + pointers + unpacked + weights, p.nbytes / cpu.memory_bytes)
+    return max(1.08 * arithmetic + pointers + unpacked + arriving(p, cpu), p.nbytes / cpu.memory_bytes)
 
 
 def convolve(cx: Lowering, kernel: str, geometries: list[dict], packs: list[dict], w: Tensor, x: View, y: View, row: int,

@@ -13,7 +13,7 @@ from fastconv.kernels.cpu import Cpu
 from fastconv.lowering.lower import Lowering
 from fastconv.lowering.places import Ref
 from fastconv.ops.conv.choose import Algorithm, offer
-from fastconv.ops.conv.problem import Problem, cut_parts, epilogue
+from fastconv.ops.conv.problem import Problem, arriving, cut_parts, epilogue
 from fastconv.ops.geometry import window_taps
 
 
@@ -33,7 +33,7 @@ class Im2col(Algorithm):
         products = 2 * p.multiply_adds / filters * -(-filters // 16) * 16
         if which == "backward_weight":
             products += 64 * p.groups * p.K * p.C * p.taps  # the result, where it is a product of few pixels
-        return max(products / cpu.madds, p.nbytes / cpu.memory_bytes) + panel / cpu.l2_bytes * 4
+        return max(products / cpu.madds + arriving(p, cpu), p.nbytes / cpu.memory_bytes) + panel / cpu.l2_bytes * 4
 
     def lower_forward(self, node: Node, p: Problem, cx: Lowering) -> None:
         x, w = node.inputs[:2]

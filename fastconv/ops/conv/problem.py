@@ -9,6 +9,7 @@ from math import prod
 
 from fastconv.graph.ir import Node, Tensor
 from fastconv.kernels import winograd
+from fastconv.kernels.cpu import Cpu
 from fastconv.lowering.lower import Lowering
 from fastconv.lowering.places import Ref, View, spatial3
 from fastconv.ops.geometry import to3, window_taps
@@ -102,6 +103,11 @@ class Problem:
                     "channel_stride": 0, "tap_stride": 1}
         return {"groups": self.groups, "filters": self.K, "channels": self.C, "group_stride": self.K * self.C * self.taps,
                 "filter_stride": self.C * self.taps, "channel_stride": self.taps, "tap_stride": 1}
+
+
+def arriving(p: Problem, cpu: Cpu) -> float:
+    """Cycles in which weights come from a memory that threads share: there is little to compute with them meanwhile."""
+    return 4 * p.groups * p.K * p.C * p.taps / cpu.memory_bytes
 
 
 def runs_of_taps(p: Problem) -> bool:
