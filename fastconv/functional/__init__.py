@@ -19,6 +19,7 @@ from fastconv.functional import (  # methods: of tensors
     drawn,
     in_place,
     methods,  # noqa: F401
+    operators,  # noqa: F401
     pointwise,
 )
 from fastconv.functional.activation import (
@@ -106,11 +107,13 @@ from fastconv.functional.margins import *  # noqa: F403
 from fastconv.functional.matmul import *  # noqa: F403
 from fastconv.functional.metric import *  # noqa: F403
 from fastconv.functional.metric import triplet_margin_with_distance_loss as triplet_margin_with_distance_loss
+from fastconv.functional.moments import *  # noqa: F403
 from fastconv.functional.norm import batch_norm, batch_norm_backward
 from fastconv.functional.normalization import *  # noqa: F403
 from fastconv.functional.overlaps import *  # noqa: F403
 from fastconv.functional.pad import pad as pad
 from fastconv.functional.pad import pad_backward
+from fastconv.functional.parametric import *  # noqa: F403
 from fastconv.functional.pointwise import *  # noqa: F403
 from fastconv.functional.pool import (
     adaptive_avg_pool1d,

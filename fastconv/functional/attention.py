@@ -9,7 +9,8 @@ import numpy as np
 
 from fastconv.functional.joining import cat
 from fastconv.functional.matmul import taken
-from fastconv.functional.pointwise import eq, where
+from fastconv.functional.parametric import where
+from fastconv.functional.pointwise import eq
 from fastconv.functional.record import Array, array, fail, function, sample, wrong
 from fastconv.functional.slicing import sliced
 from fastconv.functional.structure import expanded, permuted, reshaped

@@ -11,7 +11,8 @@ from fastconv._values import plain, shown
 from fastconv.engine.general import as_array
 from fastconv.functional.arrays import bare
 from fastconv.functional.constants import check_device, dtype_name, made, named_size, zeros, zeros_like
-from fastconv.functional.pointwise import lt, where
+from fastconv.functional.parametric import where
+from fastconv.functional.pointwise import lt
 from fastconv.functional.record import fail
 from fastconv.functional.selection import argsort
 from fastconv.functional.structure import several

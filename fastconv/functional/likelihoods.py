@@ -9,15 +9,8 @@ import numpy as np
 
 from fastconv.functional.activations import logsigmoid
 from fastconv.functional.losses import REDUCTIONS, alike, chosen, floats, pair, real, reduced, shape_of, shares
-from fastconv.functional.pointwise import (
-    clamp,
-    exp,
-    log,
-    log1p,
-    square,
-    where,
-    xlogy,
-)
+from fastconv.functional.parametric import clamp, where
+from fastconv.functional.pointwise import exp, log, log1p, square, xlogy
 from fastconv.functional.record import Array, array, fail, function, sample, wrong
 from fastconv.functional.reduction import mean
 from fastconv.functional.reduction import sum as total

@@ -10,11 +10,9 @@ import numpy as np
 
 from fastconv._values import shown
 from fastconv.functional.indexing import gather
+from fastconv.functional.parametric import clamp
 from fastconv.functional.pointwise import abs as absolute
-from fastconv.functional.pointwise import (
-    clamp,
-    square,
-)
+from fastconv.functional.pointwise import square
 from fastconv.functional.record import Array, array, fail, function, sample, wrong
 from fastconv.functional.reduction import mean
 from fastconv.functional.reduction import sum as total

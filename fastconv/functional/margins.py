@@ -22,15 +22,8 @@ from fastconv.functional.losses import (
     shares,
     signs,
 )
-from fastconv.functional.pointwise import (
-    clamp,
-    eq,
-    logical_and,
-    logical_not,
-    ne,
-    square,
-    where,
-)
+from fastconv.functional.parametric import clamp, where
+from fastconv.functional.pointwise import eq, logical_and, logical_not, ne, square
 from fastconv.functional.record import Array, array, fail, function, sample, wrong
 from fastconv.functional.reduction import any as any_of
 from fastconv.functional.reduction import mean

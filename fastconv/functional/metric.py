@@ -6,15 +6,9 @@ import math
 from collections.abc import Callable
 
 from fastconv.functional.losses import REDUCTIONS, chosen, floats, numbers, real, reduced, shape_of, signs
+from fastconv.functional.parametric import clamp, where
 from fastconv.functional.pointwise import abs as absolute
-from fastconv.functional.pointwise import (
-    clamp,
-    eq,
-    minimum,
-    sqrt,
-    square,
-    where,
-)
+from fastconv.functional.pointwise import eq, minimum, sqrt, square
 from fastconv.functional.record import Array, fail, function, once, sample, wrong
 from fastconv.functional.reduction import amax
 from fastconv.functional.reduction import sum as total

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 
 from fastconv._values import plain, shown
+from fastconv.functional.moments import norm_over
 from fastconv.functional.pad import pad
 from fastconv.functional.record import Array, fail, function, sample, wrong
-from fastconv.functional.reduction import asked, dims_of, floats, norm_over
+from fastconv.functional.reduction import asked, dims_of, floats
 from fastconv.functional.slicing import windows
 from fastconv.functional.structure import broadcast_to
 from fastconv.graph.ir import PIXELS, Tensor, apply

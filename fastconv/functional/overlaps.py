@@ -10,7 +10,8 @@ import numpy as np
 from fastconv.functional.activation import sigmoid
 from fastconv.functional.activations import logsigmoid
 from fastconv.functional.losses import alike, chosen, floats, real, reduced, shape_of
-from fastconv.functional.pointwise import atan, clamp, eq, maximum, minimum, square, where
+from fastconv.functional.parametric import clamp, where
+from fastconv.functional.pointwise import atan, eq, maximum, minimum, square
 from fastconv.functional.record import Array, array, fail, function, sample, wrong
 from fastconv.functional.reduction import sum as total
 from fastconv.functional.structure import unsqueeze

@@ -8,7 +8,7 @@ import numpy as np
 
 from fastconv._values import shown
 from fastconv.functional.indexing import extents
-from fastconv.functional.pointwise import lerp
+from fastconv.functional.parametric import lerp
 from fastconv.functional.record import Array, array, fail, function, sample, wrong
 from fastconv.graph.ir import Tensor, apply
 from fastconv.ops.arguments import dimension, flag, integer

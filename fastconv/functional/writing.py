@@ -20,7 +20,7 @@ from fastconv.functional.arrays import bare
 from fastconv.functional.constants import cast_to, zeros_like
 from fastconv.functional.drawn import bernoulli, rand_like, randn_like
 from fastconv.functional.methods import index
-from fastconv.functional.pointwise import where
+from fastconv.functional.parametric import where
 from fastconv.functional.scattering import masked_scatter
 from fastconv.functional.structure import expanded
 from fastconv.graph.ir import Node, Tensor, apply, fail

@@ -275,7 +275,8 @@ def test_choices_are_logged_for_those_who_debug(caplog):
     assert record.levelname == "DEBUG" and record.getMessage().startswith("conv '' n1 g1 c4 k4")
 
 
-@pytest.mark.parametrize("channels, filters, size", ((960, 240, 1), (16, 8, 1), (72, 24, 1), (1280, 1000, 1), (512, 2048, 7)))
+@pytest.mark.parametrize("channels, filters, size",
+                         ((960, 240, 1), (16, 8, 1), (72, 24, 1), (1280, 1000, 1), (512, 2048, 7)))
 def test_layers_of_few_pixels_are_not_unfolded(channels, filters, size):
     engine = fc.compile(fc.nn.Conv2d(channels, filters, 1), (1, channels, size, size))
     assert [step.algorithm for step in engine.steps() if step.why] == ["pointwise"]
