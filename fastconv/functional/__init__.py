@@ -107,7 +107,6 @@ from fastconv.functional.margins import *  # noqa: F403
 from fastconv.functional.matmul import *  # noqa: F403
 from fastconv.functional.metric import *  # noqa: F403
 from fastconv.functional.metric import triplet_margin_with_distance_loss as triplet_margin_with_distance_loss
-from fastconv.functional.moments import *  # noqa: F403
 from fastconv.functional.norm import batch_norm, batch_norm_backward
 from fastconv.functional.normalization import *  # noqa: F403
 from fastconv.functional.overlaps import *  # noqa: F403
@@ -162,6 +161,7 @@ from fastconv.functional.shape import add as add
 from fastconv.functional.shape import fold as fold
 from fastconv.functional.shape import unfold as unfold
 from fastconv.functional.slicing import *  # noqa: F403
+from fastconv.functional.statistics import *  # noqa: F403
 from fastconv.functional.structure import *  # noqa: F403
 from fastconv.functional.tables import *  # noqa: F403
 from fastconv.functional.unpool import *  # noqa: F403

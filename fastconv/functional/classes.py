@@ -6,12 +6,12 @@ import numpy as np
 
 from fastconv.functional.indexing import embedding
 from fastconv.functional.losses import REDUCTIONS, alike, at, chosen, floats, labels, real, reduced, shape_of, shares
-from fastconv.functional.moments import logsumexp
 from fastconv.functional.parametric import where
 from fastconv.functional.pointwise import ne
 from fastconv.functional.record import Array, array, fail, function, sample, wrong
 from fastconv.functional.reduction import cast
 from fastconv.functional.reduction import sum as total
+from fastconv.functional.statistics import logsumexp
 from fastconv.functional.structure import reshape, squeeze, unsqueeze
 from fastconv.graph.ir import Tensor
 from fastconv.ops.arguments import integer

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from fastconv.functional.indexing import index_select
-from fastconv.functional.moments import vector_norm
 from fastconv.functional.record import Array, array, fail, function, sample, wrong
+from fastconv.functional.statistics import vector_norm
 from fastconv.functional.structure import unsqueeze
 from fastconv.graph.ir import Tensor
 from fastconv.ops.arguments import number

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 
 from fastconv._values import plain, shown
-from fastconv.functional.moments import norm_over
 from fastconv.functional.pad import pad
 from fastconv.functional.record import Array, fail, function, sample, wrong
 from fastconv.functional.reduction import asked, dims_of, floats
 from fastconv.functional.slicing import windows
+from fastconv.functional.statistics import norm_over
 from fastconv.functional.structure import broadcast_to
 from fastconv.graph.ir import PIXELS, Tensor, apply
 from fastconv.ops.arguments import dimension, flag, integer, number

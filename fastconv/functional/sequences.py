@@ -9,12 +9,12 @@ import numpy as np
 from fastconv.functional.indexing import gather
 from fastconv.functional.joining import cat, stack
 from fastconv.functional.losses import chosen, floats, reduced, shape_of
-from fastconv.functional.moments import logsumexp
 from fastconv.functional.parametric import clamp, where
 from fastconv.functional.pointwise import eq, exp, logical_and, logical_or, ne
 from fastconv.functional.record import Array, array, fail, function, sample, wrong
 from fastconv.functional.reduction import cast
 from fastconv.functional.reduction import sum as total
+from fastconv.functional.statistics import logsumexp
 from fastconv.functional.structure import reshape, squeeze, unsqueeze
 from fastconv.graph.ir import Tensor, apply
 from fastconv.ops.arguments import flag, integer

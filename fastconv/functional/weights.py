@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from fastconv.functional.moments import norm_over
 from fastconv.functional.normalization import layer_norm, normalize, positive
 from fastconv.functional.record import Array, fail, function, sample, wrong
+from fastconv.functional.statistics import norm_over
 from fastconv.functional.structure import permuted, reshaped
 from fastconv.graph.ir import Tensor, apply
 from fastconv.graph.parameter import Parameter
