@@ -81,7 +81,7 @@ class Plan:
     def open(self, program: Program) -> None:
         """Lets calls that need nothing but a forward go straight to their steps."""
         if not (self.graph.late_inputs or self.read or not self.lowered.plain or self.lowered.after_runs or
-                any(t.dtype != "float32" for t in self.graph.inputs)):
+                any(t.dtype != "float32" for t in self.graph.inputs) or any(t.ndim > 5 for t in self.outputs)):
             slots = self.lowered.slots
             self.call.open([slots[t.name] for t in self.graph.inputs], [slots[name] for name in self.exits],
                            [program.segments["forward"]], MOST, program.doors["forward"])

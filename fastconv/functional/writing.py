@@ -23,8 +23,8 @@ from fastconv.functional.methods import index
 from fastconv.functional.parametric import where
 from fastconv.functional.scattering import masked_scatter
 from fastconv.functional.structure import expanded
-from fastconv.graph.ir import Node, Tensor, apply, fail
-from fastconv.ops.copy import Map, Part, assemble, identity
+from fastconv.graph.ir import Tensor, apply, fail
+from fastconv.ops.copy import Map, Part, assemble, identity, view
 from fastconv.ops.views import tensor as as_symbolic
 
 __all__: list[str] = []
@@ -44,7 +44,7 @@ def _become(tensor: Tensor, made: Tensor) -> None:
     if old.node is not None:
         old.node.outputs[old.index] = old
     for node in graph.nodes:
-        node.inputs = [old if t is tensor else t for t in node.inputs]
+        node.inputs = [old if t is tensor else tensor if t is made else t for t in node.inputs]
     graph.inputs = [old if t is tensor else t for t in graph.inputs]
     for known in (graph.late_inputs, graph.undecided, graph.roots):
         if tensor in known:
@@ -58,8 +58,9 @@ def _become(tensor: Tensor, made: Tensor) -> None:
     made.node.outputs[made.index] = tensor
 
 
-def write(op: str, tensor: Tensor, made: Tensor, fresh: bool = False) -> Tensor:
-    """Has a tensor, what it is a view of, and what has been seen of it, be ``made``; ``fresh``: which nobody else knows."""
+def write(op: str, tensor: Tensor, made: Tensor, fresh: bool = False, by: Tensor | None = None) -> Tensor:
+    """Has a tensor, what it is a view of, and what has been seen of it, be ``made``; ``fresh``: which nobody else knows;
+    ``by``: the view through which it is written."""
     if tensor.parameter is not None:
         fail(op, "a parameter is written in forward: expected an activation; p.data and p.edit() change parameters",
              TypeError)
@@ -69,31 +70,49 @@ def write(op: str, tensor: Tensor, made: Tensor, fresh: bool = False) -> Tensor:
         if made.dtype == "float32":
             fail(op, f"a result of dtype float32 in the place of {tensor.dtype}", TypeError)
         made = cast_to(op, made, tensor.dtype)
-    node = tensor.node
-    base = node.inputs[0] if node is not None and node.op.name in VIEWS else None
-    if base is not None and node is not None and not (base.value is not None and base.ndim == 0):  # as zeros_like() makes
-        back = made.reshape(base.shape) if node.op.name != "view" else _laid(op, base, node.attrs["map"], made)  # type: ignore
-        write(op, base, back)  # which has this one seen again
-        return tensor
     if made is tensor:
         return tensor
-    seen = [n for n in tensor.graph.nodes if n.op.name in VIEWS and any(t is tensor for t in n.inputs)]
-    _become(tensor, made if fresh and made.node is tensor.graph.nodes[-1] else copied(made))
-    for reader in seen:
-        _again(reader, tensor)
+    graph, node = tensor.graph, tensor.node
+    link = graph.views.get(tensor)
+    if link is None and node is not None and node.op.name in VIEWS:
+        base = node.inputs[0]
+        if base.value is None or base.ndim:  # zeros_like() makes a view of a number
+            link = base, node.op.name, node.attrs
+    alone, back = fresh and made.node is graph.nodes[-1], None
+    if link is not None:
+        base, kind, attrs = link
+        back = _back(op, base, attrs["map"], made) if kind == "view" else made.reshape(base.shape)  # type: ignore
+    seen = [found for found in _views(tensor) if found[0] is not by]
+    _become(tensor, made if alone else copied(made))
+    for view_, kind, attrs in seen:
+        _again(view_, kind, attrs, tensor)
+    if link is not None and back is not None:
+        graph.views[tensor] = link
+        write(op, link[0], back, by=tensor)  # of which nothing is computed where nobody reads it
     return tensor
 
 
-def _again(reader: Node, base: Tensor) -> None:
+def _views(tensor: Tensor) -> list[tuple[Tensor, str, dict]]:
+    """What has been seen of a tensor, as views that nobody has written, or that were."""
+    graph = tensor.graph
+    found = [(n.outputs[0], n.op.name, n.attrs) for n in graph.nodes
+             if n.op.name in VIEWS and n.inputs[0] is tensor and n.outputs[0] not in graph.views]
+    return found + [(t, kind, attrs) for t, (base, kind, attrs) in graph.views.items() if base is tensor]
+
+
+def _again(seen: Tensor, kind: str, attrs: dict, base: Tensor) -> None:
     """A view once more, of what its input has become; and the views of it."""
-    output = reader.outputs[0]
-    further = [n for n in base.graph.nodes if n.op.name in VIEWS and any(t is output for t in n.inputs)]
-    attrs = {**reader.attrs}
-    if reader.op.name == "view":
-        attrs["map"] = tuple(attrs["map"])
-    _become(output, apply(reader.op.name, [base], **attrs))
-    for n in further:
-        _again(n, output)
+    further = _views(seen)
+    base.graph.views.pop(seen, None)
+    _become(seen, apply(kind, [base], **{**attrs, **({"map": tuple(attrs["map"])} if kind == "view" else {})}))
+    for view_, name, more in further:
+        _again(view_, name, more, seen)
+
+
+def _back(op: str, base: Tensor, mapped: Map, value: Tensor) -> Tensor:
+    """What ``base`` is where a view of it is ``value``."""
+    inverse = mapped.inverse(base.type.shape)
+    return _laid(op, base, mapped, value) if inverse is None else view(value, inverse)
 
 
 def _laid(op: str, base: Tensor, mapped: Map, value: Tensor | float) -> Tensor:

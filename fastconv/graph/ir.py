@@ -215,6 +215,7 @@ class Graph:
         self.traced = Traced()  # what it was made of, and whether that is still so
         self.roots: set[Tensor] = set()  # gradients that are wanted, whoever reads them
         self.draws = 0  # of random numbers, by `map`
+        self.views: dict[Tensor, tuple[Tensor, str, dict]] = {}  # of what was written: of which tensor, by which operator
         self.tracing = False  # whether a user's function runs: ``==`` of tensors compares their elements, not which they are
         self.fused = False  # whether the passes behind differentiation have run
 

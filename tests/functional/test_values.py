@@ -281,3 +281,28 @@ def test_gradients_of_inputs_lie_as_the_inputs():
     grad = np.arange(64, dtype=np.float32).reshape(2, 4, 8)
     (found,) = engine.backward(grad)
     np.testing.assert_array_equal(found, 2 * grad.reshape(2, 2, 2, 8).swapaxes(1, 2).reshape(2, 4, 8))
+
+
+def test_what_nobody_reads_of_what_is_written_costs_no_step():
+    """``x += table`` behind a chain of views is the addition alone."""
+    table = np.random.default_rng(1).standard_normal((1, 12, 5)).astype(np.float32)
+
+    def in_place(x):
+        x = x.flatten(2).transpose(1, 2)
+        x += table
+        return x * 2
+
+    def plain(x):
+        return (x.flatten(2).transpose(1, 2) + table) * 2
+
+    x = np.random.default_rng(0).standard_normal((2, 5, 3, 4)).astype(np.float32)
+    one, other = fc.compile(in_place, x.shape), fc.compile(plain, x.shape)
+    np.testing.assert_array_equal(one(x), other(x))
+    assert [s.kernel for s in one.steps()] == [s.kernel for s in other.steps()]
+
+
+@pytest.mark.parametrize("shape", [(2, 1, 1, 3, 1, 4), (1, 1, 2, 3, 2, 2), (1, 2, 1, 3, 1, 4, 1)])
+def test_outputs_of_more_dimensions_than_a_door_has(shape):
+    x = np.random.default_rng(0).standard_normal((2, 3, 4)).astype(np.float32)
+    for function in (lambda x: [(x + 1).view(shape)], lambda x: [x, (x + 1).view(shape)]):
+        np.testing.assert_array_equal(fc.compile(function, x.shape)(x)[-1], (x + 1).reshape(shape))
