@@ -11,6 +11,7 @@
 // of the input is padding are left out: backward to data, with its wide padding, has many.
 #include "fastconv/conv/tile.inl.h"
 #include "fastconv/simd/pixels.inl.h"
+#include "fastconv/simd/transpose.inl.h"
 
 namespace FC_CAT2(fc_, FC_ISA) {
 namespace {
@@ -61,17 +62,36 @@ FC_NOINLINE void few_tile(const ConvArgs* a, int64_t taps, const float* const* p
             }
         }
     }
+    constexpr int N = M * K, V = (N + W - 1) / W;  // sums, pixel by pixel, and vectors of them
     const float lo = static_cast<float>(a->act_a), hi = static_cast<float>(a->act_b);
-#pragma GCC unroll 8  // a loop over m would keep the accumulators in memory
-    for (int m = 0; m < M; ++m) {
-        float y[kHalf < 4 ? 4 : kHalf] = {};
+    alignas(64) float y[V * W];
+    if (res)
+        for (int m = 0; m < M; ++m)
+            for (int k = 0; k < K; ++k) y[m * K + k] = res[m][k];
+    const bool together = out[M - 1] == out[0] + (M - 1) * K;  // pixels of a row: none lies between the first and the last
+#pragma GCC unroll 4
+    for (int i = 0; i < V; ++i) {
+        Vf<W> part[W] = {};
 #pragma GCC unroll 8
-        for (int k = 0; k < K; ++k) y[k] = sum_lanes<W>(acc[m][k]);
-        Vf<kHalf> v = load<kHalf>(y);
-        if (bias) v = v + load_n<kHalf>(bias, K);
-        if (res) v = v + load_n<kHalf>(res[m], K);
-        store_n<kHalf>(out[m], activate<kHalf>(v, a->act, lo, hi), K);
+        for (int m = 0; m < M; ++m)
+#pragma GCC unroll 8
+            for (int k = 0; k < K; ++k)
+                if (m * K + k >= i * W && m * K + k < i * W + W) part[m * K + k - i * W] = acc[m][k];
+        Vf<W> v = sum_each<W>(part);
+        if (bias) v = v + load<W>(bias + i * W);
+        if (res) v = v + load<W>(y + i * W);
+        v = activate<W>(v, a->act, lo, hi);
+        if (together) {
+            store_n<W>(out[0] + i * W, v, N - i * W < W ? N - i * W : W);
+        } else {
+            store<W>(y + i * W, v);
+        }
     }
+    if (together) return;
+#pragma GCC unroll 8
+    for (int m = 0; m < M; ++m)
+#pragma GCC unroll 8
+        for (int k = 0; k < K; ++k) out[m][k] = y[m * K + k];
 }
 
 template <int K>
@@ -79,6 +99,11 @@ FC_INLINE void few_run(const ConvArgs* a, int64_t count, int64_t taps, const flo
                        const float* const* weights, float* const* out, const float* const* res, const float* bias,
                        int64_t ahead) {
     constexpr int M = few_pixels(K);
+    alignas(64) float of_pixels[(M * K + kWidth - 1) / kWidth * kWidth] = {};
+    if (bias) {
+        for (int i = 0; i < M * K; ++i) of_pixels[i] = bias[i % K];
+        bias = of_pixels;
+    }
     int64_t m = 0;
     for (; m + M <= count; m += M)
         few_tile<K, M>(a, taps, px + m, weights, out + m, res ? res + m : nullptr, bias, ahead);

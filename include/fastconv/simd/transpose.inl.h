@@ -70,6 +70,52 @@ FC_INLINE void transpose(Vf<W> (&r)[W]) {
         for (int j = 0; j < W; ++j) r[i][j] = from[j][i];
 }
 
+// Lane i is sum_lanes(r[i]), with the same bits: two vectors are halved together, each into half of one, 3 instructions for
+// each of W - 1 pairs.
+template <int W>
+FC_INLINE Vf<W> sum_each(const Vf<W> (&r)[W]) {
+#if defined(__AVX512F__)
+    if constexpr (W == 16) {
+        const __mmask16 all = static_cast<__mmask16>(-1);
+        Vf<W> t[4];
+#pragma GCC unroll 4
+        for (int e = 0; e < 4; ++e) {
+            const __m512 a = (__m512)r[e], b = (__m512)r[4 + e], c = (__m512)r[8 + e], d = (__m512)r[12 + e];
+            const __m512 ab = (__m512)((Vf<W>)lanes<0x44>(a, b) + (Vf<W>)lanes<0xee>(a, b));
+            const __m512 cd = (__m512)((Vf<W>)lanes<0x44>(c, d) + (Vf<W>)lanes<0xee>(c, d));
+            t[e] = (Vf<W>)lanes<0x88>(ab, cd) + (Vf<W>)lanes<0xdd>(ab, cd);
+        }
+#pragma GCC unroll 2
+        for (int e = 0; e < 4; e += 2) {
+            const __m512 a = (__m512)t[e], b = (__m512)t[e + 1];
+            t[e] = (Vf<W>)_mm512_maskz_shuffle_ps(all, a, b, 0x44) + (Vf<W>)_mm512_maskz_shuffle_ps(all, a, b, 0xee);
+        }
+        const __m512 a = (__m512)t[0], b = (__m512)t[2];
+        return (Vf<W>)_mm512_maskz_shuffle_ps(all, a, b, 0x88) + (Vf<W>)_mm512_maskz_shuffle_ps(all, a, b, 0xdd);
+    }
+#endif
+#if defined(__AVX2__)
+    if constexpr (W == 8) {
+        Vf<W> t[4];
+#pragma GCC unroll 4
+        for (int e = 0; e < 4; ++e) {
+            const __m256 a = (__m256)r[e], b = (__m256)r[4 + e];
+            t[e] = (Vf<W>)_mm256_permute2f128_ps(a, b, 0x20) + (Vf<W>)_mm256_permute2f128_ps(a, b, 0x31);
+        }
+#pragma GCC unroll 2
+        for (int e = 0; e < 4; e += 2) {
+            const __m256 a = (__m256)t[e], b = (__m256)t[e + 1];
+            t[e] = (Vf<W>)_mm256_shuffle_ps(a, b, 0x44) + (Vf<W>)_mm256_shuffle_ps(a, b, 0xee);
+        }
+        const __m256 a = (__m256)t[0], b = (__m256)t[2];
+        return (Vf<W>)_mm256_shuffle_ps(a, b, 0x88) + (Vf<W>)_mm256_shuffle_ps(a, b, 0xdd);
+    }
+#endif
+    Vf<W> y{};
+    for (int i = 0; i < W; ++i) y[i] = sum_lanes<W>(r[i]);
+    return y;
+}
+
 }  // namespace
 }  // namespace
 #endif
