@@ -82,7 +82,7 @@ class _Channel:
             while not self.results:
                 if self.closed:  # by another thread, while this one waits
                     raise RuntimeError("the background thread was closed while a result was waited for")
-                self.changed.wait()
+                self.changed.wait(1.0)  # Python does not see a signal that comes just before it waits until it has waited
             return self.results.popleft()
 
     def close(self):

@@ -38,6 +38,7 @@ class Plan:
                  back: Iterable[tuple[Tensor, Tensor | None]] = ()):
         self.back = list(back)  # inputs, and their gradients, which leave by arrays
         self.graph, self.structure, self.batch = graph, structure, batch
+        self._held = graph.held()
         if not graph.fused:  # a clone's plan is made from the same graph
             passes.fuse(graph)
             graph.fused = True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import weakref
 from collections.abc import Callable, Sequence
 from contextlib import ContextDecorator, contextmanager
 from dataclasses import dataclass, field, replace
@@ -199,6 +200,21 @@ class Node:
         return self.outputs[0]
 
 
+class Held:
+    """Whoever plans a graph keeps one of these. With the last of them the graph lets go of modules, parameters and
+    constants: nodes and tensors refer to one another in circles, in which those would stay until Python looks for such."""
+
+    def __init__(self, graph: Graph):
+        self._graph = graph
+
+    def __del__(self):
+        graph = self._graph
+        for tensor in (*graph._parameters.values(), *(t for n in graph.nodes for t in n.inputs if t is not None)):
+            tensor.parameter = tensor.value = None
+        graph.traced = Traced()
+        graph._parameters.clear()
+
+
 class Graph:
     """Nodes in execution order, inputs, outputs and the parameters they read."""
 
@@ -218,6 +234,15 @@ class Graph:
         self.views: dict[Tensor, tuple[Tensor, str, dict]] = {}  # of what was written: of which tensor, by which operator
         self.tracing = False  # whether a user's function runs: ``==`` of tensors compares their elements, not which they are
         self.fused = False  # whether the passes behind differentiation have run
+        self._held: Callable[[], Held | None] = lambda: None
+
+    def held(self) -> Held:
+        """Of all that plan this graph."""
+        found = self._held()
+        if found is None:
+            found = Held(self)
+            self._held = weakref.ref(found)
+        return found
 
     def input(self, shape: Sequence[int], name: str, layout: str = PIXELS, dtype: str = "float32") -> Tensor:
         tensor = Tensor(self, Type(tuple(int(s) for s in shape), layout, dtype), name=name)

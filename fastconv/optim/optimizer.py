@@ -69,7 +69,8 @@ class Optimizer:
         self._defaults = Group(owner, self._known)
         for name, value in options.items():
             self._defaults[name] = value
-        self.rules: list[Optimizer] = []
+        self._others: list[Optimizer] = []
+        self._first: bool | None = None  # whether this is the rule of the first group; None as long as there is none
         self._learnt: dict[Parameter, Learnt] = {}
         self._last: tuple | None = None
         self.changed = 0  # grows with the groups
@@ -124,16 +125,22 @@ class Optimizer:
             options[name] = value
         rule = self._with(options)
         rule._check()
-        if not self.rules:
-            self.options, rule = options, self
-        self.rules.append(rule)
+        if self._first is None:
+            self.options, self._first = options, True
+        else:
+            self._others.append(rule)
         self.changed += 1
+
+    @property
+    def rules(self) -> list[Optimizer]:
+        """The rule of each group: of the first one this object itself."""
+        return [] if self._first is None else [self, *self._others]
 
     def _with(self, options: Group) -> Optimizer:
         """The same rule with other options."""
         rule = object.__new__(type(self))
         rule.__dict__.update(self.__dict__)
-        rule.options = options
+        rule.options, rule._others, rule._first = options, [], False
         return rule
 
     def _check(self) -> None:
@@ -427,7 +434,7 @@ class Optimizer:
     # ---- the object -----------------------------------------------------------------------------------------------
 
     def __getstate__(self):
-        learnt = self._learnt if self.rules[0] is self else {}
+        learnt = self._learnt if self._first else {}
         return {**self.__dict__, "_last": None, "_learnt": {
             p: (known.hyper.steps, known.hyper.begun, known.buffers) for p, known in learnt.items()}}
 
