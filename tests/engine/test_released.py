@@ -1,4 +1,4 @@
-"""Networks and engines that nobody refers to are gone at once: their memory does not wait for Python's search for circles."""
+"""Networks and engines that nobody refers to are gone at once: their memory waits for no search for circles."""
 
 import gc
 import weakref
